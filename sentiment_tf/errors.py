@@ -1,0 +1,18 @@
+"""The one exception that stands for a user's mistake."""
+
+
+class UserError(Exception):
+    """Something the user can mend: a flag, a file, a row.
+
+    Commands print each problem on a line of its own on stderr and exit with code 2. A problem names
+    the setting, its value, what is allowed and what to do, for example
+    ``--max_length=1024: the model has 512 positions; pass 512 or less``.
+
+    Attributes:
+      problems: tuple of str, one per mistake; several are reported together.
+    """
+
+    def __init__(self, *problems: str):
+        # A message is one line, whatever a library put into it.
+        self.problems = tuple(" ".join(problem.split()) for problem in problems)
+        super().__init__("; ".join(self.problems))

@@ -1,0 +1,1 @@
+"""The network: loading it, cutting it into trunk and tail, and caching what is frozen."""

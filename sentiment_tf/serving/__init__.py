@@ -1,0 +1,1 @@
+"""The export, and everything that answers from it without the training code."""

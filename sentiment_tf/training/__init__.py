@@ -1,0 +1,1 @@
+"""Compiling, distributing, fitting and resuming."""
