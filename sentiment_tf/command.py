@@ -1,0 +1,64 @@
+"""What every command shares: reading absl flags, and ending in a way a person can use."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from absl import flags
+
+from sentiment_tf.errors import UserError
+
+INTERRUPTED = 130
+TERMINATED = 143
+USER_MISTAKE = 2
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Parses the flags, runs ``main`` with the remaining arguments and exits the process.
+
+    Args:
+      main: gets the arguments left over, without the program's name; returns an exit code or None for 0.
+
+    Exits with 2 after a user's mistake (one line on stderr for each), 130 after Ctrl-C; a programmer's
+    error keeps its traceback.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter is not for the user
+    try:
+        sys.exit(main(_parse(sys.argv)))
+    except UserError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(USER_MISTAKE)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def log_to_stdout(*, quiet: bool = False) -> None:
+    """Sends the package's log to stdout, a line each; stderr is kept for errors and progress bars."""
+    logger = logging.getLogger("sentiment_tf")
+    logger.handlers = [logging.StreamHandler(sys.stdout)]
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.propagate = False
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Returns the arguments that are not flags; prints the help and leaves for --help."""
+    if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in argv[1:]):
+        _print_help()
+        sys.exit(0)
+    try:
+        return flags.FLAGS(argv)[1:]
+    except flags.Error as error:
+        raise UserError(f"{error}; --help lists the flags") from None
+
+
+def _print_help() -> None:
+    """Prints the command's docstring and its own flags."""
+    print((sys.modules["__main__"].__doc__ or "").strip())
+    print("\nFlags (--flagfile=FILE reads them from a file):")
+    print(flags.FLAGS.main_module_help().split(":\n", 1)[1])

@@ -1,0 +1,202 @@
+"""The settings of a training run: the one source of their defaults, documentation and validation."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from sentiment_tf.errors import UserError
+
+DATASETS = ("sst2", "imdb", "rotten_tomatoes")
+DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
+STRATEGIES = ("auto", "default", "mirrored")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+
+# Long reviews carry their verdict late; phrases and sentences rarely pass 128 tokens.
+MAX_LENGTH = {"imdb": 256}
+DEFAULT_MAX_LENGTH = 128
+
+# By what is trained: a fresh head wants large steps, pretrained blocks small ones (smaller the more there are).
+HEAD_LEARNING_RATE = 1e-3
+BLOCKS_LEARNING_RATE = {1: 2e-4, 2: 1e-4, 3: 1e-4}
+DEEP_LEARNING_RATE = 5e-5
+
+
+def _setting(default: Any, help: str, **rules: Any) -> Any:
+    """A field with its documentation and its rules: ``choices``, ``least``, ``above``, ``most``, ``below``."""
+    return dataclasses.field(default=default, metadata={"help": help, **rules})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """What a training run is told. Each field is a flag of the same name; None means "decided by the run"."""
+
+    dataset: str | None = _setting(
+        None, "Data set by name: sst2, imdb or rotten_tomatoes. With --data_dir, that folder's layout."
+    )
+    data_dir: str | None = _setting(
+        None, "Folder with your copy: GLUE (train.tsv, dev.tsv[, test.tsv]) or aclImdb (train|test/pos|neg/*.txt)."
+    )
+    train_file: str | None = _setting(None, "Your training rows: .csv, .tsv, .jsonl or .parquet.")
+    validation_file: str | None = _setting(None, "Your validation rows; without it a tenth of train is set aside.")
+    test_file: str | None = _setting(None, "Your test rows; where given, before and after are reported on them.")
+    text_column: str | None = _setting(None, "Column that holds the text (default: text, sentence, review, …).")
+    label_column: str | None = _setting(None, "Column that holds the label, a number or a name (default: label, …).")
+    dataset_revision: str | None = _setting(None, "Commit, tag or branch of the data set on the hub.")
+    offline: bool = _setting(False, "Use the packaged copy of the data set and never ask the hub.")
+    limit: int | None = _setting(None, "Train on this many rows, drawn by --seed (default: all).", least=2)
+
+    model: str = _setting(
+        DEFAULT_MODEL, "Hub id or folder of a DistilBERT, or minilm-l6: the packaged MiniLM as a DistilBERT."
+    )
+    model_revision: str | None = _setting(None, "Commit, tag or branch of the model on the hub.")
+    max_length: int | None = _setting(
+        None, "Tokens a text is cut to, [CLS] and [SEP] included (default: 256 for imdb, else 128).", least=3
+    )
+    trainable_layers: str = _setting(
+        "0", "Transformer blocks trained under the head, from the top: 0 is the head alone; all adds embeddings."
+    )
+    precision: str = _setting(
+        "auto",
+        "Of the matrix products: mixed_bfloat16 where the processor has it, mixed_float16 on a GPU, else float32.",
+        choices=PRECISIONS,
+    )
+
+    epochs: int = _setting(3, "Passes over the training rows.", least=1)
+    batch_size: int = _setting(32, "Texts per training step, over all devices together.", least=1)
+    learning_rate: float | None = _setting(
+        None, "Peak of the schedule (default by depth: 1e-3 for the head, 2e-4 to 5e-5 with blocks).", above=0, most=1
+    )
+    warmup_ratio: float = _setting(0.1, "Share of the steps in which the rate rises to its peak.", least=0, below=1)
+    weight_decay: float = _setting(0.01, "AdamW's decay; biases and LayerNorm are left out.", least=0, most=1)
+    seed: int = _setting(0, "Of everything random: head, order of batches, dropout, splits.", least=0, below=2**31)
+    deterministic: bool = _setting(False, "Reproducible kernels on a GPU too, where they are slower.")
+    strategy: str = _setting(
+        "auto", "How devices are used: auto takes every GPU, or else one device.", choices=STRATEGIES
+    )
+
+    cache: str = _setting("on", "Keep what the frozen layers computed, so that the next run need not.", choices=("on", "off"))
+    cache_dir: str | None = _setting(
+        None, "Where that and the converted model are kept (default: ~/.cache/sentiment_tf)."
+    )
+    output_dir: str = _setting("saved_models", "Runs are written to a folder here.")
+    run_name: str | None = _setting(None, "Name of that folder (default: the data set's name).")
+    overwrite: bool = _setting(False, "Train again where the run exists, and swap the new one in when done.")
+    quiet: bool = _setting(False, "Print errors only.")
+
+    @property
+    def depth(self) -> int | None:
+        """Number of trained blocks, or None for ``all``: blocks and embeddings."""
+        return None if self.trainable_layers == "all" else int(self.trainable_layers)
+
+
+# Settings that say where and how loudly, not what is trained: two runs that differ in these alone are the same.
+INCIDENTAL = ("cache", "cache_dir", "output_dir", "run_name", "overwrite", "quiet")
+
+
+def validate(config: TrainConfig) -> None:
+    """Checks every setting that can be checked without reading data or a model.
+
+    Raises:
+      UserError: with all problems at once.
+    """
+    problems = [
+        problem
+        for field in dataclasses.fields(config)
+        if (problem := _broken_rule(field, getattr(config, field.name)))
+    ]
+    problems += _depth_problems(config.trainable_layers) + _data_problems(config) + _name_problems(config)
+    if problems:
+        raise UserError(*problems)
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Returns a validated config with every default that depends on another setting filled in."""
+    depth = config.depth
+    rate = HEAD_LEARNING_RATE if depth == 0 else BLOCKS_LEARNING_RATE.get(depth, DEEP_LEARNING_RATE)
+    return dataclasses.replace(
+        config,
+        max_length=config.max_length or MAX_LENGTH.get(config.dataset, DEFAULT_MAX_LENGTH),
+        learning_rate=config.learning_rate or rate,
+        run_name=config.run_name or _default_run_name(config),
+        cache_dir=str(Path(config.cache_dir or "~/.cache/sentiment_tf").expanduser()),
+    )
+
+
+def differences(mine: TrainConfig, recorded: dict) -> list[str]:
+    """Returns ``--flag: there …, here …`` for each setting that matters and differs from a recorded config."""
+    settings = dataclasses.asdict(mine)
+    return [
+        f"--{name}: there {recorded.get(name)}, here {value}"
+        for name, value in settings.items()
+        if name not in INCIDENTAL and recorded.get(name) != value
+    ]
+
+
+def to_flags(config: TrainConfig) -> str:
+    """Returns the text of a flagfile that starts the same run again."""
+    lines = []
+    for name, value in dataclasses.asdict(config).items():
+        if value is None or name == "overwrite":
+            continue
+        lines.append(f"--{'' if value else 'no'}{name}" if isinstance(value, bool) else f"--{name}={value}")
+    return "\n".join(lines) + "\n"
+
+
+def _broken_rule(field: dataclasses.Field, value: Any) -> str | None:
+    """Returns the problem with one value, or None."""
+    rules = field.metadata
+    if value is None:
+        return None
+    if "choices" in rules and value not in rules["choices"]:
+        return f"--{field.name}={value}: not known; choose from {', '.join(rules['choices'])}"
+    limits = {
+        "least": ("at least", lambda limit: value >= limit),
+        "above": ("more than", lambda limit: value > limit),
+        "most": ("at most", lambda limit: value <= limit),
+        "below": ("less than", lambda limit: value < limit),
+    }
+    present = {name: rule for name, rule in limits.items() if name in rules}
+    if all(rule(rules[name]) for name, (_, rule) in present.items()) and not (
+        isinstance(value, float) and math.isnan(value)
+    ):
+        return None
+    allowed = " and ".join(f"{words} {rules[name]}" for name, (words, _) in present.items())
+    return f"--{field.name}={value}: out of range; pass {allowed}" if present else None
+
+
+def _depth_problems(trainable_layers: str) -> list[str]:
+    if trainable_layers == "all" or trainable_layers.isdecimal():
+        return []
+    return [f"--trainable_layers={trainable_layers}: pass a number of blocks, 0 or more, or all"]
+
+
+def _data_problems(config: TrainConfig) -> list[str]:
+    problems = []
+    if config.dataset is not None and config.dataset not in DATASETS:
+        problems.append(
+            f"--dataset={config.dataset}: not known; choose from {', '.join(DATASETS)}, "
+            "or pass your own texts with --data_dir or --train_file"
+        )
+    if not (config.dataset or config.data_dir or config.train_file):
+        problems.append(f"--dataset: what to train on? Pass one of {', '.join(DATASETS)}, --data_dir or --train_file")
+    if config.train_file and (config.dataset or config.data_dir):
+        other = "--dataset" if config.dataset else "--data_dir"
+        problems.append(f"--train_file={config.train_file}: contradicts {other}; pass one of the two")
+    for name in ("validation_file", "test_file"):
+        if getattr(config, name) and not config.train_file:
+            problems.append(f"--{name}={getattr(config, name)}: goes with --train_file, which is missing")
+    return problems
+
+
+def _name_problems(config: TrainConfig) -> list[str]:
+    name = config.run_name
+    if name is not None and (name in ("", ".", "..") or Path(name).name != name):
+        return [f"--run_name={name}: must be the name of one folder, without slashes; --output_dir says where"]
+    return []
+
+
+def _default_run_name(config: TrainConfig) -> str:
+    if config.dataset:
+        return config.dataset
+    return Path(config.data_dir or config.train_file).resolve().stem

@@ -1,0 +1,119 @@
+"""Which texts stand in which batch: plans, made in NumPy from (lengths, seed, epoch), and their tf.data form.
+
+A plan is int64[steps, batch_size] of row numbers; `FILLER` stands for no row. A plan says everything about
+the order of training, so that step n of epoch e is the same batch in every process and after every restart.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+FILLER = -1
+POOL = 64  # batches that are sorted by length together: enough to waste little, few enough to stay random
+WIDTH_MULTIPLE = 4  # widths are rounded up to it: fewer shapes, aligned rows
+
+
+def training_plan(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """Plans an epoch: every row exactly once, in random order, texts of like length together.
+
+    Rows are shuffled, cut into pools of `POOL` batches, sorted by length inside each pool, cut into
+    batches, and the batches shuffled. The last places of an incomplete batch hold `FILLER`; filler rows
+    have weight 0 in the loss, so that each text weighs the same.
+
+    Args:
+      lengths: int[rows]; all equal where padding costs nothing.
+      batch_size: rows per batch.
+      seed: of the run.
+      epoch: counted from 0.
+
+    Returns:
+      int64[steps, batch_size].
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(lengths))
+    size = POOL * batch_size
+    pools = [order[start : start + size] for start in range(0, len(order), size)]
+    plan = _rows_to_batches(
+        np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]), batch_size
+    )
+    return plan[random.permutation(len(plan))]
+
+
+def evaluation_plan(lengths: np.ndarray, *, batch_size: int) -> np.ndarray:
+    """Plans one pass in order of length, every row exactly once; int64[steps, batch_size] with `FILLER`."""
+    return _rows_to_batches(np.argsort(lengths, kind="stable"), batch_size)
+
+
+def padded_width(lengths: np.ndarray, most: int) -> int:
+    """Returns the width a batch of these lengths is padded to: a multiple of `WIDTH_MULTIPLE`, up to ``most``."""
+    longest = max(int(lengths.max(initial=1)), 2)
+    return max(min(-(-longest // WIDTH_MULTIPLE) * WIDTH_MULTIPLE, most), longest)
+
+
+def padding_share(lengths: np.ndarray, plan: np.ndarray, most: int) -> float:
+    """Returns the share of padded places among all places that a plan's batches compute, between 0 and 1."""
+    batches = [lengths[batch[batch != FILLER]] for batch in plan]
+    places = sum(len(batch) * padded_width(batch, most) for batch in batches)
+    return 1.0 - float(lengths.sum()) / max(places, 1)
+
+
+def to_dataset(plan_of_epoch: Callable[[int], np.ndarray], epochs: int, gather: Callable, signature, *, batch_size: int):
+    """Turns plans into a tf.data pipeline: epoch after epoch, batches gathered ahead of the training loop.
+
+    Args:
+      plan_of_epoch: gives int64[steps, batch_size] for an epoch counted from 0; called when its turn comes.
+      epochs: how many.
+      gather: turns the row numbers of one batch into a nest of arrays as ``signature`` says.
+      signature: nest of tf.TensorSpec.
+      batch_size: of the plans.
+
+    Returns:
+      tf.data.Dataset.
+    """
+    import tensorflow as tf
+
+    flat_signature = tf.nest.flatten(signature)
+
+    def plan(epoch):
+        rows = tf.numpy_function(plan_of_epoch, [epoch], tf.int64)
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(rows, [None, batch_size]))
+
+    def load(rows):
+        arrays = tf.numpy_function(
+            lambda rows: tf.nest.flatten(gather(rows)), [rows], [spec.dtype for spec in flat_signature]
+        )
+        for array, spec in zip(arrays, flat_signature, strict=True):
+            array.set_shape(spec.shape)
+        return tf.nest.pack_sequence_as(signature, arrays)
+
+    options = tf.data.Options()
+    # Every worker reads its own share of the plan; tf.data must not share it out a second time.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    batches = tf.data.Dataset.range(epochs).flat_map(plan).map(load, num_parallel_calls=2, deterministic=True)
+    return batches.prefetch(4).with_options(options)
+
+
+def pad(values: np.ndarray, offsets: np.ndarray, rows: Sequence[int], *, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gathers texts of one batch from a flat array and pads them on the right with zeros.
+
+    Args:
+      values: [total, …], all texts' entries one after another.
+      offsets: int64[texts + 1].
+      rows: of the batch; `FILLER` gives a row with one zero entry.
+      most: widest batch allowed.
+
+    Returns:
+      [batch, width, …] of the values' dtype, and the mask, int32[batch, width].
+    """
+    lengths = np.where(np.equal(rows, FILLER), 1, offsets[np.add(rows, 1)] - offsets[rows])
+    width = padded_width(lengths, most)
+    batch = np.zeros((len(rows), width, *values.shape[1:]), values.dtype)
+    for place, row in enumerate(rows):
+        if row != FILLER:
+            batch[place, : lengths[place]] = values[offsets[row] : offsets[row + 1]]
+    return batch, (np.arange(width) < lengths[:, None]).astype(np.int32)
+
+
+def _rows_to_batches(rows: np.ndarray, batch_size: int) -> np.ndarray:
+    missing = -len(rows) % batch_size
+    return np.append(rows, np.full(missing, FILLER, np.int64)).reshape(-1, batch_size).astype(np.int64)

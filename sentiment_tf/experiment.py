@@ -1,0 +1,286 @@
+"""The story of a run: data, tokens, features, evaluate, train, evaluate, export, report."""
+
+import contextlib
+import dataclasses
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from sentiment_tf import runtime
+from sentiment_tf.config import TrainConfig, to_flags
+from sentiment_tf.data import datasets, tokenization
+from sentiment_tf.errors import UserError
+from sentiment_tf.reporting import metrics
+from sentiment_tf.reporting import record as record_module
+from sentiment_tf.run_directory import RECORD, RunDirectory
+
+log = logging.getLogger("sentiment_tf")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+      directory: where it stands.
+      record: the content of its run.json.
+    """
+
+    directory: Path
+    record: dict
+
+
+class Clock:
+    """Times the steps of a run and says each in one log line."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[list[str]]:
+        """Times what happens inside; strings appended to the yielded list are said beside the time."""
+        began, said = time.perf_counter(), []
+        yield said
+        self.seconds[name] = time.perf_counter() - began
+        log.info("%-16s %6.1f s  %s", name.replace("_", " "), self.seconds[name], "; ".join(said))
+
+
+def run(config: TrainConfig) -> RunResult | None:
+    """Does everything that ``python -m sentiment_tf.train`` does; None where the run was finished before.
+
+    Args:
+      config: validated and resolved.
+
+    Raises:
+      UserError: a mistake in settings or data; nothing is left behind.
+    """
+    directory = RunDirectory(config.output_dir, config.run_name)
+    if directory.is_finished(config):
+        log.info("%s is finished; pass --overwrite to train it again", directory.final)
+        _say_what_next(directory)
+        return None
+    clock = Clock()
+    with clock.step("start"):
+        runtime.start(deterministic=config.deterministic)
+    directory.begin()
+    try:
+        record = _run(config, directory, clock)
+        directory.complete()
+    except BaseException:
+        directory.discard()
+        raise
+    _say_what_next(directory)
+    return RunResult(directory.final, record)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What training starts from: rows as features, and the loaded model with its tail."""
+
+    splits: datasets.Splits
+    labels: dict[str, np.ndarray]  # split → int32[rows]
+    tokens: dict[str, tokenization.Tokens]
+    features: dict  # split → modeling.features.Features
+    tokenizer: object
+    files: object  # modeling.classifier.ModelFiles
+    model: object  # TFDistilBertForSequenceClassification
+    tail: object  # modeling.classifier.Tail
+    compute_dtype: object  # tf.DType of the matmuls
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What training did: float32[rows, classes] logits, by split, before and after, and the epochs' rows."""
+
+    before: dict[str, np.ndarray]
+    after: dict[str, np.ndarray]
+    history: list[dict[str, float]]
+
+
+def _run(config: TrainConfig, directory: RunDirectory, clock: Clock) -> dict:
+    """Runs every step and fills ``directory.building``; returns the content of run.json."""
+    prepared = _prepare(config, clock)
+    outcome = _train(config, prepared, directory, clock)
+    return _leave_behind(config, prepared, outcome, directory, clock)
+
+
+def _prepare(config: TrainConfig, clock: Clock) -> Prepared:
+    """Data → tokens → model → features."""
+    from sentiment_tf.modeling import classifier, features
+    from sentiment_tf.training import distribution
+
+    with clock.step("data") as said:
+        splits = _load_splits(config)
+        said += [f"{len(rows):,} {split}" for split, rows in splits.rows.items()]
+    for note in splits.notes:
+        log.info("  %s", note)
+    labels = {split: np.asarray(rows["label"], np.int32) for split, rows in splits.rows.items()}
+
+    with clock.step("tokens") as said:
+        files = classifier.find_model(
+            config.model, revision=config.model_revision, cache_dir=config.cache_dir, offline=config.offline
+        )
+        _check_against_model(config, classifier.read_config(files, config.model))
+        tokenizer = tokenization.load_tokenizer(files.directory)
+        tokens = {
+            split: tokenization.tokenize(tokenizer, rows["text"], max_length=config.max_length)
+            for split, rows in splits.rows.items()
+        }
+        said += [_cut(split, tokens[split], config.max_length) for split in tokens]
+
+    with clock.step("model") as said:
+        strategy = distribution.make_strategy(config.strategy, batch_size=config.batch_size)
+        compute_dtype = distribution.compute_dtype(config.precision)
+        with strategy.scope():
+            model = classifier.load_classifier(
+                files, label_names=splits.label_names, name=config.model, seed=config.seed
+            )
+            halves = runtime.cores() if strategy.num_replicas_in_sync == 1 else 1
+            tail = classifier.Tail(
+                model, depth=config.depth, compute_dtype=compute_dtype, seed=config.seed, halves=halves
+            )
+        said.append(f"{config.model}: {model.config.n_layers} blocks; matmuls in {compute_dtype.name}")
+
+    with clock.step("features"):
+        cache_dir = config.cache_dir if config.cache == "on" else None
+        of_split = {
+            split: features.compute(
+                model,
+                tokens[split],
+                depth=config.depth,
+                compute_dtype=compute_dtype,
+                max_length=config.max_length,
+                cache_dir=cache_dir,
+                name=split,
+            )
+            for split in splits.rows
+        }
+    return Prepared(splits, labels, tokens, of_split, tokenizer, files, model, tail, compute_dtype)
+
+
+def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clock: Clock) -> Outcome:
+    """Evaluates, trains, evaluates again, on the same rows."""
+    from sentiment_tf.training import fitting
+
+    tail, features, labels = prepared.tail, prepared.features, prepared.labels
+    reported = prepared.splits.report_split
+    steps = fitting.steps_per_epoch(len(features["train"]), config.batch_size) * config.epochs
+    fitting.compile_tail(
+        tail,
+        learning_rate=config.learning_rate,
+        steps=steps,
+        warmup_ratio=config.warmup_ratio,
+        weight_decay=config.weight_decay,
+        loss_scaling=prepared.compute_dtype.name == "float16",
+    )
+
+    def evaluate() -> dict[str, np.ndarray]:
+        return {split: fitting.predict_logits(tail, features[split]) for split in {"validation", reported}}
+
+    def validate() -> dict[str, float]:
+        return fitting.loss_and_accuracy(fitting.predict_logits(tail, features["validation"]), labels["validation"])
+
+    with clock.step("evaluate_before") as said:
+        before = evaluate()
+        said.append(_headline(before[reported], labels[reported], reported))
+    with clock.step("train") as said:
+        history = fitting.fit(
+            tail,
+            features["train"],
+            labels["train"],
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            validate=validate,
+            callbacks=[],
+            verbose=int(sys.stdout.isatty() and not config.quiet),
+        )
+        rate = len(labels["train"]) * config.epochs / sum(row["seconds"] for row in history)
+        said.append(f"{steps:,} steps, {rate:,.0f} texts/s")
+    with clock.step("evaluate_after") as said:
+        after = evaluate()
+        said.append(_headline(after[reported], labels[reported], reported))
+    return Outcome(before, after, history)
+
+
+def _leave_behind(
+    config: TrainConfig, prepared: Prepared, outcome: Outcome, directory: RunDirectory, clock: Clock
+) -> dict:
+    """Writes everything a run leaves into ``directory.building``; returns the content of run.json."""
+    building, reported = directory.building, prepared.splits.report_split
+    labels = prepared.labels[reported]
+    with clock.step("report"):
+        record_of = {
+            "before": metrics.evaluate(outcome.before[reported], labels),
+            "after": metrics.evaluate(outcome.after[reported], labels),
+        }
+    record = {
+        "config": dataclasses.asdict(config),
+        "label_names": list(prepared.splits.label_names),
+        "metrics": record_of,
+        "history": outcome.history,
+        "times": clock.seconds,
+        "versions": record_module.versions(),
+    }
+    record_module.write_json(building / RECORD, record)
+    return record
+
+
+def _load_splits(config: TrainConfig) -> datasets.Splits:
+    return datasets.load(
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        train_file=config.train_file,
+        validation_file=config.validation_file,
+        test_file=config.test_file,
+        text_column=config.text_column,
+        label_column=config.label_column,
+        offline=config.offline,
+        revision=config.dataset_revision,
+        seed=config.seed,
+        limit=config.limit,
+    )
+
+
+def _check_against_model(config: TrainConfig, model_config) -> None:
+    """Checks the settings whose limits only the model knows.
+
+    Raises:
+      UserError: with all problems at once.
+    """
+    problems = []
+    if config.max_length > model_config.max_position_embeddings:
+        problems.append(
+            f"--max_length={config.max_length}: {config.model} has {model_config.max_position_embeddings} positions; "
+            f"pass {model_config.max_position_embeddings} or less"
+        )
+    if (config.depth or 0) > model_config.n_layers:
+        problems.append(
+            f"--trainable_layers={config.trainable_layers}: {config.model} has {model_config.n_layers} blocks; "
+            f"pass 0 to {model_config.n_layers}, or all"
+        )
+    if problems:
+        raise UserError(*problems)
+
+
+def _cut(split: str, tokens: tokenization.Tokens, max_length: int) -> str:
+    """Says how many texts of a split were cut."""
+    cut, rows = int(tokens.truncated.sum()), len(tokens.truncated)
+    return f"{split}: {cut:,} of {rows:,} texts cut at {max_length} tokens"
+
+
+def _headline(logits: np.ndarray, labels: np.ndarray, split: str) -> str:
+    from sentiment_tf.training import fitting
+
+    scores = fitting.loss_and_accuracy(logits, labels)
+    return f"accuracy {scores['accuracy']:.2%}, loss {scores['loss']:.4f} on {len(labels):,} {split} rows"
+
+
+def _say_what_next(directory: RunDirectory) -> None:
+    """Says the commands to look at a run and to try it."""
+    log.info("look at it:  tensorboard --logdir %s", directory.final / "logs")
+    log.info("try it:      python -m sentiment_tf.predict --model=%s \"a text\"", directory.final)

@@ -1,0 +1,300 @@
+"""DistilBERT's forward pass, fused: the one place where attention is computed.
+
+Trunk, tail and export all run these functions over a loaded model's own variables. They are plain
+TensorFlow over tensors, arranged for speed:
+
+* tokens are flattened to two dimensions, so that grappler turns MatMul + BiasAdd + GELU into one oneDNN
+  call (a three-dimensional Dense is not recognised);
+* query, key and value are one matmul, with attention's 1/sqrt(head width) folded into the query's weights;
+* the last block computes queries, and everything after attention, for [CLS] alone: nothing else is read;
+* matmuls run in ``compute_dtype``; LayerNorm, softmax and the residual stream stay in float32.
+
+Architecture: Sanh et al., "DistilBERT, a distilled version of BERT" (arXiv:1910.01108).
+
+Shapes in comments: B batch, T tokens, D model width, H heads.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+LAYER_NORM_EPSILON = 1e-12
+MASKED = -1e9  # added to the score of a padding token; exp() of it is exactly 0 in float32
+
+
+class Embeddings(NamedTuple):
+    """Token and position tables with their LayerNorm, float32."""
+
+    words: tf.Tensor  # [vocabulary, D]
+    positions: tf.Tensor  # [max positions, D]
+    gamma: tf.Tensor  # [D]
+    beta: tf.Tensor  # [D]
+
+
+class Block(NamedTuple):
+    """One transformer block, float32; the query's part of ``qkv`` carries attention's scale."""
+
+    qkv_kernel: tf.Tensor  # [D, 3 D]
+    qkv_bias: tf.Tensor  # [3 D]
+    out_kernel: tf.Tensor  # [D, D]
+    out_bias: tf.Tensor  # [D]
+    attention_gamma: tf.Tensor  # [D]
+    attention_beta: tf.Tensor  # [D]
+    lin1_kernel: tf.Tensor  # [D, hidden]
+    lin1_bias: tf.Tensor  # [hidden]
+    lin2_kernel: tf.Tensor  # [hidden, D]
+    lin2_bias: tf.Tensor  # [D]
+    output_gamma: tf.Tensor  # [D]
+    output_beta: tf.Tensor  # [D]
+
+
+class Head(NamedTuple):
+    """The classification head, float32."""
+
+    pre_kernel: tf.Tensor  # [D, D]
+    pre_bias: tf.Tensor  # [D]
+    kernel: tf.Tensor  # [D, classes]
+    bias: tf.Tensor  # [classes]
+
+
+class Weights(NamedTuple):
+    """All that a forward pass needs, as a tree of float32 tensors."""
+
+    embeddings: Embeddings
+    blocks: tuple[Block, ...]
+    head: Head
+
+
+DropoutFunction = Callable[[tf.Tensor, float], tf.Tensor]
+
+
+class DropoutRates(NamedTuple):
+    """The three rates of a DistilBERT configuration."""
+
+    hidden: float
+    attention: float
+    head: float
+
+
+NO_RATES = DropoutRates(0.0, 0.0, 0.0)
+
+
+def no_dropout(x: tf.Tensor, rate: float) -> tf.Tensor:
+    """Returns ``x`` as it is: inference, and everything frozen."""
+    del rate
+    return x
+
+
+def seeded_dropout(seed: tf.Tensor) -> DropoutFunction:
+    """Returns a dropout whose masks depend on ``seed`` and the place of the call, and on nothing else.
+
+    No generator state means nothing to save: a run that is resumed at step n draws step n's masks.
+
+    Args:
+      seed: int32[2], another one each step (and each replica).
+    """
+    places = 0
+
+    def dropout(x: tf.Tensor, rate: float) -> tf.Tensor:
+        nonlocal places
+        places += 1
+        if rate == 0.0:
+            return x
+        return tf.nn.experimental.stateless_dropout(x, rate, seed + tf.constant([places << 16, 0]))
+
+    return dropout
+
+
+def read_weights(model) -> Weights:
+    """Returns the weights of a ``TFDistilBertForSequenceClassification`` as this module's tree.
+
+    Read inside a ``tf.function`` under a gradient tape, gradients flow to the model's variables.
+    """
+    transformer, heads = model.distilbert.transformer, model.config.n_heads
+    return Weights(
+        embeddings=read_embeddings(model.distilbert.embeddings),
+        blocks=tuple(read_block(layer, heads=heads) for layer in transformer.layer),
+        head=read_head(model.pre_classifier, model.classifier),
+    )
+
+
+def read_embeddings(layer) -> Embeddings:
+    """Returns the tables of a transformers ``TFEmbeddings`` layer."""
+    norm = layer.LayerNorm
+    return Embeddings(
+        *map(tf.convert_to_tensor, (layer.weight, layer.position_embeddings, norm.gamma, norm.beta))
+    )
+
+
+def read_block(layer, *, heads: int) -> Block:
+    """Returns the weights of a transformers ``TFTransformerBlock``, q, k and v packed into one matrix."""
+    attention, ffn = layer.attention, layer.ffn
+    scale = (attention.q_lin.kernel.shape[-1] / heads) ** -0.5
+    q, k, v = attention.q_lin, attention.k_lin, attention.v_lin
+    return Block(
+        tf.concat([q.kernel * scale, k.kernel, v.kernel], axis=-1),
+        tf.concat([q.bias * scale, k.bias, v.bias], axis=-1),
+        *map(
+            tf.convert_to_tensor,
+            (
+                attention.out_lin.kernel,
+                attention.out_lin.bias,
+                layer.sa_layer_norm.gamma,
+                layer.sa_layer_norm.beta,
+                ffn.lin1.kernel,
+                ffn.lin1.bias,
+                ffn.lin2.kernel,
+                ffn.lin2.bias,
+                layer.output_layer_norm.gamma,
+                layer.output_layer_norm.beta,
+            ),
+        ),
+    )
+
+
+def read_head(pre_classifier, classifier) -> Head:
+    """Returns the weights of the head's two Dense layers."""
+    return Head(
+        *map(
+            tf.convert_to_tensor,
+            (pre_classifier.kernel, pre_classifier.bias, classifier.kernel, classifier.bias),
+        )
+    )
+
+
+def cast_for_compute(weights, compute_dtype: tf.DType):
+    """Returns a Weights, Block or tuple of Blocks with kernels and their biases in ``compute_dtype``.
+
+    Done once for frozen weights; inside a training step it is part of the graph, and differentiable.
+    """
+    if isinstance(weights, Block):
+        return Block(
+            *(
+                value if name.endswith(("gamma", "beta")) else tf.cast(value, compute_dtype)
+                for name, value in zip(Block._fields, weights, strict=True)
+            )
+        )
+    if isinstance(weights, Weights):
+        return weights._replace(blocks=cast_for_compute(weights.blocks, compute_dtype))
+    return tuple(cast_for_compute(block, compute_dtype) for block in weights)
+
+
+def logits(
+    weights: Weights, input_ids: tf.Tensor, attention_mask: tf.Tensor, *, heads: int, activation: str = "gelu"
+) -> tf.Tensor:
+    """The whole network, dropout off.
+
+    Args:
+      weights: see `read_weights`; after `cast_for_compute`, matmuls run in that dtype.
+      input_ids: int32[B, T].
+      attention_mask: int32[B, T], 1 for a token and 0 for padding; position 0 is never padding.
+      heads: number of attention heads.
+      activation: of the feed-forward part, "gelu" or "relu".
+
+    Returns:
+      float32[B, classes].
+    """
+    hidden = embed(weights.embeddings, input_ids)
+    pooled = run_blocks(
+        weights.blocks, hidden, attention_mask, heads=heads, activation=activation, pooled=True
+    )
+    return classify(weights.head, pooled)
+
+
+def embed(
+    embeddings: Embeddings, input_ids: tf.Tensor, *, dropout: DropoutFunction = no_dropout, rate: float = 0.0
+) -> tf.Tensor:
+    """Returns the embedding layer's output, float32[B, T, D]."""
+    shape = tf.shape(input_ids)
+    width = embeddings.words.shape[-1]
+    x = tf.gather(embeddings.words, input_ids) + embeddings.positions[: shape[1]]  # (B, T, D)
+    x = _layer_norm(tf.reshape(x, [-1, width]), embeddings.gamma, embeddings.beta)
+    return tf.reshape(dropout(x, rate), [shape[0], shape[1], width])
+
+
+def run_blocks(
+    blocks: Sequence[Block],
+    hidden: tf.Tensor,
+    attention_mask: tf.Tensor,
+    *,
+    heads: int,
+    activation: str = "gelu",
+    pooled: bool,
+    dropout: DropoutFunction = no_dropout,
+    rates: DropoutRates = NO_RATES,
+) -> tf.Tensor:
+    """Runs consecutive transformer blocks.
+
+    Args:
+      blocks: in order; their kernels' dtype is the matmuls' (see `cast_for_compute`).
+      hidden: float32[B, T, D].
+      attention_mask: int32[B, T].
+      heads: number of attention heads.
+      activation: "gelu" or "relu".
+      pooled: whether these are the network's last blocks, of which only [CLS] is wanted.
+      dropout: `no_dropout`, or one made by `seeded_dropout`.
+      rates: of which ``hidden`` and ``attention`` are used.
+
+    Returns:
+      float32[B, D], the [CLS] vectors, when ``pooled``; else float32[B, T, D].
+    """
+    shape = tf.shape(hidden)
+    width = hidden.shape[-1]
+    bias = (1.0 - tf.cast(attention_mask, tf.float32))[:, None, None, :] * MASKED  # (B, 1, 1, T)
+    x = tf.reshape(hidden, [-1, width])  # (B T, D)
+    for number, block in enumerate(blocks, 1):
+        first_token_only = pooled and number == len(blocks)
+        context = _attention(block, x, bias, shape, heads, first_token_only, dropout, rates.attention)
+        if first_token_only:
+            x = tf.reshape(x, [shape[0], shape[1], width])[:, 0]  # (B, D)
+        x = _layer_norm(x + context, block.attention_gamma, block.attention_beta)
+        x = _layer_norm(
+            x + _feed_forward(block, x, activation, dropout, rates.hidden),
+            block.output_gamma,
+            block.output_beta,
+        )
+    if pooled:
+        return x if blocks else hidden[:, 0]
+    return tf.reshape(x, [shape[0], shape[1], width])
+
+
+def classify(
+    head: Head, pooled: tf.Tensor, *, dropout: DropoutFunction = no_dropout, rate: float = 0.0
+) -> tf.Tensor:
+    """Returns float32[B, classes], the logits of [CLS] vectors float32[B, D]."""
+    x = tf.nn.relu(tf.nn.bias_add(tf.matmul(pooled, head.pre_kernel), head.pre_bias))
+    return tf.nn.bias_add(tf.matmul(dropout(x, rate), head.kernel), head.bias)
+
+
+def _attention(block, x, bias, shape, heads, first_token_only, dropout, rate):
+    """Multi-head self-attention of x float32[B T, D] with its output projection, float32[B T or B, D]."""
+    dtype, width = block.qkv_kernel.dtype, x.shape[-1]
+    qkv = _dense(tf.cast(x, dtype), block.qkv_kernel, block.qkv_bias)  # (B T, 3 D)
+    qkv = tf.reshape(qkv, [shape[0], shape[1], 3, heads, width // heads])
+    query, key, value = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]))  # each (B, H, T, D/H)
+    if first_token_only:
+        query = query[:, :, :1]
+    scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32) + bias  # (B, H, T or 1, T)
+    weights = dropout(tf.cast(tf.nn.softmax(scores), dtype), rate)
+    context = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])  # (B, T or 1, H, D/H)
+    context = tf.reshape(context, [-1, width])
+    return tf.cast(_dense(context, block.out_kernel, block.out_bias), tf.float32)
+
+
+def _feed_forward(block, x, activation, dropout, rate):
+    """The two-layer perceptron of x float32[N, D], float32[N, D]."""
+    x = _dense(tf.cast(x, block.lin1_kernel.dtype), block.lin1_kernel, block.lin1_bias)
+    x = tf.nn.relu(x) if activation == "relu" else tf.nn.gelu(x, approximate=False)
+    return dropout(tf.cast(_dense(x, block.lin2_kernel, block.lin2_bias), tf.float32), rate)
+
+
+def _dense(x, kernel, bias):
+    return tf.nn.bias_add(tf.matmul(x, kernel), bias)
+
+
+def _layer_norm(x, gamma, beta):
+    """LayerNorm over the last axis, float32 (Ba et al., arXiv:1607.06450)."""
+    centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+    return centred * (tf.math.rsqrt(variance + LAYER_NORM_EPSILON) * gamma) + beta

@@ -1,0 +1,254 @@
+"""The trunk × tokens → features, once: what the frozen layers compute is kept on disk for every later epoch and run."""
+
+import collections
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+import xxhash
+
+from sentiment_tf.data import batching
+from sentiment_tf.data.tokenization import Tokens
+from sentiment_tf.errors import UserError
+from sentiment_tf.modeling import classifier, encoder
+from sentiment_tf.runtime import cores
+
+FORMAT = 1  # of the cache; raised whenever the same key would mean other numbers
+TOKENS_AT_ONCE = 2048  # per batch of the trunk: its intermediate results stay in one core's cache
+log = logging.getLogger("sentiment_tf")
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """What the tail is trained on, one entry per text or per token.
+
+    Attributes:
+      values: float32[rows, D] ([CLS] vectors), float16[tokens, D] (hidden states), or integer[tokens] (ids).
+      offsets: int64[rows + 1] into ``values``, or None where there is one vector per text.
+      most: widest batch allowed, the run's ``max_length``.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray | None
+    most: int
+
+    def __len__(self) -> int:
+        return len(self.values) if self.offsets is None else len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int32[rows]: what a batch is padded by; all 1 where there is one vector per text."""
+        return np.ones(len(self), np.int32) if self.offsets is None else np.diff(self.offsets).astype(np.int32)
+
+    def gather(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the tail's input for these rows; a `batching.FILLER` row holds zeros or another row's values."""
+        if self.offsets is None:
+            return {"features": self.values[rows]}
+        features, mask = batching.pad(self.values, self.offsets, rows, most=self.most)
+        return {"features": features, "attention_mask": mask}
+
+    @property
+    def signature(self) -> dict[str, tf.TensorSpec]:
+        """The tensors that `gather` gives."""
+        if self.offsets is None:
+            return {"features": tf.TensorSpec([None, self.values.shape[1]], tf.float32)}
+        return {
+            "features": tf.TensorSpec([None, None, *self.values.shape[1:]], self.values.dtype),
+            "attention_mask": tf.TensorSpec([None, None], tf.int32),
+        }
+
+
+def compute(
+    model, tokens: Tokens, *, depth: int | None, compute_dtype: tf.DType, max_length: int, cache_dir: str | None, name: str
+) -> Features:
+    """Returns the features of a split, from the cache where it has them.
+
+    Args:
+      model: loaded classifier.
+      tokens: of the split.
+      depth: blocks above the cut (None: everything); all blocks or None make the token ids the features.
+      compute_dtype: of the trunk's matmuls.
+      max_length: of the run.
+      cache_dir: the cache's folder, or None to compute in memory and keep nothing.
+      name: of the split, for the progress bar.
+
+    Raises:
+      UserError: the disk has too little space for them.
+    """
+    blocks = model.config.n_layers
+    if depth is None or depth == blocks:
+        return Features(tokens.ids, tokens.offsets, max_length)
+    width = model.config.dim
+    shape, dtype = ((len(tokens.lengths), width), np.float32) if depth == 0 else ((len(tokens.ids), width), np.float16)
+    offsets = None if depth == 0 else tokens.offsets
+
+    def fill(values: np.ndarray) -> None:
+        _run_trunk(model, tokens, values, depth=depth, compute_dtype=compute_dtype, max_length=max_length, name=name)
+
+    if cache_dir is None:
+        values = np.empty(shape, dtype)
+        fill(values)
+    else:
+        key = _key(model, tokens, depth, compute_dtype)
+        values = _cached(Path(cache_dir) / "features" / key, shape, np.dtype(dtype), fill, name)
+    return Features(values, offsets, max_length)
+
+
+def side_by_side(function, items: Iterable, *, workers: int) -> Iterator:
+    """Yields ``function(item)`` in order, ``workers`` at a time; few are in flight, so memory stays bounded."""
+    pending = collections.deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _run_trunk(model, tokens, values, *, depth, compute_dtype, max_length, name) -> None:
+    """Fills ``values`` with the trunk's output, longest texts first: what does not fit in memory fails at once."""
+    config = model.config
+    devices = [device.name for device in tf.config.list_logical_devices("GPU")] or ["/CPU:0"] * cores()
+    blocks = model.distilbert.transformer.layer[: config.n_layers - depth]
+    weights = encoder.read_embeddings(model.distilbert.embeddings), encoder.cast_for_compute(
+        tuple(encoder.read_block(block, heads=config.n_heads) for block in blocks), compute_dtype
+    )
+    replicas = {device: _copy_to(weights, device) for device in set(devices)}
+
+    @tf.function(reduce_retracing=True)
+    def forward(weights, ids, mask):
+        hidden = encoder.embed(weights[0], tf.cast(ids, tf.int32))
+        return encoder.run_blocks(
+            weights[1], hidden, mask, heads=config.n_heads, activation=config.activation, pooled=depth == 0
+        )
+
+    lengths = tokens.lengths
+    batches = _token_batches(lengths, max_length)
+
+    def run(numbered):
+        number, rows = numbered
+        device = devices[number % len(devices)]
+        ids, mask = batching.pad(tokens.ids, tokens.offsets, rows, most=max_length)
+        with tf.device(device):
+            output = forward(replicas[device], tf.constant(ids), tf.constant(mask)).numpy()
+        if depth == 0:
+            values[rows] = output
+        else:
+            for row, states in zip(rows, output, strict=True):
+                values[tokens.offsets[row] : tokens.offsets[row + 1]] = states[: lengths[row]]
+        return rows
+
+    places = sum(len(rows) * batching.padded_width(lengths[rows], max_length) for rows in batches)
+    log.info("%s: %.1f %% of the places the trunk computes are padding", name, 100 * (1 - lengths.sum() / max(places, 1)))
+    quiet = not sys.stderr.isatty() or log.level > logging.INFO
+    with tqdm.tqdm(total=len(lengths), desc=name, unit=" texts", disable=quiet) as progress:
+        for rows in side_by_side(run, enumerate(batches), workers=len(devices)):
+            progress.update(len(rows))
+
+
+def _copy_to(weights, device: str):
+    with tf.device(device):
+        return tf.nest.map_structure(tf.identity, weights)
+
+
+def _token_batches(lengths: np.ndarray, max_length: int) -> list[np.ndarray]:
+    """Cuts the rows, longest first, into batches of about `TOKENS_AT_ONCE` places."""
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        width = batching.padded_width(lengths[order[start : start + 1]], max_length)
+        stop = start + max(TOKENS_AT_ONCE // width, 1)
+        batches.append(order[start:stop])
+        start = stop
+    return batches
+
+
+def _key(model, tokens: Tokens, depth: int, compute_dtype: tf.DType) -> str:
+    config = model.config
+    digest = hashlib.sha256(
+        json.dumps([FORMAT, depth, compute_dtype.name, config.n_heads, config.activation, tokens.fingerprint]).encode()
+    )
+    for array in classifier.trunk_fingerprint(model, depth):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:32]
+
+
+def _cached(folder: Path, shape: tuple[int, ...], dtype: np.dtype, fill, name: str) -> np.ndarray:
+    """Returns the memory-mapped array of a cache entry, made by ``fill`` where it is missing or damaged."""
+    if (values := _open(folder, shape, dtype)) is not None:
+        log.info("%s: features found in the cache", name)
+        return values
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _check_space(folder.parent, int(np.prod(shape)) * dtype.itemsize)
+    # Built beside and renamed: what stands under the final name is always whole.
+    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        values = np.memmap(building / "values", dtype, "w+", shape=shape) if shape[0] else np.empty(shape, dtype)
+        fill(values)
+        if shape[0]:
+            values.flush()
+        else:
+            (building / "values").touch()
+        record = {"shape": list(shape), "dtype": dtype.name, "xxh3": _checksum(building / "values")}
+        (building / "features.json").write_text(json.dumps(record))
+        _move_into_place(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return _open(folder, shape, dtype)
+
+
+def _open(folder: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
+    """Returns a cache entry read-only, or None where there is none; a damaged or foreign one is removed."""
+    if not folder.exists():
+        return None
+    try:
+        record = json.loads((folder / "features.json").read_text())
+        whole = record == {"shape": list(shape), "dtype": dtype.name, "xxh3": _checksum(folder / "values")}
+    except (OSError, ValueError):
+        whole = False
+    if not whole:
+        log.warning("%s: damaged, it is computed again", folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    return np.memmap(folder / "values", dtype, "r", shape=shape) if shape[0] else np.empty(shape, dtype)
+
+
+def _move_into_place(building: Path, folder: Path) -> None:
+    try:
+        os.rename(building, folder)
+    except OSError:
+        if not folder.exists():  # else another run made the same entry meanwhile: either copy will do
+            raise
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"--cache_dir={folder.parent}: the features need {needed:,} bytes and {free:,} are free; "
+            "make room, choose another folder, or pass --cache=off"
+        )
+
+
+def _checksum(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 24):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,74 @@
+"""Starting TensorFlow: quietly, and with the thread layout that the fused encoder wants."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+def start(*, deterministic: bool = False):
+    """Imports TensorFlow and sets what can only be set before its first operation.
+
+    On a CPU whole batches run side by side, one per core, each operation on one thread: encoder layers are
+    many small operations, and splitting each over threads costs a barrier apiece. GPUs get memory growth,
+    so that a run takes what it needs and not the whole device.
+
+    Args:
+      deterministic: whether TensorFlow must pick reproducible kernels (slower on a GPU).
+
+    Returns:
+      The tensorflow module.
+    """
+    with quiet_stderr():
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if not gpus:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(cores())
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    return tf
+
+
+def cores() -> int:
+    """Returns how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_fast_bfloat16() -> bool:
+    """Returns whether the processor multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX)."""
+    try:
+        with open("/proc/cpuinfo") as lines:
+            features = next((line for line in lines if line.startswith("flags")), "").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in features or "amx_bf16" in features
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Holds back what C++ libraries print on stderr while they load; shows it after all if loading fails.
+
+    TensorFlow logs a few lines before its own log level applies; stderr belongs to errors a person can mend.
+    """
+    sys.stderr.flush()
+    try:
+        stderr = os.dup(2)
+    except OSError:  # stderr is closed: nothing to hold back
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -1,0 +1,175 @@
+"""Compile and fit the tail."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from sentiment_tf.data import batching
+from sentiment_tf.modeling.classifier import FREE_OF_WEIGHT_DECAY, Tail
+from sentiment_tf.modeling.features import Features, side_by_side
+from sentiment_tf.runtime import cores
+
+EVALUATION_BATCH = 64
+
+
+class LinearWarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly from 0 to ``peak`` over the first steps, then falls linearly to 0 at the last one.
+
+    The schedule of BERT's fine-tuning (Devlin et al., arXiv:1810.04805, and its published code).
+    """
+
+    def __init__(self, peak: float, *, steps: int, warmup_steps: int):
+        super().__init__()
+        self.peak, self.steps, self.warmup_steps = peak, steps, warmup_steps
+
+    def __call__(self, step):
+        """Returns the rate of the step counted from 0, float32 scalar."""
+        step = tf.cast(step, tf.float32)
+        rise = (step + 1.0) / float(max(self.warmup_steps, 1))
+        fall = (self.steps - step) / float(max(self.steps - self.warmup_steps, 1))
+        return self.peak * tf.clip_by_value(tf.minimum(rise, fall), 0.0, 1.0)
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments."""
+        return {"peak": self.peak, "steps": self.steps, "warmup_steps": self.warmup_steps}
+
+
+def compile_tail(
+    tail: Tail, *, learning_rate: float, steps: int, warmup_ratio: float, weight_decay: float, loss_scaling: bool
+) -> None:
+    """Compiles the tail with AdamW (Loshchilov & Hutter, arXiv:1711.05101) and cross-entropy on logits.
+
+    Args:
+      tail: made under the strategy's scope.
+      learning_rate: peak of the schedule.
+      steps: of the whole run.
+      warmup_ratio: share of them in which the rate rises.
+      weight_decay: for matrices; biases and LayerNorm are left out.
+      loss_scaling: for float16, whose small gradients would vanish otherwise.
+    """
+    schedule = LinearWarmupDecay(learning_rate, steps=steps, warmup_steps=round(warmup_ratio * steps))
+    with tail.distribute_strategy.scope():
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, epsilon=1e-6, global_clipnorm=1.0)
+        optimizer.exclude_from_weight_decay(var_names=list(FREE_OF_WEIGHT_DECAY))
+        if loss_scaling:
+            optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
+        tail.compile(
+            optimizer,
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+        )
+
+
+def fit(
+    tail: Tail,
+    features: Features,
+    labels: np.ndarray,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    validate: Callable[[], dict[str, float]],
+    callbacks: list[keras.callbacks.Callback],
+    verbose: int,
+) -> list[dict[str, float]]:
+    """Trains the tail in place.
+
+    Args:
+      tail: compiled.
+      features: of the training rows.
+      labels: int[rows].
+      epochs: passes.
+      batch_size: global.
+      seed: orders the batches.
+      validate: called after each epoch; what it returns joins the epoch's row as ``val_…``.
+      callbacks: more Keras callbacks; they see the validation's values too.
+      verbose: Keras' own: 1 draws a progress bar.
+
+    Returns:
+      One row per epoch: epoch (from 1), loss, accuracy, val_…, learning_rate (at its end), seconds.
+    """
+    steps = steps_per_epoch(len(features), batch_size)
+    history: list[dict[str, float]] = []
+    tail.fit(
+        training_dataset(features, labels, epochs=epochs, batch_size=batch_size, seed=seed),
+        steps_per_epoch=steps,
+        epochs=epochs,
+        verbose=verbose,
+        callbacks=[EpochRow(history, validate, filled=steps * batch_size / len(features)), *callbacks],
+    )
+    return history
+
+
+def training_dataset(
+    features: Features, labels: np.ndarray, *, epochs: int, batch_size: int, seed: int
+) -> tf.data.Dataset:
+    """All epochs' batches, one after another: (tail's inputs, int32[batch] labels, float32[batch] weights)."""
+    lengths = features.lengths
+
+    def gather(rows):
+        return features.gather(rows), labels[rows].astype(np.int32), (rows != batching.FILLER).astype(np.float32)
+
+    signature = (
+        features.signature,
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([None], tf.float32),
+    )
+    return batching.to_dataset(
+        lambda epoch: batching.training_plan(lengths, batch_size=batch_size, seed=seed, epoch=epoch),
+        epochs,
+        gather,
+        signature,
+        batch_size=batch_size,
+    )
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Returns how many batches hold all rows."""
+    return -(-rows // batch_size)
+
+
+def predict_logits(tail: Tail, features: Features) -> np.ndarray:
+    """Returns float32[rows, classes] in row order: every row exactly once, dropout off, batches side by side."""
+    weights = tail.read_weights()
+    logits = np.zeros((len(features), weights.head.bias.shape[0]), np.float32)
+
+    def run(rows):
+        rows = rows[rows != batching.FILLER]
+        inputs = {name: tf.constant(value) for name, value in features.gather(rows).items()}
+        logits[rows] = tail.evaluate_batch(weights, inputs).numpy()
+
+    plan = batching.evaluation_plan(features.lengths, batch_size=EVALUATION_BATCH)
+    for _ in side_by_side(run, plan, workers=1 if tf.config.list_logical_devices("GPU") else cores()):
+        pass
+    return logits
+
+
+def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Returns mean cross-entropy in nats, and the share of rows whose largest logit is the label's."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    likelihood = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(axis=1))
+    return {"loss": float(-likelihood.mean()), "accuracy": float((logits.argmax(axis=1) == labels).mean())}
+
+
+class EpochRow(keras.callbacks.Callback):
+    """Gathers each epoch's row, with the validation's values, before other callbacks see the logs."""
+
+    def __init__(self, history: list, validate: Callable[[], dict[str, float]], *, filled: float):
+        """Appends rows to ``history``; ``filled`` is places over rows, at least 1 (see `batching.training_plan`)."""
+        super().__init__()
+        self._history, self._validate, self._filled = history, validate, filled
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock."""
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds the row; the loss is put right, whose mean counts filler rows (of weight 0) as rows."""
+        logs["loss"] *= self._filled
+        logs |= {f"val_{name}": value for name, value in self._validate().items()}
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs["seconds"] = time.perf_counter() - self._began
+        self._history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
