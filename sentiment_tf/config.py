@@ -35,7 +35,8 @@ class TrainConfig:
         None, "Data set by name: sst2, imdb or rotten_tomatoes. With --data_dir, that folder's layout."
     )
     data_dir: str | None = _setting(
-        None, "Folder with your copy: GLUE (train.tsv, dev.tsv[, test.tsv]) or aclImdb (train|test/pos|neg/*.txt)."
+        None,
+        "Folder with your copy: GLUE (train.tsv, dev.tsv[, test.tsv]) or aclImdb (train|test/pos|neg/*.txt).",
     )
     train_file: str | None = _setting(None, "Your training rows: .csv, .tsv, .jsonl or .parquet.")
     validation_file: str | None = _setting(None, "Your validation rows; without it a tenth of train is set aside.")
@@ -54,7 +55,8 @@ class TrainConfig:
         None, "Tokens a text is cut to, [CLS] and [SEP] included (default: 256 for imdb, else 128).", least=3
     )
     trainable_layers: str = _setting(
-        "0", "Transformer blocks trained under the head, from the top: 0 is the head alone; all adds embeddings."
+        "0",
+        "Transformer blocks trained under the head, from the top: 0 is the head alone; all adds embeddings.",
     )
     precision: str = _setting(
         "auto",
@@ -65,7 +67,10 @@ class TrainConfig:
     epochs: int = _setting(3, "Passes over the training rows.", least=1)
     batch_size: int = _setting(32, "Texts per training step, over all devices together.", least=1)
     learning_rate: float | None = _setting(
-        None, "Peak of the schedule (default by depth: 1e-3 for the head, 2e-4 to 5e-5 with blocks).", above=0, most=1
+        None,
+        "Peak of the schedule (default by depth: 1e-3 for the head, 2e-4 to 5e-5 with blocks).",
+        above=0,
+        most=1,
     )
     warmup_ratio: float = _setting(0.1, "Share of the steps in which the rate rises to its peak.", least=0, below=1)
     weight_decay: float = _setting(0.01, "AdamW's decay; biases and LayerNorm are left out.", least=0, most=1)
@@ -75,7 +80,13 @@ class TrainConfig:
         "auto", "How devices are used: auto takes every GPU, or else one device.", choices=STRATEGIES
     )
 
-    cache: str = _setting("on", "Keep what the frozen layers computed, so that the next run need not.", choices=("on", "off"))
+    calibrate: str = _setting(
+        "on", "Fit a temperature on the validation rows and store it in the export.", choices=("on", "off")
+    )
+
+    cache: str = _setting(
+        "on", "Keep what the frozen layers computed, so that the next run need not.", choices=("on", "off")
+    )
     cache_dir: str | None = _setting(
         None, "Where that and the converted model are kept (default: ~/.cache/sentiment_tf)."
     )
@@ -101,9 +112,7 @@ def validate(config: TrainConfig) -> None:
       UserError: with all problems at once.
     """
     problems = [
-        problem
-        for field in dataclasses.fields(config)
-        if (problem := _broken_rule(field, getattr(config, field.name)))
+        problem for field in dataclasses.fields(config) if (problem := _broken_rule(field, getattr(config, field.name)))
     ]
     problems += _depth_problems(config.trainable_layers) + _data_problems(config) + _name_problems(config)
     if problems:

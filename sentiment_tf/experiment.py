@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from sentiment_tf import runtime
-from sentiment_tf.config import TrainConfig, to_flags
+from sentiment_tf.config import TrainConfig
 from sentiment_tf.data import datasets, tokenization
 from sentiment_tf.errors import UserError
-from sentiment_tf.reporting import metrics
-from sentiment_tf.reporting import record as record_module
-from sentiment_tf.run_directory import RECORD, RunDirectory
+from sentiment_tf.reporting import calibration, summary
+from sentiment_tf.run_directory import RunDirectory
 
 log = logging.getLogger("sentiment_tf")
 
@@ -73,7 +72,7 @@ def run(config: TrainConfig) -> RunResult | None:
     except BaseException:
         directory.discard()
         raise
-    _say_what_next(directory)
+    _say_result(record, directory)
     return RunResult(directory.final, record)
 
 
@@ -164,6 +163,7 @@ def _prepare(config: TrainConfig, clock: Clock) -> Prepared:
 
 def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clock: Clock) -> Outcome:
     """Evaluates, trains, evaluates again, on the same rows."""
+    from sentiment_tf.reporting import tensorboard
     from sentiment_tf.training import fitting
 
     tail, features, labels = prepared.tail, prepared.features, prepared.labels
@@ -196,7 +196,7 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
             batch_size=config.batch_size,
             seed=config.seed,
             validate=validate,
-            callbacks=[],
+            callbacks=[tensorboard.Curves(directory.building / "logs", batch_size=config.batch_size)],
             verbose=int(sys.stdout.isatty() and not config.quiet),
         )
         rate = len(labels["train"]) * config.epochs / sum(row["seconds"] for row in history)
@@ -211,22 +211,18 @@ def _leave_behind(
     config: TrainConfig, prepared: Prepared, outcome: Outcome, directory: RunDirectory, clock: Clock
 ) -> dict:
     """Writes everything a run leaves into ``directory.building``; returns the content of run.json."""
-    building, reported = directory.building, prepared.splits.report_split
-    labels = prepared.labels[reported]
+    from sentiment_tf import artifacts
+
+    temperature = 1.0
+    if config.calibrate == "on":
+        temperature = calibration.fit_temperature(outcome.after["validation"], prepared.labels["validation"])
+    with clock.step("export") as said:
+        exported = artifacts.export(config, prepared, directory, temperature=temperature)
+        said.append(f"largest difference from the trained model {exported['largest_difference']:.1e}")
     with clock.step("report"):
-        record_of = {
-            "before": metrics.evaluate(outcome.before[reported], labels),
-            "after": metrics.evaluate(outcome.after[reported], labels),
-        }
-    record = {
-        "config": dataclasses.asdict(config),
-        "label_names": list(prepared.splits.label_names),
-        "metrics": record_of,
-        "history": outcome.history,
-        "times": clock.seconds,
-        "versions": record_module.versions(),
-    }
-    record_module.write_json(building / RECORD, record)
+        record = artifacts.describe(config, prepared, outcome, temperature=temperature)
+        record |= {"export": exported, "times": clock.seconds}
+        artifacts.write(config, prepared, outcome, record, directory.building)
     return record
 
 
@@ -280,7 +276,16 @@ def _headline(logits: np.ndarray, labels: np.ndarray, split: str) -> str:
     return f"accuracy {scores['accuracy']:.2%}, loss {scores['loss']:.4f} on {len(labels):,} {split} rows"
 
 
+def _say_result(record: dict, directory: RunDirectory) -> None:
+    """Says the table before/after, what was made and where."""
+    columns = {moment: record["metrics"][moment] for moment in ("before", "after")}
+    log.info("\n%s\n", summary.table(columns, colour=summary.wants_colour(sys.stdout)))
+    made = sorted(path.name + "/" * path.is_dir() for path in directory.final.iterdir())
+    log.info("made in %s: %s", directory.final, " ".join(made))
+    _say_what_next(directory)
+
+
 def _say_what_next(directory: RunDirectory) -> None:
     """Says the commands to look at a run and to try it."""
     log.info("look at it:  tensorboard --logdir %s", directory.final / "logs")
-    log.info("try it:      python -m sentiment_tf.predict --model=%s \"a text\"", directory.final)
+    log.info('try it:      python -m sentiment_tf.predict --model=%s "a text"', directory.final)

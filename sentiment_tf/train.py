@@ -12,7 +12,12 @@ from sentiment_tf import command
 from sentiment_tf.config import TrainConfig, resolve, validate
 from sentiment_tf.errors import UserError
 
-_DEFINE = {"str": flags.DEFINE_string, "int": flags.DEFINE_integer, "float": flags.DEFINE_float, "bool": flags.DEFINE_bool}
+_DEFINE = {
+    "str": flags.DEFINE_string,
+    "int": flags.DEFINE_integer,
+    "float": flags.DEFINE_float,
+    "bool": flags.DEFINE_bool,
+}
 
 
 def define_flags() -> None:

@@ -57,7 +57,9 @@ def padding_share(lengths: np.ndarray, plan: np.ndarray, most: int) -> float:
     return 1.0 - float(lengths.sum()) / max(places, 1)
 
 
-def to_dataset(plan_of_epoch: Callable[[int], np.ndarray], epochs: int, gather: Callable, signature, *, batch_size: int):
+def to_dataset(
+    plan_of_epoch: Callable[[int], np.ndarray], epochs: int, gather: Callable, signature, *, batch_size: int
+):
     """Turns plans into a tf.data pipeline: epoch after epoch, batches gathered ahead of the training loop.
 
     Args:

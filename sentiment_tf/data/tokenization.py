@@ -78,3 +78,9 @@ def tokenize(tokenizer, texts: Sequence[str], *, max_length: int) -> Tokens:
     lengths = np.asarray(lengths, np.int64)
     offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, max_length))])
     return Tokens(np.concatenate([*ids, np.empty(0, dtype)]), offsets, lengths > max_length)
+
+
+def vocabulary(tokenizer) -> list[str]:
+    """Returns the tokens in the order of their ids."""
+    ids = tokenizer.get_vocab()
+    return sorted(ids, key=ids.__getitem__)

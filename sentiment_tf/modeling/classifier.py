@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from sentiment_tf.data import packaged
+from sentiment_tf.data import batching, packaged
+from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.errors import UserError
 from sentiment_tf.modeling import encoder
 from sentiment_tf.runtime import quiet_stderr
@@ -16,6 +17,7 @@ from sentiment_tf.runtime import quiet_stderr
 PACKAGED_MODEL = "minilm-l6"
 WEIGHT_FILES = ("model.safetensors", "tf_model.h5")  # never pickles, which can run code
 CONFIG_AND_TOKENIZER_FILES = ("config.json", "tokenizer_config.json", "tokenizer.json", "vocab.txt")
+REFERENCE_BATCH = 32
 FREE_OF_WEIGHT_DECAY = ("LayerNorm", "layer_norm", "bias")
 
 
@@ -162,6 +164,30 @@ def load_classifier(files: ModelFiles, *, label_names: tuple[str, ...], name: st
         ) from error
 
 
+def save_pretrained(model, files: ModelFiles, directory: os.PathLike, *, max_length: int) -> None:
+    """Writes the Hugging Face folder: config, safetensors weights and tokenizer.
+
+    The tokenizer is the base model's, told the length this model was trained at.
+    """
+    from transformers import DistilBertTokenizerFast
+
+    model.save_pretrained(directory, safe_serialization=True)
+    DistilBertTokenizerFast.from_pretrained(
+        files.directory, model_max_length=max_length, split_special_tokens=True
+    ).save_pretrained(directory)
+
+
+def reference_logits(model, tokens: Tokens) -> np.ndarray:
+    """Returns float32[rows, classes] of the trained model itself, through transformers' own layers, dropout off."""
+    most = int(tokens.lengths.max())
+    logits = []
+    for start in range(0, len(tokens.lengths), REFERENCE_BATCH):
+        rows = np.arange(start, min(start + REFERENCE_BATCH, len(tokens.lengths)))
+        ids, mask = batching.pad(tokens.ids.astype(np.int32), tokens.offsets, rows, most=most)
+        logits.append(model(ids, attention_mask=mask, training=False).logits.numpy())
+    return np.concatenate(logits)
+
+
 def trunk_fingerprint(model, depth: int) -> list[np.ndarray]:
     """Returns the frozen arrays under the cut, in a fixed order, for a cache key."""
     blocks = model.distilbert.transformer.layer
@@ -228,11 +254,16 @@ def _download(name: str, revision: str | None, offline: bool) -> ModelFiles:
             )
             if not os.path.exists(os.path.join(directory, "model.safetensors")):
                 directory = huggingface_hub.snapshot_download(
-                    name, revision=revision, allow_patterns=[*allowed, "tf_model.h5"], local_files_only=offline
+                    name,
+                    revision=revision,
+                    allow_patterns=[*allowed, "tf_model.h5"],
+                    local_files_only=offline,
                 )
         except errors.LocalEntryNotFoundError:
             if offline:
-                raise UserError(f"--model={name}: not on this machine, and --offline forbids the hub; {offers}") from None
+                raise UserError(
+                    f"--model={name}: not on this machine, and --offline forbids the hub; {offers}"
+                ) from None
             raise
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
         revision = f" at --model_revision={revision}" if revision else ""

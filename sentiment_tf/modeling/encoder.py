@@ -122,9 +122,7 @@ def read_weights(model) -> Weights:
 def read_embeddings(layer) -> Embeddings:
     """Returns the tables of a transformers ``TFEmbeddings`` layer."""
     norm = layer.LayerNorm
-    return Embeddings(
-        *map(tf.convert_to_tensor, (layer.weight, layer.position_embeddings, norm.gamma, norm.beta))
-    )
+    return Embeddings(*map(tf.convert_to_tensor, (layer.weight, layer.position_embeddings, norm.gamma, norm.beta)))
 
 
 def read_block(layer, *, heads: int) -> Block:
@@ -196,9 +194,7 @@ def logits(
       float32[B, classes].
     """
     hidden = embed(weights.embeddings, input_ids)
-    pooled = run_blocks(
-        weights.blocks, hidden, attention_mask, heads=heads, activation=activation, pooled=True
-    )
+    pooled = run_blocks(weights.blocks, hidden, attention_mask, heads=heads, activation=activation, pooled=True)
     return classify(weights.head, pooled)
 
 
@@ -259,9 +255,7 @@ def run_blocks(
     return tf.reshape(x, [shape[0], shape[1], width])
 
 
-def classify(
-    head: Head, pooled: tf.Tensor, *, dropout: DropoutFunction = no_dropout, rate: float = 0.0
-) -> tf.Tensor:
+def classify(head: Head, pooled: tf.Tensor, *, dropout: DropoutFunction = no_dropout, rate: float = 0.0) -> tf.Tensor:
     """Returns float32[B, classes], the logits of [CLS] vectors float32[B, D]."""
     x = tf.nn.relu(tf.nn.bias_add(tf.matmul(pooled, head.pre_kernel), head.pre_bias))
     return tf.nn.bias_add(tf.matmul(dropout(x, rate), head.kernel), head.bias)

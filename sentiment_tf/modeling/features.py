@@ -70,7 +70,14 @@ class Features:
 
 
 def compute(
-    model, tokens: Tokens, *, depth: int | None, compute_dtype: tf.DType, max_length: int, cache_dir: str | None, name: str
+    model,
+    tokens: Tokens,
+    *,
+    depth: int | None,
+    compute_dtype: tf.DType,
+    max_length: int,
+    cache_dir: str | None,
+    name: str,
 ) -> Features:
     """Returns the features of a split, from the cache where it has them.
 
@@ -126,8 +133,11 @@ def _run_trunk(model, tokens, values, *, depth, compute_dtype, max_length, name)
     config = model.config
     devices = [device.name for device in tf.config.list_logical_devices("GPU")] or ["/CPU:0"] * cores()
     blocks = model.distilbert.transformer.layer[: config.n_layers - depth]
-    weights = encoder.read_embeddings(model.distilbert.embeddings), encoder.cast_for_compute(
-        tuple(encoder.read_block(block, heads=config.n_heads) for block in blocks), compute_dtype
+    weights = (
+        encoder.read_embeddings(model.distilbert.embeddings),
+        encoder.cast_for_compute(
+            tuple(encoder.read_block(block, heads=config.n_heads) for block in blocks), compute_dtype
+        ),
     )
     replicas = {device: _copy_to(weights, device) for device in set(devices)}
 
@@ -155,7 +165,11 @@ def _run_trunk(model, tokens, values, *, depth, compute_dtype, max_length, name)
         return rows
 
     places = sum(len(rows) * batching.padded_width(lengths[rows], max_length) for rows in batches)
-    log.info("%s: %.1f %% of the places the trunk computes are padding", name, 100 * (1 - lengths.sum() / max(places, 1)))
+    log.info(
+        "%s: %.1f %% of the places the trunk computes are padding",
+        name,
+        100 * (1 - lengths.sum() / max(places, 1)),
+    )
     quiet = not sys.stderr.isatty() or log.level > logging.INFO
     with tqdm.tqdm(total=len(lengths), desc=name, unit=" texts", disable=quiet) as progress:
         for rows in side_by_side(run, enumerate(batches), workers=len(devices)):

@@ -38,7 +38,13 @@ class LinearWarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def compile_tail(
-    tail: Tail, *, learning_rate: float, steps: int, warmup_ratio: float, weight_decay: float, loss_scaling: bool
+    tail: Tail,
+    *,
+    learning_rate: float,
+    steps: int,
+    warmup_ratio: float,
+    weight_decay: float,
+    loss_scaling: bool,
 ) -> None:
     """Compiles the tail with AdamW (Loshchilov & Hutter, arXiv:1711.05101) and cross-entropy on logits.
 
@@ -110,7 +116,11 @@ def training_dataset(
     lengths = features.lengths
 
     def gather(rows):
-        return features.gather(rows), labels[rows].astype(np.int32), (rows != batching.FILLER).astype(np.float32)
+        return (
+            features.gather(rows),
+            labels[rows].astype(np.int32),
+            (rows != batching.FILLER).astype(np.float32),
+        )
 
     signature = (
         features.signature,

@@ -1,0 +1,131 @@
+"""What a run leaves behind: the export, the pictures, the page, the record."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from sentiment_tf.config import TrainConfig, to_flags
+from sentiment_tf.data import tokenization
+from sentiment_tf.reporting import calibration, metrics, model_card, plots, record, report, style, tensorboard
+from sentiment_tf.run_directory import RECORD, RunDirectory
+
+VERIFIED_TEXTS = 224  # of the run's own, beside the odd ones that the export keeps for this
+MISTAKES_SHOWN = 50
+
+
+def export(config: TrainConfig, prepared, directory: RunDirectory, *, temperature: float) -> dict:
+    """Writes the SavedModel and the Hugging Face folder, and proves the first against the trained model.
+
+    Returns:
+      dict: largest_difference of a logit, bytes, latency_ms.
+
+    Raises:
+      RuntimeError: the SavedModel answers other than the trained model.
+    """
+    from sentiment_tf.modeling import classifier, encoder
+    from sentiment_tf.serving import export as saved_model
+
+    model, tokenizer = prepared.model, prepared.tokenizer
+    version = directory.version_folder()
+    saved_model.export_saved_model(
+        version,
+        weights=encoder.read_weights(model),
+        heads=model.config.n_heads,
+        activation=model.config.activation,
+        vocabulary=tokenization.vocabulary(tokenizer),
+        lower_case=tokenizer.do_lower_case,
+        max_length=config.max_length,
+        label_names=prepared.splits.label_names,
+        temperature=temperature,
+    )
+    classifier.save_pretrained(model, prepared.files, directory.building / "hf", max_length=config.max_length)
+    rows = prepared.splits.rows[prepared.splits.report_split]
+    texts = [*rows["text"][:VERIFIED_TEXTS], *saved_model.ODD_TEXTS]
+    tokens = tokenization.tokenize(tokenizer, texts, max_length=config.max_length)
+    return saved_model.verify(version, texts=texts, expected_logits=classifier.reference_logits(model, tokens))
+
+
+def describe(config: TrainConfig, prepared, outcome, *, temperature: float) -> dict:
+    """Returns the content of run.json, but for the times and what the export measured."""
+    splits, reported = prepared.splits, prepared.splits.report_split
+    labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]
+    trained = sum(int(np.prod(variable.shape)) for variable in prepared.tail.trainable_variables)
+    return {
+        "config": dataclasses.asdict(config),
+        "label_names": list(splits.label_names),
+        "data": {
+            "source": splits.source,
+            "notes": list(splits.notes),
+            "rows": {split: len(rows) for split, rows in splits.rows.items()},
+            "truncated": {split: int(tokens.truncated.sum()) for split, tokens in prepared.tokens.items()},
+            "report_split": reported,
+        },
+        "model_revision": prepared.files.revision,
+        "compute_dtype": prepared.compute_dtype.name,
+        "trainable_parameters": trained,
+        "frozen_parameters": prepared.model.count_params() - trained,
+        "metrics": {
+            "before": metrics.evaluate(before, labels),
+            "after": metrics.evaluate(after, labels),
+            "comparison": metrics.compare(before, after, labels),
+        },
+        "calibration": _calibration(after, labels, temperature, fitted_on_reported=reported == "validation"),
+        "history": outcome.history,
+        "versions": record.versions(),
+        "hardware": record.hardware(),
+        "commit": record.commit(),
+    }
+
+
+def write(config: TrainConfig, prepared, outcome, content: dict, building: Path) -> None:
+    """Writes the record, the pictures, the page, the model card and TensorBoard's results."""
+    splits, reported = prepared.splits, prepared.splits.report_split
+    labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]
+    texts, tokens = splits.rows[reported]["text"], prepared.tokens[reported]
+    before_training = {name: content["metrics"]["before"][name] for name in ("loss", "accuracy")}
+    start = before_training if reported == "validation" else None
+    style.save(plots.history(outcome.history, before=start), building / "history.png")
+    style.save(
+        plots.comparison(content["metrics"]["before"], content["metrics"]["after"]),
+        building / "comparison.png",
+    )
+    report.write(
+        building / "report.html",
+        run=content,
+        texts=texts,
+        labels=labels,
+        logits_before=before,
+        logits_after=after,
+        lengths=tokens.lengths,
+        truncated=tokens.truncated,
+    )
+    model_card.write(building / "hf" / "README.md", run=content)
+    wrong = np.flatnonzero(after.argmax(axis=1) != labels)
+    confident_first = wrong[np.argsort(-np.ptp(after[wrong], axis=1), kind="stable")]
+    tensorboard.write_results(
+        building / "logs",
+        run=content,
+        texts=texts,
+        labels=labels,
+        logits=after,
+        mistakes=confident_first[:MISTAKES_SHOWN].tolist(),
+    )
+    record.write_history(building / "history.csv", outcome.history)
+    (building / "run.flags").write_text(to_flags(config))
+    record.write_json(building / RECORD, content)
+
+
+def _calibration(logits: np.ndarray, labels: np.ndarray, temperature: float, *, fitted_on_reported: bool) -> dict:
+    """Returns the temperature and the reported rows' calibration error without and with it."""
+    return {
+        "temperature": temperature,
+        "ece_before": calibration.expected_calibration_error(_softmax(logits), labels),
+        "ece_after": calibration.expected_calibration_error(_softmax(logits / temperature), labels),
+        "fitted_on_reported_rows": fitted_on_reported,
+    }
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
