@@ -1,0 +1,115 @@
+"""Compare finished runs: python -m sentiment_tf.compare saved_models/a saved_models/b …
+
+Prints the runs by accuracy, the best first, with intervals, time, depth and size.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from sentiment_tf import command
+from sentiment_tf.errors import UserError
+from sentiment_tf.reporting import summary, wording
+
+
+def define_flags() -> None:
+    """Defines the command's flags."""
+    flags.DEFINE_string("output", None, "Also draw the runs with their intervals into this PNG.")
+
+
+def main(arguments: list[str]) -> int:
+    """Prints and draws the runs that the arguments name."""
+    if not arguments:
+        raise UserError("no runs to compare; pass one or more folders, as in saved_models/*")
+    rows = read(arguments)
+    print(table(rows))
+    if len({row["texts"] for row in rows}) > 1:
+        print("\nThese runs are not reported on the same texts: their accuracies do not compare.")
+    if flags.FLAGS.output:
+        draw(rows, flags.FLAGS.output)
+        print(f"\nwrote {flags.FLAGS.output}")
+    return 0
+
+
+def read(directories: Sequence[str]) -> list[dict[str, Any]]:
+    """Reads runs and sorts them by accuracy, the best first.
+
+    Args:
+      directories: each a run's folder.
+
+    Returns:
+      {"name", "accuracy", "interval" (or None), "examples", "texts" (what tells two sets of rows apart),
+      "depth", "model", "seconds", "bytes"} per run; None where a run does not say.
+
+    Raises:
+      UserError: for each folder that is not a run.
+    """
+    rows, problems = [], []
+    for directory in dict.fromkeys(str(Path(directory)) for directory in directories):
+        try:
+            rows.append(_row(directory, json.loads((Path(directory) / "run.json").read_text("utf-8"))))
+        except OSError:
+            problems.append(f"{directory}: no run.json there; pass folders that sentiment_tf.train has written")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            problems.append(f"{directory}/run.json: not written by a run of this program; leave the folder out")
+    if problems:
+        raise UserError(*problems)
+    return sorted(rows, key=lambda row: -row["accuracy"])
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Lays the runs out, one line each."""
+    lines = [["run", "accuracy", "95 % interval", "texts", "time", "depth", "size", "model"]]
+    for row in rows:
+        lines.append(
+            [
+                row["name"],
+                wording.value("accuracy", row["accuracy"]),
+                wording.interval("accuracy", row["interval"]),
+                wording.count(row["examples"]),
+                wording.duration(row["seconds"]),
+                str(row["depth"]),
+                wording.size(row["bytes"]),
+                row["model"],
+            ]
+        )
+    return summary.aligned(lines)
+
+
+def draw(rows: Sequence[dict[str, Any]], path: str) -> None:
+    """Draws the runs into a PNG.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    from sentiment_tf.reporting import plots
+
+    try:
+        plots.save(plots.runs(rows), path)
+    except OSError as error:
+        raise UserError(f"--output={path}: {error.strerror}; pass a file that can be written") from None
+
+
+def _row(name: str, run: dict[str, Any]) -> dict[str, Any]:
+    after, data, config = run["metrics"]["after"], run.get("data", {}), run["config"]
+    split = data.get("report_split")
+    fingerprint = (data.get("source", {}).get("fingerprint") or {}).get(split)
+    return {
+        "name": name,
+        "accuracy": float(after["accuracy"]),
+        "interval": after.get("intervals", {}).get("accuracy"),
+        "examples": after["examples"],
+        "texts": fingerprint or (config.get("dataset"), split, after["examples"]),
+        "depth": config.get("trainable_layers", wording.UNKNOWN),
+        "model": config.get("model", wording.UNKNOWN),
+        "seconds": sum(run["times"].values()) if run.get("times") else None,
+        "bytes": run.get("export", {}).get("bytes"),
+    }
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)

@@ -1,0 +1,155 @@
+"""Pictures of what a model gets right and wrong; each function returns a Figure for ``style.save``."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from scipy.special import softmax
+from sklearn.metrics import auc, roc_curve
+
+from sentiment_tf.reporting import calibration
+from sentiment_tf.reporting.style import (
+    BLUE,
+    CYCLE,
+    MUTED,
+    VERMILLION,
+    draw_interval,
+    figure,
+    percent,
+    styled,
+)
+
+
+@styled
+def confusion(counts: Sequence, label_names: Sequence[str], *, title: str = "Confusion") -> Figure:
+    """Draws true against predicted classes; the colour is the share of the true class.
+
+    Args:
+      counts: int[true class][predicted class].
+      label_names: str per class.
+    """
+    counts = np.asarray(counts)
+    classes = len(counts)
+    drawn, (axes,) = figure(height=3.8)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    for true in range(classes):
+        for predicted in range(classes):
+            share = shares[true, predicted]
+            cell = Rectangle((predicted, true), 0.97, 0.97, color=BLUE, alpha=0.06 + 0.5 * share, linewidth=0)
+            axes.add_patch(cell)
+            if classes <= 10:
+                text = f"{counts[true, predicted]:,}\n{share:.0%}"
+                axes.text(
+                    predicted + 0.485,
+                    true + 0.485,
+                    text,
+                    ha="center",
+                    va="center",
+                    size=max(7, 15 - classes),
+                )
+    places = np.arange(classes) + 0.485
+    axes.set(xlim=(0, classes), ylim=(classes, 0), xticks=places, yticks=places, title=title)
+    axes.set_xticklabels(label_names, rotation=0 if classes <= 3 else 45, ha="center" if classes <= 3 else "right")
+    axes.set_yticklabels(label_names, rotation=90 if classes <= 3 else 0, va="center")
+    axes.set(xlabel="predicted", ylabel="true class")
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return drawn
+
+
+@styled
+def reliability(logits: np.ndarray, labels: np.ndarray, *, temperature: float = 1.0) -> Figure:
+    """Draws accuracy against confidence; the area of a dot grows with its rows.
+
+    Args:
+      logits: float32[rows, classes].
+      labels: int[rows].
+      temperature: also draws what dividing by it makes of them, unless it is 1.
+    """
+    drawn, (axes,) = figure(height=3.8)
+    lowest = 1 / np.shape(logits)[1]
+    axes.plot([lowest, 1], [lowest, 1], color=MUTED, linestyle=(0, (4, 3)), linewidth=1.4, label="perfect")
+    logits = np.asarray(logits, np.float64)
+    kinds = [("as trained", logits, VERMILLION, "s")]
+    if temperature != 1:
+        kinds.append((f"temperature {temperature:.2f}", logits / temperature, BLUE, "o"))
+    for name, scaled, colour, marker in kinds:
+        probabilities = softmax(scaled, axis=-1)
+        rows = calibration.reliability(probabilities, labels)
+        error = calibration.expected_calibration_error(probabilities, labels)
+        confidence, share = ([row[key] for row in rows] for key in ("confidence", "accuracy"))
+        area = [15 + 260 * row["examples"] / len(labels) for row in rows]
+        axes.plot(confidence, share, color=colour, linewidth=1.4, alpha=0.7)
+        axes.scatter(confidence, share, area, color=colour, marker=marker, alpha=0.85, label=f"{name}: ECE {error:.3f}")
+    axes.set(xlabel="confidence", ylabel="accuracy", title="Can its confidence be believed?")
+    percent(axes.xaxis)
+    percent(axes.yaxis)
+    legend = axes.legend(loc="best", fontsize=10)
+    for handle in legend.legend_handles[1:]:
+        handle.set_sizes([50])
+    return drawn
+
+
+@styled
+def roc(
+    logits: np.ndarray, labels: np.ndarray, label_names: Sequence[str], *, before: np.ndarray | None = None
+) -> Figure:
+    """Draws the ROC curve, or one per class against the rest where there are more than two.
+
+    Args:
+      logits: float32[rows, classes].
+      labels: int[rows], with at least two classes among them.
+      before: float32[rows, classes] of the untrained model, drawn dashed for two classes.
+    """
+    drawn, (axes,) = figure(height=3.8)
+    labels = np.asarray(labels)
+    if len(label_names) == 2:
+        kinds = [("after", logits, 1, BLUE, "-")]
+        if before is not None:
+            kinds.insert(0, ("before", before, 1, VERMILLION, (0, (5, 2))))
+    else:
+        kinds = [
+            (name, logits, number, CYCLE[number % len(CYCLE)], "-")
+            for number, name in enumerate(label_names)
+            if (labels == number).any()
+        ]
+    for name, scores, number, colour, line in kinds:
+        scores = softmax(np.asarray(scores, np.float64), axis=-1)[:, number]
+        wrong, right, _ = roc_curve(labels == number, scores)
+        axes.plot(wrong, right, color=colour, linestyle=line, label=f"{name}: area {auc(wrong, right):.3f}")
+    axes.plot([0, 1], [0, 1], color=MUTED, linestyle=(0, (1, 2)), linewidth=1.4)
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC curve", aspect="equal")
+    axes.legend(loc="lower right", fontsize=10 if len(kinds) < 5 else 8)
+    return drawn
+
+
+@styled
+def by_length(rows: list[dict]) -> Figure:
+    """Draws accuracy by length from ``metrics.by_length``."""
+    drawn, (axes,) = figure(height=3.8)
+    for place, row in enumerate(rows):
+        axes.bar(place, row["accuracy"], width=0.7, color=BLUE, alpha=0.85)
+        top = draw_interval(axes, place, row["accuracy"], row.get("interval"))
+        axes.annotate(
+            f"{row['accuracy']:.0%}",
+            (place, top),
+            (0, 4),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            weight="bold",
+        )
+    spans = [f"{row['from']}–{row['to']}" if row["from"] < row["to"] else f"{row['to']}" for row in rows]
+    axes.set(
+        xticks=range(len(rows)),
+        ylim=(0, 1.12),
+        xlabel="length in tokens (and number of texts)",
+        ylabel="accuracy",
+    )
+    axes.set_xticklabels([f"{span}\n({row['examples']:,})" for span, row in zip(spans, rows, strict=True)])
+    percent(axes.yaxis)
+    axes.set_title("Accuracy by length of the text")
+    axes.grid(axis="x", visible=False)
+    return drawn

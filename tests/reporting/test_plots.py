@@ -1,0 +1,130 @@
+"""The pictures: what is drawn and what is written on them."""
+
+import xml.etree.ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+
+from sentiment_tf.reporting import diagnostics, metrics, plots, style
+
+EPOCHS = [
+    {"epoch": 1, "loss": 0.6, "accuracy": 0.7, "val_loss": 0.55, "val_accuracy": 0.72, "seconds": 90.0},
+    {"epoch": 2, "loss": 0.5, "accuracy": 0.8, "val_loss": 0.45, "val_accuracy": 0.81, "seconds": 90.0},
+]
+
+
+def drawn(axes):
+    """{label: ([x, …], [y, …])} of the lines that stand in the legend."""
+    return {
+        line.get_label(): (list(line.get_xdata()), list(line.get_ydata()))
+        for line in axes.get_lines()
+        if not line.get_label().startswith("_")
+    }
+
+
+def texts(figure):
+    figure.draw_without_rendering()
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+def test_history_holds_the_numbers_it_was_given():
+    left, right = plots.history(EPOCHS, before={"loss": 0.7, "accuracy": 0.5}).axes
+    assert drawn(left) == {"training": ([1, 2], [0.6, 0.5]), "validation": ([0, 1, 2], [0.7, 0.55, 0.45])}
+    assert drawn(right) == {"training": ([1, 2], [0.7, 0.8]), "validation": ([0, 1, 2], [0.5, 0.72, 0.81])}
+    for axes in (left, right):
+        assert axes.get_title(loc="left")
+        assert axes.get_xlabel() == "epoch, and minutes since the start"
+        assert axes.get_ylabel()
+
+
+def test_history_says_the_best_and_the_times():
+    words = texts(plots.history(EPOCHS))
+    assert "best 81.0%" in words
+    assert "2\n3.0" in words
+
+
+@pytest.mark.parametrize("column", ["seconds", "val_loss", "loss"])
+def test_history_of_one_epoch_with_something_missing(column):
+    row = {name: value for name, value in EPOCHS[0].items() if name != column}
+    figure = plots.history([row])
+    assert "1" in [word.split("\n")[0] for word in texts(figure)]
+    low, high = figure.axes[1].get_ylim()
+    assert high - low >= 0.05 - 1e-9  # a small difference must not fill the picture
+
+
+def test_comparison_shows_both_values_their_intervals_and_the_baseline():
+    before = {"accuracy": 0.5, "examples": 10, "intervals": {"accuracy": [0.4, 0.6]}}
+    after = {"accuracy": 0.764, "examples": 10, "confusion": [[6, 0], [1, 3]]}
+    figure = plots.comparison(before, after)
+    assert [bar.get_height() for bar in figure.axes[0].patches] == [0.5, 0.764]
+    words = texts(figure)
+    assert {"50.0%", "76.4%", "always the larger class: 60.0%", "before", "after"} <= set(words)
+
+
+def test_confusion_counts_and_shares():
+    words = texts(diagnostics.confusion([[8, 2], [5, 5]], ["bad", "good"]))
+    assert {"8\n80%", "2\n20%", "5\n50%", "bad", "good", "predicted", "true class"} <= set(words)
+
+
+def test_confusion_of_many_classes_stays_readable_and_a_class_may_be_empty():
+    counts = np.diag(range(12))
+    assert "5\n100%" not in texts(diagnostics.confusion(counts, [f"c{n}" for n in range(12)]))
+    assert "0\n0%" in texts(diagnostics.confusion([[0, 0], [1, 3]], ["a", "b"]))
+
+
+def test_reliability_and_roc_name_their_numbers(rows):
+    words = texts(diagnostics.reliability(rows["logits_after"], rows["labels"], temperature=2.0))
+    expected = metrics.evaluate(rows["logits_after"], rows["labels"], resamples=0)
+    assert f"as trained: ECE {expected['ece']:.3f}" in words
+    assert any(word.startswith("temperature 2.00: ECE") for word in words)
+    words = texts(diagnostics.roc(rows["logits_after"], rows["labels"], ["a", "b"], before=rows["logits_before"]))
+    assert f"after: area {expected['roc_auc']:.3f}" in words
+    assert any(word.startswith("before: area") for word in words)
+
+
+def test_by_length_labels_every_group():
+    rows = [
+        {"from": 3, "to": 9, "examples": 1200, "accuracy": 0.8, "interval": [0.7, 0.9]},
+        {"from": 10, "to": 10, "examples": 7, "accuracy": 1.0, "interval": [0.6, 1.0]},
+    ]
+    assert {"3–9\n(1,200)", "10\n(7)", "80%", "100%"} <= set(texts(diagnostics.by_length(rows)))
+
+
+def test_depth_and_runs():
+    rows = [
+        {"trainable_layers": 0, "accuracy": 0.74, "seconds": 60.0},
+        {"trainable_layers": "all", "accuracy": 0.8, "seconds": 600.0, "chosen": True},
+    ]
+    figure = plots.depth(rows)
+    assert {"0", "all (kept)", "minutes"} <= set(texts(figure))
+    names = texts(plots.runs([{"name": "x" * 50, "accuracy": 0.75, "interval": None}]))
+    assert "…" + "x" * 31 in names
+    assert "75.0%" in names
+
+
+def test_png_is_large_enough_to_be_halved(tmp_path):
+    style.save(plots.history(EPOCHS), tmp_path / "history.png")
+    header = (tmp_path / "history.png").read_bytes()[:24]
+    assert header.startswith(b"\x89PNG")
+    assert int.from_bytes(header[16:20], "big") >= 1400
+
+
+def test_svg_is_sound_with_ids_of_its_own_and_the_pages_colours():
+    svg = style.svg(plots.loss(EPOCHS), name="one", description='say "<hi>" & so')
+    root = xml.etree.ElementTree.fromstring(svg)
+    assert root.get("aria-label") == 'say "<hi>" & so'
+    ids = [element.get("id") for element in root.iter() if element.get("id")]
+    assert all(name.startswith("one-") for name in ids)
+    assert len(ids) == len(set(ids))
+    assert "currentColor" in svg
+    assert "var(--blue, #0072b2)" in svg
+    assert "http" not in svg
+    assert svg == style.svg(plots.loss(EPOCHS), name="one", description='say "<hi>" & so')
+
+
+def test_the_users_own_matplotlib_settings_are_left_alone_and_ignored():
+    with matplotlib.rc_context({"font.size": 40, "axes.facecolor": "black"}):
+        figure = plots.loss(EPOCHS)
+        assert matplotlib.rcParams["font.size"] == 40
+    assert figure.axes[0].xaxis.label.get_size() == 11

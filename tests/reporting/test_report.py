@@ -1,0 +1,159 @@
+"""The page: what stands in it, what does not, and that it is sound HTML."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from sentiment_tf.reporting import metrics, report
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Gathers what a test asks about, and refuses tags that do not close."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.text, self.headings = [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text.append(data)
+        if self.open and self.open[-1] in ("h1", "h2", "h3"):
+            self.headings.append((self.open[-1], data))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def html(run, rows, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    report.write(path, run=run, **rows)
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+def test_headline_and_numbers(html, run):
+    title = re.search("<title>(.*?)</title>", html).group(1)
+    before, after = (f"{100 * run['metrics'][when]['accuracy']:.1f} %" for when in ("before", "after"))
+    assert title == f"films: {before} → {after}"
+    assert "148,610 of 22,713,986 parameters" in html
+    assert "A temperature of 1.70" in html
+    assert "saved_models/films" in html
+    assert "1 min 02 s" in html
+
+
+def test_every_section_is_there_and_can_be_jumped_to(page):
+    headings = [text for tag, text in page.headings if tag == "h2"]
+    assert headings == [
+        "Before and after",
+        "Training",
+        "How much to train",
+        "Confidence and kinds of text",
+        "Most confident mistakes",
+        "Leak audit",
+        "Use the model",
+        "Record",
+    ]
+    assert [tag for tag, _ in page.headings].count("h1") == 1
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [attributes["href"] for attributes in page.all("a")]
+    assert links
+    assert all(link[0] == "#" and link[1:] in ids for link in links)
+
+
+def test_pictures_are_described_and_refer_to_themselves_only(page, html):
+    pictures = page.all("svg")
+    assert len(pictures) == 9
+    assert all(picture["role"] == "img" and len(picture["aria-label"]) > 20 for picture in pictures)
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    assert {use["href"][1:] for use in page.all("use")} <= ids
+    assert set(re.findall(r"url\(#(.*?)\)", html)) <= ids
+
+
+def test_nothing_comes_from_elsewhere(page, html):
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "data", "action", "srcset"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:")), (tag, attributes)
+    assert "@import" not in html
+    assert page.all("script") == []
+    assert page.all("img") == []
+
+
+def test_texts_are_escaped_and_printable(html):
+    assert "&lt;script&gt;document.title=&#39;owned&#39;&lt;/script&gt;" in html
+    assert "bell \ufffd and half a pair \ufffd" in html
+
+
+def test_leaks_come_with_the_accuracy_of_the_other_rows(html, rows):
+    assert "<strong>2 of 40 validation texts</strong>" in html
+    # Rows 0 and 5 are left out; 0 is one of the three mistakes.
+    assert f"<strong>{36 / 38:.1%}</strong>".replace("%", " %") in html
+    assert "on 38 texts" in html
+
+
+def test_no_leaks_is_said(run, rows, tmp_path):
+    leaks = run["leaks"] | {"leaked": {"exact": 0, "total": 0}, "leaked_rows": [], "kinds": ["exact"]}
+    report.write(tmp_path / "report.html", run=run | {"leaks": leaks}, **rows)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "None of the 40 validation texts stands in another split." in html
+    assert "too large to look for near ones" in html
+
+
+def test_sections_without_data_are_absent(bare_run, rows, tmp_path):
+    report.write(tmp_path / "report.html", run=bare_run, **rows)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    headings = [text for _, text in page.headings]
+    for absent in ("Training", "How much to train", "Leak audit", "Export", "Data", "Times", "Versions"):
+        assert absent not in headings
+    assert "A temperature of" not in " ".join(page.text)
+    assert len(page.all("svg")) == 6
+
+
+def test_three_classes_and_a_name_with_markup(bare_run, rows, tmp_path):
+    generator = np.random.default_rng(0)
+    labels = np.arange(40) % 3
+    logits = generator.normal(size=(40, 3)).astype(np.float32)
+    result = metrics.evaluate(logits, labels, resamples=10)
+    run = bare_run | {
+        "label_names": ["<b>bad</b>", "$x$", "good & great"],
+        "metrics": {"before": result, "after": result},
+    }
+    changed = rows | {"labels": labels, "logits_before": logits, "logits_after": logits}
+    report.write(tmp_path / "report.html", run=run, **changed)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert page.all("b") == []
+    assert "<b>bad</b>" in page.text
+    assert "$x$" in page.text
+
+
+def test_one_class_only_has_no_roc_curve(bare_run, rows, tmp_path):
+    labels = np.ones(40, int)
+    result = metrics.evaluate(rows["logits_after"], labels, resamples=10)
+    run = bare_run | {"metrics": {"before": result, "after": result}}
+    report.write(tmp_path / "report.html", run=run, **(rows | {"labels": labels}))
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "ROC curve" not in html
+    assert "ROC-AUC" not in html

@@ -1,0 +1,81 @@
+"""The table for the terminal, and how numbers are written."""
+
+import io
+
+import pytest
+
+from sentiment_tf.reporting import summary, wording
+
+BEFORE = {"examples": 1200, "accuracy": 0.5, "loss": 0.7, "mcc": None, "intervals": {"accuracy": [0.47, 0.53]}}
+AFTER = {"examples": 1200, "accuracy": 0.764, "loss": 0.512, "mcc": 0.53, "intervals": {}}
+
+
+def test_before_and_after_side_by_side():
+    assert summary.table({"before": BEFORE, "after": AFTER}).splitlines() == [
+        "                      before                  after   change",
+        "Accuracy              50.0 %  [47.0 to 53.0]  76.4 %  +26.4",
+        "Matthews correlation       –                   0.530",
+        "Loss (cross-entropy)   0.700                   0.512  -0.188",
+        "Examples              1,200                   1,200",
+    ]
+
+
+def test_one_column_has_no_change():
+    lines = summary.table({"films": AFTER}).splitlines()
+    assert lines[0].split() == ["films"]
+    assert lines[1].split() == ["Accuracy", "76.4", "%"]
+
+
+def test_colour_marks_what_became_better_and_worse():
+    worse = BEFORE | {"loss": 0.9, "accuracy": 0.6}
+    lines = summary.table({"before": BEFORE, "after": worse}, colour=True).splitlines()
+    assert "\x1b[32m+10.0 \x1b[0m" in lines[1]
+    assert "\x1b[31m+0.200\x1b[0m" in lines[2]
+    assert "\x1b" not in summary.table({"before": BEFORE, "after": worse})
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_colour_only_on_a_terminal_that_wants_it(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert summary.wants_colour(Terminal())
+    assert not summary.wants_colour(io.StringIO())
+    monkeypatch.setenv("NO_COLOR", "")
+    assert not summary.wants_colour(Terminal())
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert not summary.wants_colour(Terminal())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, "–"), (0.04, "0.0 s"), (9.96, "10 s"), (59.7, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
+)
+def test_duration(seconds, words):
+    assert wording.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(None, "–"), (512, "512 B"), (999_999, "1.0 MB"), (83_900_000, "83.9 MB"), (5e12, "5000.0 GB")]
+)
+def test_size(count, words):
+    assert wording.size(count) == words
+
+
+def test_less_loss_is_better_and_a_change_too_small_to_show_is_neither():
+    assert wording.improved("loss", 0.7, 0.6) is True
+    assert wording.improved("accuracy", 0.7, 0.6) is False
+    assert wording.improved("accuracy", 0.7, 0.70001) is None
+    assert wording.improved("mcc", None, 0.5) is None
+
+
+def test_verdict_names_both_models():
+    comparison = {"examples": 872, "fixed": 30, "broken": 10, "p_value": 0.00221}
+    assert wording.verdict(comparison, first="a", second="b") == (
+        "b is right and a wrong on 30 of 872 texts, the reverse on 10 (McNemar's exact test, p = 0.002)"
+    )
+    assert wording.p_value(0.0004) == "p < 0.001"

@@ -1,0 +1,168 @@
+"""Event files, read back."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.util import tensor_util
+
+from sentiment_tf.reporting import tensorboard
+
+
+def events(directory):
+    """Returns {tag: [(step, value), …]} of one folder's files."""
+    found = event_accumulator.EventAccumulator(str(directory), size_guidance={"tensors": 0})
+    found.Reload()
+    return {
+        tag: [(event.step, tensor_util.make_ndarray(event.tensor_proto)) for event in found.Tensors(tag)]
+        for tag in found.Tags()["tensors"]
+    }
+
+
+class AddsValidation(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        logs |= {"val_loss": 0.5 + epoch, "val_accuracy": 0.75, "padding": 0.08}
+
+
+class Losses(keras.callbacks.Callback):
+    """The loss of each batch, from what Keras gives: the mean so far."""
+
+    def __init__(self):
+        super().__init__()
+        self.each = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.each.append(logs["loss"] * (batch + 1) - sum(self.each[len(self.each) - batch :]))
+
+
+def fit(*callbacks, rows=28, epochs=2):
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(rows, 3)).astype(np.float32)
+    model = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    schedule = keras.optimizers.schedules.PolynomialDecay(0.1, 14, 0.0)
+    model.compile(keras.optimizers.AdamW(schedule), loss, metrics=["accuracy"])
+    labels = (features[:, 0] > 0).astype(np.int32)
+    model.fit(features, labels, batch_size=4, epochs=epochs, verbose=0, shuffle=False, callbacks=list(callbacks))
+
+
+@pytest.fixture(scope="module")
+def curves(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("logs")
+    losses = Losses()
+    fit(losses, AddsValidation(), tensorboard.Curves(directory, batch_size=4, every=3))
+    return events(directory / "train"), events(directory / "validation"), losses.each
+
+
+def test_points_by_step_and_at_the_end_of_each_epoch(curves):
+    train, _, _ = curves
+    assert [step for step, _ in train["step/loss"]] == [3, 6, 7, 10, 13, 14]
+    assert set(train) == {
+        "step/loss",
+        "step/accuracy",
+        "step/learning_rate",
+        "step/examples_per_second",
+        "epoch/loss",
+        "epoch/accuracy",
+        "epoch/padding",
+    }
+    assert all(value > 0 for _, value in train["step/examples_per_second"])
+
+
+def test_step_loss_is_the_mean_since_the_last_point(curves):
+    train, _, losses = curves
+    windows = [losses[0:3], losses[3:6], losses[6:7], losses[7:10], losses[10:13], losses[13:14]]
+    found = [value for _, value in train["step/loss"]]
+    np.testing.assert_allclose(found, [np.mean(window) for window in windows], rtol=1e-4)
+
+
+def test_learning_rate_is_that_of_the_schedule(curves):
+    train, _, _ = curves
+    found = dict(train["step/learning_rate"])
+    # Read after the step was counted: step 14 of 14 is at the schedule's end.
+    assert found[14] <= 0.1 / 14 + 1e-6
+    assert found[3] > found[7] > found[13]
+
+
+def test_train_and_validation_share_their_tags(curves):
+    train, validation, _ = curves
+    assert set(validation) == {"epoch/loss", "epoch/accuracy"}
+    assert [(step, float(value)) for step, value in validation["epoch/loss"]] == [(1, 0.5), (2, 1.5)]
+    assert [step for step, _ in train["epoch/loss"]] == [1, 2]
+
+
+def test_profile_is_written_even_if_training_is_shorter(tmp_path):
+    fit(tensorboard.Profile(tmp_path, first=2, last=99), epochs=1)
+    assert list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))
+
+
+@pytest.fixture(scope="module")
+def results(run, rows, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("logs")
+    tensorboard.write_results(
+        directory,
+        run=run,
+        texts=rows["texts"],
+        labels=rows["labels"],
+        logits=rows["logits_after"],
+        mistakes=[0, 2],
+    )
+    return directory, events(directory)
+
+
+def test_results_are_the_metrics(results, run):
+    _, found = results
+    for name in ("accuracy", "loss", "roc_auc", "ece"):
+        assert float(found[f"result/{name}"][0][1]) == pytest.approx(run["metrics"]["after"][name])
+    assert float(found["result/minutes"][0][1]) == pytest.approx(63.5 / 60)
+
+
+def test_images_are_pngs(results):
+    _, found = results
+    for tag in ("confusion", "reliability"):
+        width, height, picture = found[tag][0][1]
+        assert picture.startswith(b"\x89PNG")
+        assert int(width) > 400
+        assert int(height) > 300
+
+
+def test_precision_recall_curve_counts_the_rows(results, rows):
+    _, found = results
+    true, false, _, missed, precision, _ = found["precision_recall/POSITIVE/pr_curves"][0][1]
+    positives = int((rows["labels"] == 1).sum())
+    assert true[0] == positives  # at threshold 0 everything is called positive
+    assert false[0] == len(rows["labels"]) - positives
+    assert missed[0] == 0
+    assert precision[0] == pytest.approx(positives / len(rows["labels"]))
+
+
+def test_texts_are_tables_that_markdown_leaves_alone(results):
+    _, found = results
+    table = found["misclassified"][0][1]
+    assert [cell.decode() for cell in table[0]] == ["row", "true", "predicted", "probability", "text"]
+    assert [int(row[0]) for row in table[1:]] == [0, 2]
+    assert table[1][4].decode().startswith("\\<script\\>")
+    assert table[2][4].decode().endswith("?")  # half a surrogate pair
+    settings = {row[0].decode(): row[1].decode() for row in found["settings"][0][1]}
+    assert settings["max\\_length"] == "128"
+    assert "data\\_dir" not in settings
+
+
+def test_hparams_row_holds_the_settings_and_names_the_metrics(results):
+    directory, _ = results
+    contents = {}
+    for file in directory.glob("events*"):
+        for record in tf.data.TFRecordDataset(str(file)):
+            for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value:
+                if value.metadata.plugin_data.plugin_name == "hparams":
+                    contents[value.tag] = plugin_data_pb2.HParamsPluginData.FromString(
+                        value.metadata.plugin_data.content
+                    )
+    session = contents["_hparams_/session_start_info"].session_start_info.hparams
+    assert session["learning_rate"].number_value == 0.001
+    assert session["offline"].bool_value is True
+    assert "run_name" not in session
+    experiment = contents["_hparams_/experiment"].experiment
+    assert "result/accuracy" in [info.name.tag for info in experiment.metric_infos]
