@@ -7,7 +7,7 @@ import numpy as np
 
 from sentiment_tf.config import TrainConfig, to_flags
 from sentiment_tf.data import tokenization
-from sentiment_tf.reporting import calibration, metrics, model_card, plots, record, report, style, tensorboard
+from sentiment_tf.reporting import calibration, metrics, model_card, plots, record, report, tensorboard
 from sentiment_tf.run_directory import RECORD, RunDirectory
 
 VERIFIED_TEXTS = 224  # of the run's own, beside the odd ones that the export keeps for this
@@ -70,7 +70,7 @@ def describe(config: TrainConfig, prepared, outcome, *, temperature: float) -> d
             "after": metrics.evaluate(after, labels),
             "comparison": metrics.compare(before, after, labels),
         },
-        "calibration": _calibration(after, labels, temperature, fitted_on_reported=reported == "validation"),
+        "calibration": calibration.summarize(after, labels, temperature=temperature),
         "history": outcome.history,
         "versions": record.versions(),
         "hardware": record.hardware(),
@@ -85,8 +85,8 @@ def write(config: TrainConfig, prepared, outcome, content: dict, building: Path)
     texts, tokens = splits.rows[reported]["text"], prepared.tokens[reported]
     before_training = {name: content["metrics"]["before"][name] for name in ("loss", "accuracy")}
     start = before_training if reported == "validation" else None
-    style.save(plots.history(outcome.history, before=start), building / "history.png")
-    style.save(
+    plots.save(plots.history(outcome.history, before=start), building / "history.png")
+    plots.save(
         plots.comparison(content["metrics"]["before"], content["metrics"]["after"]),
         building / "comparison.png",
     )
@@ -101,31 +101,15 @@ def write(config: TrainConfig, prepared, outcome, content: dict, building: Path)
         truncated=tokens.truncated,
     )
     model_card.write(building / "hf" / "README.md", run=content)
-    wrong = np.flatnonzero(after.argmax(axis=1) != labels)
-    confident_first = wrong[np.argsort(-np.ptp(after[wrong], axis=1), kind="stable")]
     tensorboard.write_results(
         building / "logs",
         run=content,
         texts=texts,
         labels=labels,
         logits=after,
-        mistakes=confident_first[:MISTAKES_SHOWN].tolist(),
+        mistakes=metrics.mistakes(after, labels)[:MISTAKES_SHOWN],
     )
     record.write_history(building / "history.csv", outcome.history)
     (building / "run.flags").write_text(to_flags(config))
     record.write_json(building / RECORD, content)
 
-
-def _calibration(logits: np.ndarray, labels: np.ndarray, temperature: float, *, fitted_on_reported: bool) -> dict:
-    """Returns the temperature and the reported rows' calibration error without and with it."""
-    return {
-        "temperature": temperature,
-        "ece_before": calibration.expected_calibration_error(_softmax(logits), labels),
-        "ece_after": calibration.expected_calibration_error(_softmax(logits / temperature), labels),
-        "fitted_on_reported_rows": fitted_on_reported,
-    }
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)

@@ -14,6 +14,7 @@ Architecture: Sanh et al., "DistilBERT, a distilled version of BERT" (arXiv:1910
 Shapes in comments: B batch, T tokens, D model width, H heads.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -122,7 +123,8 @@ def read_weights(model) -> Weights:
 def read_embeddings(layer) -> Embeddings:
     """Returns the tables of a transformers ``TFEmbeddings`` layer."""
     norm = layer.LayerNorm
-    return Embeddings(*map(tf.convert_to_tensor, (layer.weight, layer.position_embeddings, norm.gamma, norm.beta)))
+    # The word table stays a variable: tf.gather then reads its rows, and not a copy of the whole.
+    return Embeddings(layer.weight, *map(tf.convert_to_tensor, (layer.position_embeddings, norm.gamma, norm.beta)))
 
 
 def read_block(layer, *, heads: int) -> Block:
@@ -279,7 +281,10 @@ def _attention(block, x, bias, shape, heads, first_token_only, dropout, rate):
 def _feed_forward(block, x, activation, dropout, rate):
     """The two-layer perceptron of x float32[N, D], float32[N, D]."""
     x = _dense(tf.cast(x, block.lin1_kernel.dtype), block.lin1_kernel, block.lin1_bias)
-    x = tf.nn.relu(x) if activation == "relu" else tf.nn.gelu(x, approximate=False)
+    if activation == "relu":
+        x = tf.nn.relu(x)
+    else:  # a gradient needs the value before the GELU, and so cannot have the fused kernel
+        x = tf.nn.gelu(x, approximate=False) if dropout is no_dropout else _gelu(x)
     return dropout(tf.cast(_dense(x, block.lin2_kernel, block.lin2_bias), tf.float32), rate)
 
 
@@ -287,8 +292,34 @@ def _dense(x, kernel, bias):
     return tf.nn.bias_add(tf.matmul(x, kernel), bias)
 
 
+@tf.custom_gradient
+def _gelu(x):
+    """The exact GELU, x Φ(x) (Hendrycks & Gimpel, arXiv:1606.08415), in float32 with its own gradient.
+
+    tf.nn.gelu outside the fused kernel calls erfc, in bfloat16 as it comes: several times slower than erf
+    in float32.
+    """
+    wide = tf.cast(x, tf.float32)
+    probability = 0.5 + 0.5 * tf.math.erf(wide * math.sqrt(0.5))  # Φ(x)
+
+    def gradient(upstream):
+        density = tf.exp(-0.5 * tf.square(wide)) * (1.0 / math.sqrt(2.0 * math.pi))
+        return tf.cast(tf.cast(upstream, tf.float32) * (probability + wide * density), x.dtype)
+
+    return tf.cast(wide * probability, x.dtype), gradient
+
+
+@tf.custom_gradient
 def _layer_norm(x, gamma, beta):
-    """LayerNorm over the last axis, float32 (Ba et al., arXiv:1607.06450)."""
+    """LayerNorm over the last axis, float32 (Ba et al., arXiv:1607.06450), with its gradient in closed form."""
     centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
-    variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
-    return centred * (tf.math.rsqrt(variance + LAYER_NORM_EPSILON) * gamma) + beta
+    inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True) + LAYER_NORM_EPSILON)
+
+    def gradient(upstream):
+        normal = centred * inverse
+        inner = upstream * gamma
+        along = tf.reduce_mean(inner * normal, axis=-1, keepdims=True)
+        dx = (inner - tf.reduce_mean(inner, axis=-1, keepdims=True) - normal * along) * inverse
+        return dx, tf.reduce_sum(upstream * normal, axis=0), tf.reduce_sum(upstream, axis=0)
+
+    return centred * (inverse * gamma) + beta, gradient

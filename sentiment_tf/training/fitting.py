@@ -8,9 +8,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from sentiment_tf.data import batching
-from sentiment_tf.modeling.classifier import FREE_OF_WEIGHT_DECAY, Tail
+from sentiment_tf.modeling.classifier import Tail, decayed
 from sentiment_tf.modeling.features import Features, side_by_side
 from sentiment_tf.runtime import cores
+from sentiment_tf.training.optimizer import FusedAdamW
 
 EVALUATION_BATCH = 64
 
@@ -58,8 +59,7 @@ def compile_tail(
     """
     schedule = LinearWarmupDecay(learning_rate, steps=steps, warmup_steps=round(warmup_ratio * steps))
     with tail.distribute_strategy.scope():
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, epsilon=1e-6, global_clipnorm=1.0)
-        optimizer.exclude_from_weight_decay(var_names=list(FREE_OF_WEIGHT_DECAY))
+        optimizer = FusedAdamW(schedule, weight_decay=weight_decay, decayed=decayed)
         if loss_scaling:
             optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
         tail.compile(
