@@ -3,10 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
-
 from sentiment_tf.config import TrainConfig, to_flags
-from sentiment_tf.data import tokenization
+from sentiment_tf.data import leaks, tokenization
 from sentiment_tf.reporting import calibration, metrics, model_card, plots, record, report, tensorboard
 from sentiment_tf.run_directory import RECORD, RunDirectory
 
@@ -50,7 +48,6 @@ def describe(config: TrainConfig, prepared, outcome, *, temperature: float) -> d
     """Returns the content of run.json, but for the times and what the export measured."""
     splits, reported = prepared.splits, prepared.splits.report_split
     labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]
-    trained = sum(int(np.prod(variable.shape)) for variable in prepared.tail.trainable_variables)
     return {
         "config": dataclasses.asdict(config),
         "label_names": list(splits.label_names),
@@ -63,8 +60,8 @@ def describe(config: TrainConfig, prepared, outcome, *, temperature: float) -> d
         },
         "model_revision": prepared.files.revision,
         "compute_dtype": prepared.compute_dtype.name,
-        "trainable_parameters": trained,
-        "frozen_parameters": prepared.model.count_params() - trained,
+        "trainable_parameters": outcome.trained_parameters,
+        "frozen_parameters": prepared.model.count_params() - outcome.trained_parameters,
         "metrics": {
             "before": metrics.evaluate(before, labels),
             "after": metrics.evaluate(after, labels),
@@ -72,6 +69,8 @@ def describe(config: TrainConfig, prepared, outcome, *, temperature: float) -> d
         },
         "calibration": calibration.summarize(after, labels, temperature=temperature),
         "history": outcome.history,
+        **({"depths": outcome.depths} if outcome.depths else {}),
+        "leaks": leaks.audit({split: rows["text"] for split, rows in splits.rows.items()}, reported),
         "versions": record.versions(),
         "hardware": record.hardware(),
         "commit": record.commit(),
@@ -90,6 +89,8 @@ def write(config: TrainConfig, prepared, outcome, content: dict, building: Path)
         plots.comparison(content["metrics"]["before"], content["metrics"]["after"]),
         building / "comparison.png",
     )
+    if outcome.depths:
+        plots.save(plots.depth(outcome.depths), building / "depths.png")
     report.write(
         building / "report.html",
         run=content,
@@ -112,4 +113,3 @@ def write(config: TrainConfig, prepared, outcome, content: dict, building: Path)
     record.write_history(building / "history.csv", outcome.history)
     (building / "run.flags").write_text(to_flags(config))
     record.write_json(building / RECORD, content)
-

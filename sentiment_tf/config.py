@@ -10,6 +10,8 @@ from sentiment_tf.errors import UserError
 DATASETS = ("sst2", "imdb", "rotten_tomatoes")
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
 STRATEGIES = ("auto", "default", "mirrored")
+SCHEDULES = ("linear", "cosine")
+CLASS_WEIGHTS = ("none", "balanced")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 # Long reviews carry their verdict late; phrases and sentences rarely pass 128 tokens.
@@ -56,7 +58,14 @@ class TrainConfig:
     )
     trainable_layers: str = _setting(
         "0",
-        "Transformer blocks trained under the head, from the top: 0 is the head alone; all adds embeddings.",
+        "Transformer blocks trained under the head, from the top: 0 is the head alone; all adds the embeddings; "
+        "auto tries depths and keeps the cheapest good one.",
+    )
+    accuracy_tolerance: float = _setting(
+        0.5, "With --trainable_layers=auto: points of validation accuracy given up for a cheaper depth.", least=0
+    )
+    time_budget: float | None = _setting(
+        None, "With --trainable_layers=auto: minutes for the search; depths over it are skipped.", above=0
     )
     precision: str = _setting(
         "auto",
@@ -73,7 +82,17 @@ class TrainConfig:
         most=1,
     )
     warmup_ratio: float = _setting(0.1, "Share of the steps in which the rate rises to its peak.", least=0, below=1)
+    schedule: str = _setting("linear", "How the rate falls to 0 after its peak.", choices=SCHEDULES)
     weight_decay: float = _setting(0.01, "AdamW's decay; biases and LayerNorm are left out.", least=0, most=1)
+    layer_decay: float = _setting(
+        1.0, "Each block's learning rate is this times that of the block above it.", above=0, most=1
+    )
+    label_smoothing: float = _setting(0.0, "Probability taken from the true class and shared by all.", least=0, below=1)
+    class_weight: str = _setting("none", "balanced: every class weighs the same in the loss.", choices=CLASS_WEIGHTS)
+    early_stopping_patience: int | None = _setting(
+        None, "Stop after so many epochs without better validation accuracy; the best weights are kept.", least=1
+    )
+    stages: bool = _setting(False, "Train the head to convergence first, then the blocks under it.")
     seed: int = _setting(0, "Of everything random: head, order of batches, dropout, splits.", least=0, below=2**31)
     deterministic: bool = _setting(False, "Reproducible kernels on a GPU too, where they are slower.")
     strategy: str = _setting(
@@ -97,8 +116,8 @@ class TrainConfig:
 
     @property
     def depth(self) -> int | None:
-        """Number of trained blocks, or None for ``all``: blocks and embeddings."""
-        return None if self.trainable_layers == "all" else int(self.trainable_layers)
+        """Number of trained blocks, or None for ``all`` (blocks and embeddings) and ``auto`` (found by the run)."""
+        return int(self.trainable_layers) if self.trainable_layers.isdecimal() else None
 
 
 # Settings that say where and how loudly, not what is trained: two runs that differ in these alone are the same.
@@ -114,22 +133,32 @@ def validate(config: TrainConfig) -> None:
     problems = [
         problem for field in dataclasses.fields(config) if (problem := _broken_rule(field, getattr(config, field.name)))
     ]
-    problems += _depth_problems(config.trainable_layers) + _data_problems(config) + _name_problems(config)
+    problems += (
+        _depth_problems(config.trainable_layers)
+        + _contradictions(config)
+        + _data_problems(config)
+        + _name_problems(config)
+    )
     if problems:
         raise UserError(*problems)
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
     """Returns a validated config with every default that depends on another setting filled in."""
-    depth = config.depth
-    rate = HEAD_LEARNING_RATE if depth == 0 else BLOCKS_LEARNING_RATE.get(depth, DEEP_LEARNING_RATE)
     return dataclasses.replace(
         config,
         max_length=config.max_length or MAX_LENGTH.get(config.dataset, DEFAULT_MAX_LENGTH),
-        learning_rate=config.learning_rate or rate,
+        learning_rate=config.learning_rate or default_learning_rate(config),
         run_name=config.run_name or _default_run_name(config),
         cache_dir=str(Path(config.cache_dir or "~/.cache/sentiment_tf").expanduser()),
     )
+
+
+def default_learning_rate(config: TrainConfig) -> float | None:
+    """Returns the peak rate for a depth; None for ``auto``, which takes each depth's own."""
+    if config.trainable_layers == "auto":
+        return None
+    return HEAD_LEARNING_RATE if config.depth == 0 else BLOCKS_LEARNING_RATE.get(config.depth, DEEP_LEARNING_RATE)
 
 
 def differences(mine: TrainConfig, recorded: dict) -> list[str]:
@@ -175,9 +204,23 @@ def _broken_rule(field: dataclasses.Field, value: Any) -> str | None:
 
 
 def _depth_problems(trainable_layers: str) -> list[str]:
-    if trainable_layers == "all" or trainable_layers.isdecimal():
+    if trainable_layers in ("all", "auto") or trainable_layers.isdecimal():
         return []
-    return [f"--trainable_layers={trainable_layers}: pass a number of blocks, 0 or more, or all"]
+    return [f"--trainable_layers={trainable_layers}: pass a number of blocks, 0 or more, or all, or auto"]
+
+
+def _contradictions(config: TrainConfig) -> list[str]:
+    problems = []
+    if config.stages and config.trainable_layers == "0":
+        problems.append(
+            "--stages: contradicts --trainable_layers=0, whose one stage is the head; pass 1 or more blocks"
+        )
+    if config.early_stopping_patience and config.early_stopping_patience >= config.epochs >= 1:
+        problems.append(
+            f"--early_stopping_patience={config.early_stopping_patience}: never reached in --epochs={config.epochs}; "
+            "pass fewer epochs of patience or more epochs"
+        )
+    return problems
 
 
 def _data_problems(config: TrainConfig) -> list[str]:

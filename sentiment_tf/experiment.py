@@ -11,11 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from sentiment_tf import runtime
-from sentiment_tf.config import TrainConfig
+from sentiment_tf.config import HEAD_LEARNING_RATE, TrainConfig
 from sentiment_tf.data import datasets, tokenization
 from sentiment_tf.errors import UserError
 from sentiment_tf.reporting import calibration, summary
 from sentiment_tf.run_directory import RunDirectory
+
+# --stages trains the head until it has converged; from the cache, fifty epochs take seconds.
+HEAD_EPOCHS = 50
+HEAD_PATIENCE = 5
 
 log = logging.getLogger("sentiment_tf")
 
@@ -63,8 +67,6 @@ def run(config: TrainConfig) -> RunResult | None:
         _say_what_next(directory)
         return None
     clock = Clock()
-    with clock.step("start"):
-        runtime.start(deterministic=config.deterministic)
     directory.begin()
     try:
         record = _run(config, directory, clock)
@@ -78,17 +80,24 @@ def run(config: TrainConfig) -> RunResult | None:
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What training starts from: rows as features, and the loaded model with its tail."""
+    """What training starts from."""
 
     splits: datasets.Splits
     labels: dict[str, np.ndarray]  # split → int32[rows]
     tokens: dict[str, tokenization.Tokens]
-    features: dict  # split → modeling.features.Features
     tokenizer: object
     files: object  # modeling.classifier.ModelFiles
+    strategy: object  # tf.distribute.Strategy
     model: object  # TFDistilBertForSequenceClassification
-    tail: object  # modeling.classifier.Tail
     compute_dtype: object  # tf.DType of the matmuls
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """The model cut at a depth."""
+
+    tail: object  # modeling.classifier.Tail
+    features: dict  # split → modeling.features.Features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +107,8 @@ class Outcome:
     before: dict[str, np.ndarray]
     after: dict[str, np.ndarray]
     history: list[dict[str, float]]
+    depths: list[dict]  # what the depth search tried; empty without one
+    trained_parameters: int
 
 
 def _run(config: TrainConfig, directory: RunDirectory, clock: Clock) -> dict:
@@ -108,16 +119,18 @@ def _run(config: TrainConfig, directory: RunDirectory, clock: Clock) -> dict:
 
 
 def _prepare(config: TrainConfig, clock: Clock) -> Prepared:
-    """Data → tokens → model → features."""
-    from sentiment_tf.modeling import classifier, features
-    from sentiment_tf.training import distribution
-
+    """Data → tokens → model."""
     with clock.step("data") as said:
         splits = _load_splits(config)
         said += [f"{len(rows):,} {split}" for split, rows in splits.rows.items()]
     for note in splits.notes:
         log.info("  %s", note)
-    labels = {split: np.asarray(rows["label"], np.int32) for split, rows in splits.rows.items()}
+    labels = {split: datasets.label_array(rows).astype(np.int32) for split, rows in splits.rows.items()}
+
+    with clock.step("start"):  # after the data: a mistake there is told before TensorFlow loads
+        runtime.start(deterministic=config.deterministic)
+        from sentiment_tf.modeling import classifier
+        from sentiment_tf.training import distribution
 
     with clock.step("tokens") as said:
         files = classifier.find_model(
@@ -129,7 +142,7 @@ def _prepare(config: TrainConfig, clock: Clock) -> Prepared:
             split: tokenization.tokenize(tokenizer, rows["text"], max_length=config.max_length)
             for split, rows in splits.rows.items()
         }
-        said += [_cut(split, tokens[split], config.max_length) for split in tokens]
+        said += [_truncation(split, tokens[split], config.max_length) for split in tokens]
 
     with clock.step("model") as said:
         strategy = distribution.make_strategy(config.strategy, batch_size=config.batch_size)
@@ -138,73 +151,118 @@ def _prepare(config: TrainConfig, clock: Clock) -> Prepared:
             model = classifier.load_classifier(
                 files, label_names=splits.label_names, name=config.model, seed=config.seed
             )
-            halves = runtime.cores() if strategy.num_replicas_in_sync == 1 else 1
-            tail = classifier.Tail(
-                model, depth=config.depth, compute_dtype=compute_dtype, seed=config.seed, halves=halves
-            )
         said.append(f"{config.model}: {model.config.n_layers} blocks; matmuls in {compute_dtype.name}")
+    return Prepared(splits, labels, tokens, tokenizer, files, strategy, model, compute_dtype)
 
-    with clock.step("features"):
-        cache_dir = config.cache_dir if config.cache == "on" else None
-        of_split = {
-            split: features.compute(
-                model,
-                tokens[split],
-                depth=config.depth,
-                compute_dtype=compute_dtype,
-                max_length=config.max_length,
-                cache_dir=cache_dir,
-                name=split,
-            )
-            for split in splits.rows
-        }
-    return Prepared(splits, labels, tokens, of_split, tokenizer, files, model, tail, compute_dtype)
+
+def cut(config: TrainConfig, prepared: Prepared, depth: int | None) -> Cut:
+    """Cuts the model under its top ``depth`` blocks (None: under everything) and runs what is below, once."""
+    from sentiment_tf.modeling import classifier, features
+
+    strategy, model = prepared.strategy, prepared.model
+    with strategy.scope():
+        halves = runtime.cores() if strategy.num_replicas_in_sync == 1 else 1
+        tail = classifier.Tail(
+            model, depth=depth, compute_dtype=prepared.compute_dtype, seed=config.seed, halves=halves
+        )
+    of_split = {
+        split: features.compute(
+            model,
+            tokens,
+            depth=depth,
+            compute_dtype=prepared.compute_dtype,
+            max_length=config.max_length,
+            cache_dir=config.cache_dir if config.cache == "on" else None,
+            name=split,
+        )
+        for split, tokens in prepared.tokens.items()
+    }
+    return Cut(tail, of_split)
 
 
 def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clock: Clock) -> Outcome:
     """Evaluates, trains, evaluates again, on the same rows."""
+    from sentiment_tf import depth_search
     from sentiment_tf.reporting import tensorboard
+
+    reported = prepared.splits.report_split
+    labels = prepared.labels[reported]
+    curves = tensorboard.Curves(directory.building / "logs", batch_size=config.batch_size)
+    with clock.step("features"):
+        at = cut(config, prepared, 0 if config.trainable_layers == "auto" else config.depth)
+    with clock.step("evaluate_before") as said:
+        before = predict_splits(prepared, at)
+        said.append(_headline(before[reported], labels, reported))
+    with clock.step("train") as said:
+        depths: list[dict] = []
+        if config.trainable_layers == "auto":
+            at, history, depths = depth_search.search(config, prepared, callbacks=[curves])
+        else:
+            if config.stages:
+                _fit_head(config, prepared)
+            history = fit(config, prepared, at, callbacks=[curves])
+        rate = len(prepared.labels["train"]) * len(history) / sum(row["seconds"] for row in history)
+        said.append(f"{len(history)} epochs, {rate:,.0f} texts/s")
+    with clock.step("evaluate_after") as said:
+        after = predict_splits(prepared, at)
+        said.append(_headline(after[reported], labels, reported))
+    trained = sum(int(np.prod(variable.shape)) for variable in at.tail.trainable_variables)
+    return Outcome(before, after, history, depths, trained)
+
+
+def fit(config: TrainConfig, prepared: Prepared, at: Cut, *, callbacks=()) -> list[dict[str, float]]:
+    """Compiles and trains the tail as the config says; returns the epochs' rows."""
     from sentiment_tf.training import fitting
 
-    tail, features, labels = prepared.tail, prepared.features, prepared.labels
-    reported = prepared.splits.report_split
-    steps = fitting.steps_per_epoch(len(features["train"]), config.batch_size) * config.epochs
+    labels = prepared.labels
     fitting.compile_tail(
-        tail,
+        at.tail,
         learning_rate=config.learning_rate,
-        steps=steps,
+        steps=fitting.steps_per_epoch(len(labels["train"]), config.batch_size) * config.epochs,
         warmup_ratio=config.warmup_ratio,
+        schedule=config.schedule,
         weight_decay=config.weight_decay,
+        layer_decay=config.layer_decay,
+        label_smoothing=config.label_smoothing,
         loss_scaling=prepared.compute_dtype.name == "float16",
     )
+    balanced = config.class_weight == "balanced"
+    return fitting.fit(
+        at.tail,
+        at.features["train"],
+        labels["train"],
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        validate=lambda: fitting.loss_and_accuracy(
+            fitting.predict_logits(at.tail, at.features["validation"]), labels["validation"]
+        ),
+        callbacks=callbacks,
+        verbose=int(sys.stdout.isatty() and not config.quiet),
+        class_weights=fitting.balanced_weights(labels["train"], len(prepared.splits.label_names)) if balanced else None,
+        patience=config.early_stopping_patience,
+    )
 
-    def evaluate() -> dict[str, np.ndarray]:
-        return {split: fitting.predict_logits(tail, features[split]) for split in {"validation", reported}}
 
-    def validate() -> dict[str, float]:
-        return fitting.loss_and_accuracy(fitting.predict_logits(tail, features["validation"]), labels["validation"])
+def _fit_head(config: TrainConfig, prepared: Prepared) -> None:
+    """The first of two stages: the head alone, to convergence."""
+    head_only = dataclasses.replace(
+        config,
+        epochs=HEAD_EPOCHS,
+        learning_rate=HEAD_LEARNING_RATE,
+        early_stopping_patience=HEAD_PATIENCE,
+    )
+    history = fit(head_only, prepared, cut(config, prepared, 0))
+    best = max(row["val_accuracy"] for row in history)
+    log.info("  head first: %d epochs, validation accuracy %.2f %%", len(history), 100 * best)
 
-    with clock.step("evaluate_before") as said:
-        before = evaluate()
-        said.append(_headline(before[reported], labels[reported], reported))
-    with clock.step("train") as said:
-        history = fitting.fit(
-            tail,
-            features["train"],
-            labels["train"],
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            validate=validate,
-            callbacks=[tensorboard.Curves(directory.building / "logs", batch_size=config.batch_size)],
-            verbose=int(sys.stdout.isatty() and not config.quiet),
-        )
-        rate = len(labels["train"]) * config.epochs / sum(row["seconds"] for row in history)
-        said.append(f"{steps:,} steps, {rate:,.0f} texts/s")
-    with clock.step("evaluate_after") as said:
-        after = evaluate()
-        said.append(_headline(after[reported], labels[reported], reported))
-    return Outcome(before, after, history)
+
+def predict_splits(prepared: Prepared, at: Cut) -> dict[str, np.ndarray]:
+    """Returns float32[rows, classes] of the validation split and of the split that is reported on."""
+    from sentiment_tf.training import fitting
+
+    splits = {"validation", prepared.splits.report_split}
+    return {split: fitting.predict_logits(at.tail, at.features[split]) for split in splits}
 
 
 def _leave_behind(
@@ -263,7 +321,7 @@ def _check_against_model(config: TrainConfig, model_config) -> None:
         raise UserError(*problems)
 
 
-def _cut(split: str, tokens: tokenization.Tokens, max_length: int) -> str:
+def _truncation(split: str, tokens: tokenization.Tokens, max_length: int) -> str:
     """Says how many texts of a split were cut."""
     cut, rows = int(tokens.truncated.sum()), len(tokens.truncated)
     return f"{split}: {cut:,} of {rows:,} texts cut at {max_length} tokens"

@@ -55,7 +55,7 @@ class RunDirectory:
             self.building.mkdir(parents=True)
         except OSError as error:
             raise UserError(
-                f"--output_dir={self.final.parent}: cannot be written ({error.strerror}); pass a folder you may write to"
+                f"--output_dir={self.final.parent}: cannot be written ({error.strerror}); choose another folder"
             ) from error
 
     def version_folder(self) -> Path:
@@ -86,6 +86,6 @@ class RunDirectory:
             record["config"]["model"]
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(
-                f"{self.final}: holds something that is not a run of this program; move it away or pass another --run_name"
+                f"{self.final}: holds something that is no run of this program; move it away or pass another --run_name"
             ) from None
         return record

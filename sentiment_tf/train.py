@@ -20,12 +20,11 @@ _DEFINE = {
 }
 
 
-def define_flags() -> None:
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines one flag for each field of TrainConfig, with its default and documentation."""
     for field in dataclasses.fields(TrainConfig):
-        _DEFINE[field.type.__name__ if isinstance(field.type, type) else str(field.type).split(" ")[0]](
-            field.name, field.default, field.metadata["help"]
-        )
+        kind = getattr(field.type, "__name__", str(field.type)).split(" ")[0]  # "int | None" is an int flag
+        _DEFINE[kind](field.name, field.default, field.metadata["help"], flag_values=flag_values)
 
 
 def main(arguments: list[str]) -> int:

@@ -16,7 +16,7 @@ tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfigur
 
 @pytest.fixture(scope="session")
 def tiny_classifier():
-    """A DistilBERT of 3 blocks with random weights large enough for differences to show: dim 32, 4 heads, 200 tokens."""
+    """A DistilBERT of 3 blocks, 32 wide, 4 heads, with random weights large enough for differences to show."""
     return make_tiny_classifier(seed=0)
 
 

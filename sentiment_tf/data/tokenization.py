@@ -49,8 +49,9 @@ def load_tokenizer(directory: str):
     Returns:
       ``transformers.DistilBertTokenizerFast``.
     """
-    from transformers import DistilBertTokenizerFast
+    from transformers import DistilBertTokenizerFast, logging
 
+    logging.set_verbosity_error()  # a BERT tokenizer under DistilBERT's name is the same tokenizer
     return DistilBertTokenizerFast.from_pretrained(directory, split_special_tokens=True)
 
 

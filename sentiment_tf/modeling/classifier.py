@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ class Tail(keras.Model):
         self._rates = encoder.DropoutRates(config.dropout, config.attention_dropout, config.seq_classif_dropout)
         self._heads, self._activation = config.n_heads, config.activation
         self._compute_dtype_of_matmuls = compute_dtype
-        self._seed, self._halves = seed, halves
+        self._seed, self._halves, self._depth_of_network = seed, halves, len(blocks)
         self.evaluate_batch = tf.function(self.forward, reduce_retracing=True)
 
     def read_weights(self) -> encoder.Weights:
@@ -105,6 +106,18 @@ class Tail(keras.Model):
             seed = tf.stack([self._seed ^ (half << 8) ^ tf.cast(replica, tf.int32), step])
             logits.append(self.forward(weights, part, encoder.seeded_dropout(seed)))
         return tf.concat(logits, axis=0)
+
+    def layers_above(self, variable: tf.Variable) -> int:
+        """Returns how far a variable lies below the head: 0 in it, 1 in the top block, … embeddings last."""
+        if found := re.search(r"layer_\._(\d+)/", variable.name):
+            return self._depth_of_network - int(found[1])
+        return self._depth_of_network + 1 if "embeddings" in variable.name else 0
+
+    def train_step(self, data) -> dict:
+        """Keras' training step, with the gradient's norm (before clipping) beside the metrics."""
+        logs = super().train_step(data)
+        norm = getattr(self.optimizer, "gradient_norm", None)  # a loss-scaling optimizer keeps it to itself
+        return logs if norm is None else logs | {"gradient_norm": norm}
 
 
 def find_model(name: str, *, revision: str | None, cache_dir: str, offline: bool) -> ModelFiles:

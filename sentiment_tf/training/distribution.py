@@ -22,10 +22,12 @@ def make_strategy(name: str, *, batch_size: int) -> tf.distribute.Strategy:
     """
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     several = len(devices) > 1 and (name == "mirrored" or (name == "auto" and devices[0].device_type == "GPU"))
-    # MirroredStrategy over one device only adds overhead; the default strategy is the same computation.
-    strategy = (
-        tf.distribute.MirroredStrategy([device.name for device in devices]) if several else tf.distribute.get_strategy()
-    )
+    if several:
+        # Collectives between logical CPUs meet in any order and may mismatch; GPUs keep NCCL, the default.
+        on_cpu = tf.distribute.ReductionToOneDevice() if devices[0].device_type == "CPU" else None
+        strategy = tf.distribute.MirroredStrategy([device.name for device in devices], cross_device_ops=on_cpu)
+    else:  # MirroredStrategy over one device only adds overhead to the same computation
+        strategy = tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise UserError(

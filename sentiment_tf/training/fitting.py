@@ -1,7 +1,8 @@
 """Compile and fit the tail."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -16,26 +17,28 @@ from sentiment_tf.training.optimizer import FusedAdamW
 EVALUATION_BATCH = 64
 
 
-class LinearWarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly from 0 to ``peak`` over the first steps, then falls linearly to 0 at the last one.
+class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly from 0 to ``peak`` over the first steps, then falls to 0 at the last one.
 
-    The schedule of BERT's fine-tuning (Devlin et al., arXiv:1810.04805, and its published code).
+    ``linear`` is the schedule of BERT's fine-tuning (Devlin et al., arXiv:1810.04805, and its published
+    code); ``cosine`` falls as in Loshchilov & Hutter, arXiv:1608.03983, without restarts.
     """
 
-    def __init__(self, peak: float, *, steps: int, warmup_steps: int):
+    def __init__(self, peak: float, *, steps: int, warmup_steps: int, shape: str = "linear"):
         super().__init__()
-        self.peak, self.steps, self.warmup_steps = peak, steps, warmup_steps
+        self.peak, self.steps, self.warmup_steps, self.shape = peak, steps, warmup_steps, shape
 
     def __call__(self, step):
         """Returns the rate of the step counted from 0, float32 scalar."""
         step = tf.cast(step, tf.float32)
         rise = (step + 1.0) / float(max(self.warmup_steps, 1))
-        fall = (self.steps - step) / float(max(self.steps - self.warmup_steps, 1))
-        return self.peak * tf.clip_by_value(tf.minimum(rise, fall), 0.0, 1.0)
+        left = tf.clip_by_value((self.steps - step) / float(max(self.steps - self.warmup_steps, 1)), 0.0, 1.0)
+        fall = left if self.shape == "linear" else 0.5 - 0.5 * tf.cos(math.pi * left)
+        return self.peak * tf.minimum(rise, fall)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
-        return {"peak": self.peak, "steps": self.steps, "warmup_steps": self.warmup_steps}
+        return {"peak": self.peak, "steps": self.steps, "warmup_steps": self.warmup_steps, "shape": self.shape}
 
 
 def compile_tail(
@@ -46,8 +49,11 @@ def compile_tail(
     warmup_ratio: float,
     weight_decay: float,
     loss_scaling: bool,
+    schedule: str = "linear",
+    layer_decay: float = 1.0,
+    label_smoothing: float = 0.0,
 ) -> None:
-    """Compiles the tail with AdamW (Loshchilov & Hutter, arXiv:1711.05101) and cross-entropy on logits.
+    """Compiles the tail with AdamW and cross-entropy on logits.
 
     Args:
       tail: made under the strategy's scope.
@@ -56,17 +62,26 @@ def compile_tail(
       warmup_ratio: share of them in which the rate rises.
       weight_decay: for matrices; biases and LayerNorm are left out.
       loss_scaling: for float16, whose small gradients would vanish otherwise.
+      schedule: "linear" or "cosine".
+      layer_decay: a block's rate is this times that of the block above it (Howard & Ruder, arXiv:1801.06146).
+      label_smoothing: probability shared by all classes (Szegedy et al., arXiv:1512.00567).
     """
-    schedule = LinearWarmupDecay(learning_rate, steps=steps, warmup_steps=round(warmup_ratio * steps))
+    rate = WarmupDecay(learning_rate, steps=steps, warmup_steps=round(warmup_ratio * steps), shape=schedule)
+
+    def loss(labels, logits):
+        likely = tf.one_hot(tf.cast(tf.reshape(labels, [-1]), tf.int32), logits.shape[-1])
+        return keras.losses.categorical_crossentropy(likely, logits, from_logits=True, label_smoothing=label_smoothing)
+
     with tail.distribute_strategy.scope():
-        optimizer = FusedAdamW(schedule, weight_decay=weight_decay, decayed=decayed)
+        optimizer = FusedAdamW(
+            rate,
+            weight_decay=weight_decay,
+            decayed=decayed,
+            multiplier=lambda variable: layer_decay ** tail.layers_above(variable),
+        )
         if loss_scaling:
             optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
-        tail.compile(
-            optimizer,
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-        )
+        tail.compile(optimizer, loss=loss, weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")])
 
 
 def fit(
@@ -78,8 +93,10 @@ def fit(
     batch_size: int,
     seed: int,
     validate: Callable[[], dict[str, float]],
-    callbacks: list[keras.callbacks.Callback],
-    verbose: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int = 0,
+    class_weights: np.ndarray | None = None,
+    patience: int | None = None,
 ) -> list[dict[str, float]]:
     """Trains the tail in place.
 
@@ -93,24 +110,29 @@ def fit(
       validate: called after each epoch; what it returns joins the epoch's row as ``val_…``.
       callbacks: more Keras callbacks; they see the validation's values too.
       verbose: Keras' own: 1 draws a progress bar.
+      class_weights: float32[classes] (see `balanced_weights`), or None for 1 each.
+      patience: epochs without better validation accuracy after which training stops, with the best
+        epoch's weights; None trains all epochs and keeps the last weights.
 
     Returns:
       One row per epoch: epoch (from 1), loss, accuracy, val_…, learning_rate (at its end), seconds.
     """
     steps = steps_per_epoch(len(features), batch_size)
     history: list[dict[str, float]] = []
+    weights = np.ones(int(labels.max()) + 1, np.float32) if class_weights is None else class_weights
+    row = EpochRow(history, validate, filled=steps * batch_size / len(features))
     tail.fit(
-        training_dataset(features, labels, epochs=epochs, batch_size=batch_size, seed=seed),
+        training_dataset(features, labels, weights[labels], epochs=epochs, batch_size=batch_size, seed=seed),
         steps_per_epoch=steps,
         epochs=epochs,
         verbose=verbose,
-        callbacks=[EpochRow(history, validate, filled=steps * batch_size / len(features)), *callbacks],
+        callbacks=[row, *callbacks, *([KeepBest(patience)] if patience else [])],
     )
     return history
 
 
 def training_dataset(
-    features: Features, labels: np.ndarray, *, epochs: int, batch_size: int, seed: int
+    features: Features, labels: np.ndarray, weights: np.ndarray, *, epochs: int, batch_size: int, seed: int
 ) -> tf.data.Dataset:
     """All epochs' batches, one after another: (tail's inputs, int32[batch] labels, float32[batch] weights)."""
     lengths = features.lengths
@@ -134,6 +156,11 @@ def training_dataset(
         signature,
         batch_size=batch_size,
     )
+
+
+def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Returns float32[classes]: rows / (classes × rows of the class), so that the mean weight of a row is 1."""
+    return (len(labels) / (classes * np.maximum(np.bincount(labels, minlength=classes), 1))).astype(np.float32)
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
@@ -180,6 +207,34 @@ class EpochRow(keras.callbacks.Callback):
         """Adds the row; the loss is put right, whose mean counts filler rows (of weight 0) as rows."""
         logs["loss"] *= self._filled
         logs |= {f"val_{name}": value for name, value in self._validate().items()}
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
         logs["seconds"] = time.perf_counter() - self._began
         self._history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Stops when validation accuracy no longer rises, and puts the best epoch's weights back.
+
+    Of two epochs with the same accuracy the one with the lower loss is better.
+    """
+
+    def __init__(self, patience: int):
+        """Waits ``patience`` epochs for a better one."""
+        super().__init__()
+        self._patience, self._best, self._weights, self._waited = patience, None, None, 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Compares with the best so far."""
+        score = (logs["val_accuracy"], -logs["val_loss"])
+        if self._best is None or score > self._best:
+            self._best, self._waited = score, 0
+            self._weights = [variable.numpy() for variable in self.model.trainable_variables]
+            return
+        self._waited += 1
+        if self._waited >= self._patience:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        """Restores the best weights, whether training was stopped or ran out."""
+        for variable, value in zip(self.model.trainable_variables, self._weights, strict=True):
+            variable.assign(value)

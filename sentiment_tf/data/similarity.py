@@ -1,0 +1,247 @@
+"""Which texts say nearly the same, or stand inside another, by word hashes: vectorised, for 10⁷ words.
+
+A word is a run of letters and digits in lower case; punctuation and spacing don't count. A run of words is
+a window; its hash is that of its words in order (Rabin and Karp's polynomial, modulo 2⁶⁴), which prefix
+sums give for any window at once.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import scipy.sparse
+import xxhash
+
+PHRASE_WORDS = 5  # shorter texts are commonplaces: their likeness says nothing
+SHINGLE_WORDS = 3
+NEAR = 0.6  # Jaccard similarity of two texts' shingles, from which they are near duplicates
+PLACES = 20  # looked at for each text, where it or its like may stand
+
+_BANDS, _BAND_ROWS = 20, 3  # finds a pair of similarity s with probability 1 − (1 − s³)²⁰: 99 % at `NEAR`
+_BATCH = 100_000
+_BYTES_PER_WORD = 5
+_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2⁶⁴
+_INVERSE = pow(_BASE, -1, 2**64)
+
+
+class Corpus(NamedTuple):
+    """Texts as hashed words, one after the other.
+
+    offsets: int64[texts + 1], where each text's words begin.
+    sums: uint64[words + 1], prefix sums of hash × base**place.
+    inverses: uint64[words + 1], base**-place, which moves a window's sum to place 0.
+    bands: uint64[bands, texts], MinHash keys; texts that share one are candidates for near duplicates.
+    phrases: int64[windows], a number for each window of `PHRASE_WORDS` words, equal for equal windows.
+    """
+
+    offsets: np.ndarray
+    sums: np.ndarray
+    inverses: np.ndarray
+    bands: np.ndarray
+    phrases: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Words of each text, int64[texts]."""
+        return np.diff(self.offsets)
+
+
+def as_arrow(texts: Sequence[str] | pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns texts as Arrow's strings with 64-bit offsets."""
+    if isinstance(texts, pa.ChunkedArray):
+        return texts.cast(pa.large_string())
+    return pa.chunked_array([pa.array(texts, pa.large_string())])
+
+
+def plain_hashes(texts: pa.ChunkedArray) -> np.ndarray:
+    """Returns uint64[texts], equal for texts that differ in case and white space at most."""
+    hashes = [np.empty(0, np.uint64)]
+    for start in range(0, len(texts), _BATCH):
+        batch = pc.replace_substring_regex(pc.utf8_lower(texts.slice(start, _BATCH)), r"[\s\p{Z}]+", " ")
+        plain = pc.utf8_trim_whitespace(batch).cast(pa.large_binary()).to_pylist()
+        hashes.append(np.fromiter(map(xxhash.xxh3_64_intdigest, plain), np.uint64, len(plain)))
+    return np.concatenate(hashes)
+
+
+def count_words(texts: pa.ChunkedArray) -> int:
+    """Returns about how many words the texts have, from their bytes; costs nothing."""
+    return (pc.sum(pc.binary_length(texts)).as_py() or 0) // _BYTES_PER_WORD
+
+
+def prepare(texts: pa.ChunkedArray) -> Corpus:
+    """Hashes the words of the texts; takes about 100 bytes of memory a word."""
+    words, offsets = _words(texts.combine_chunks())
+    powers = np.multiply.accumulate(np.r_[np.uint64(1), np.full(len(words), _BASE, np.uint64)])
+    inverses = np.multiply.accumulate(np.r_[np.uint64(1), np.full(len(words), _INVERSE, np.uint64)])
+    sums = np.r_[np.uint64(0), np.cumsum(words * powers[:-1], dtype=np.uint64)]
+    corpus = Corpus(offsets, sums, inverses, bands=np.empty((0, 0)), phrases=np.empty(0))
+    return corpus._replace(bands=_bands(corpus), phrases=_phrases(corpus))
+
+
+def near_pairs(corpus: Corpus, queries: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Returns int64[pairs, 2]: texts of ``queries`` with the near duplicates that they have in ``index``.
+
+    Candidates share a band of MinHash values (Broder 1997; banding after Leskovec, Rajaraman and Ullman,
+    Mining of Massive Datasets, 3.4); a pair counts when its true Jaccard similarity is `NEAR` or more. Texts
+    under `PHRASE_WORDS` words have none.
+
+    Args:
+      queries, index: int64 row numbers; a row is no pair of itself.
+    """
+    queries, index = (rows[corpus.lengths[rows] >= PHRASE_WORDS] for rows in (queries, index))
+    found = [lookup(keys[index], keys[queries], most=4) for keys in corpus.bands]
+    pairs = np.concatenate([np.stack([queries[query], index[place]], 1) for query, place in found])
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    pairs = np.unique(pairs, axis=0) if len(pairs) else pairs
+    return pairs[_jaccard(corpus, pairs) >= NEAR]
+
+
+def contained_pairs(corpus: Corpus, queries: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Returns int64[pairs, 2]: texts of ``queries`` with longer texts of ``index`` whose words hold theirs.
+
+    Each text is looked for at the places of its rarest window of `PHRASE_WORDS` words, `PLACES` of them at
+    most. Shorter texts are not looked for.
+
+    Args:
+      queries, index: int64 row numbers.
+    """
+    rows, starts, phrases = _phrase_windows(corpus, index)
+    totals = np.bincount(phrases, minlength=len(corpus.phrases) + 1)  # of each phrase in the index
+    order = np.argsort(phrases, kind="stable")
+
+    own_rows, own_starts, own_phrases = _phrase_windows(corpus, _made_of_shared_phrases(corpus, queries))
+    count = totals[own_phrases]
+    rarest = np.lexsort((count, own_rows))[np.flatnonzero(np.diff(own_rows, prepend=-1))]
+    count = np.minimum(count[rarest], PLACES + 1)  # one may be the text's own
+    query = np.repeat(rarest, count)
+    step = np.arange(len(query)) - np.repeat(np.cumsum(count) - count, count)
+    place = order[(np.cumsum(totals) - totals)[own_phrases[query]] + step]
+
+    row, other = own_rows[query], rows[place]
+    start = starts[place] - (own_starts[query] - corpus.offsets[row])  # where the whole text would begin
+    length = corpus.lengths[row]
+    fits = (start >= corpus.offsets[other]) & (start + length <= corpus.offsets[other + 1])
+    fits &= length < corpus.lengths[other]
+    row, other, start, length = row[fits], other[fits], start[fits], length[fits]
+    same = _hash(corpus, start, length) == _hash(corpus, corpus.offsets[row], length)
+    return np.stack([row[same], other[same]], 1)
+
+
+def contained_phrases(corpus: Corpus) -> np.ndarray:
+    """Returns int64[pairs, 2]: each text under `PHRASE_WORDS` words with one text that holds it, if any has."""
+    long = np.flatnonzero(corpus.lengths >= PHRASE_WORDS)
+    pairs = [np.empty((0, 2), np.int64)]
+    for words in range(1, PHRASE_WORDS):
+        short = np.flatnonzero(corpus.lengths == words)
+        if len(short):
+            rows, starts = _windows(corpus, long, words)
+            hashes = _hash(corpus, corpus.offsets[short], words)
+            query, place = lookup(_hash(corpus, starts, words), hashes, most=1)
+            pairs.append(np.stack([short[query], rows[place]], 1))
+    return np.concatenate(pairs)
+
+
+def _words(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the words' hashes, uint64[words], and where each text's words begin, int64[texts + 1]."""
+    spaced = pc.replace_substring_regex(pc.utf8_lower(texts), r"[^\p{L}\p{N}]+", " ")
+    lists = pc.utf8_split_whitespace(spaced)
+    words, rows = pc.list_flatten(lists), pc.list_parent_indices(lists).to_numpy()
+    real = pc.not_equal(words, "").to_numpy(zero_copy_only=False)  # splitting leaves empty ends
+    codes = words.dictionary_encode().indices.to_numpy()[real]
+    lengths = np.bincount(rows[real], minlength=len(texts))
+    return _mix(codes.astype(np.uint64)), np.r_[0, np.cumsum(lengths)].astype(np.int64)
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """Scrambles uint64 values one to one (the finalizer of Steele, Lea and Flood's SplitMix64, 2014)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _windows(corpus: Corpus, rows: np.ndarray, words: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns every window of so many words in these rows: its row and where it starts, int64[windows]."""
+    counts = np.maximum(corpus.lengths[rows] - words + 1, 0)
+    row = np.repeat(rows, counts)
+    return row, corpus.offsets[row] + np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def _hash(corpus: Corpus, starts: np.ndarray, lengths: np.ndarray | int) -> np.ndarray:
+    """Returns the hashes of windows, uint64."""
+    return (corpus.sums[starts + lengths] - corpus.sums[starts]) * corpus.inverses[starts]
+
+
+def _phrases(corpus: Corpus) -> np.ndarray:
+    """Numbers the corpus's windows of `PHRASE_WORDS` words, int64[windows]."""
+    _, starts = _windows(corpus, np.arange(len(corpus.lengths)), PHRASE_WORDS)
+    return np.unique(_hash(corpus, starts, PHRASE_WORDS), return_inverse=True)[1]
+
+
+def _phrase_windows(corpus: Corpus, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns every window of `PHRASE_WORDS` words in these rows: row, start and number, int64[windows]."""
+    counts = np.maximum(corpus.lengths - PHRASE_WORDS + 1, 0)
+    row, start = _windows(corpus, rows, PHRASE_WORDS)
+    return row, start, corpus.phrases[(np.cumsum(counts) - counts - corpus.offsets[:-1])[row] + start]
+
+
+def _made_of_shared_phrases(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
+    """Returns the rows whose every window stands in the corpus once more: no other row can be contained."""
+    rows = rows[corpus.lengths[rows] >= PHRASE_WORDS]
+    _, _, phrases = _phrase_windows(corpus, rows)
+    single = np.bincount(corpus.phrases)[phrases] == 1 if len(phrases) else np.empty(0, bool)
+    begins = np.r_[0, np.cumsum(corpus.lengths[rows] - PHRASE_WORDS + 1)[:-1]] if len(rows) else []
+    return rows[~np.logical_or.reduceat(single, begins)] if len(rows) else rows
+
+
+def _bands(corpus: Corpus) -> np.ndarray:
+    """Returns each text's MinHash values, `_BAND_ROWS` of them mixed to a key, or 0 without shingles."""
+    bands = np.zeros((_BANDS, len(corpus.lengths)), np.uint64)
+    rows, starts = _windows(corpus, np.arange(len(corpus.lengths)), SHINGLE_WORDS)
+    if len(rows) == 0:
+        return bands
+    shingles = _mix(_hash(corpus, starts, SHINGLE_WORDS))
+    begins = np.flatnonzero(np.diff(rows, prepend=-1))
+    present = rows[begins]
+    factors = _mix(np.arange(_BANDS * _BAND_ROWS, dtype=np.uint64)) | np.uint64(1)  # odd: a permutation each
+    for number, factor in enumerate(factors):
+        least = np.minimum.reduceat(shingles * factor, begins)
+        band = number // _BAND_ROWS
+        bands[band, present] = _mix(bands[band, present] ^ least)
+    return bands
+
+
+def lookup(index: np.ndarray, queries: np.ndarray, *, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Finds equal keys: (places in ``queries``, places in ``index``), ``most`` for each query at most."""
+    order = np.argsort(index, kind="stable")
+    ordered = index[order]
+    first = np.searchsorted(ordered, queries)
+    query, place = [], []
+    for step in range(most):
+        at = np.minimum(first + step, max(len(index) - 1, 0))
+        hit = np.flatnonzero((first + step < len(index)) & (ordered[at] == queries)) if len(index) else []
+        query.append(np.asarray(hit, np.int64))
+        place.append(order[at[query[-1]]])
+    return np.concatenate(query), np.concatenate(place)
+
+
+def _jaccard(corpus: Corpus, pairs: np.ndarray) -> np.ndarray:
+    """Returns the Jaccard similarity of each pair's sets of shingles, float64[pairs]."""
+    if len(pairs) == 0:
+        return np.empty(0)
+    rows, places = np.unique(pairs, return_inverse=True)
+    places = places.reshape(pairs.shape)
+    owners, starts = _windows(corpus, rows, SHINGLE_WORDS)
+    _, shingles = np.unique(_hash(corpus, starts, SHINGLE_WORDS), return_inverse=True)
+    owners = np.searchsorted(rows, owners)
+    has = scipy.sparse.csr_matrix((np.ones(len(owners), np.int32), (owners, shingles)))
+    has.data[:] = 1  # a shingle that a text repeats counts once
+    sizes = np.diff(has.indptr)
+    similarity = np.empty(len(pairs))
+    for block in range(0, len(pairs), 50_000):  # bounds the memory of what is gathered
+        left, right = places[block : block + 50_000].T
+        common = np.asarray(has[left].multiply(has[right]).sum(axis=1)).ravel()
+        similarity[block : block + 50_000] = common / (sizes[left] + sizes[right] - common)
+    return similarity

@@ -1,0 +1,84 @@
+"""--trainable_layers=auto: how deep must one train? The cheapest depth that is nearly as good as the best."""
+
+import dataclasses
+import logging
+import time
+
+from sentiment_tf.config import TrainConfig, default_learning_rate
+from sentiment_tf.reporting import summary, wording
+
+log = logging.getLogger("sentiment_tf")
+
+
+def search(config: TrainConfig, prepared, *, callbacks) -> tuple:
+    """Trains depth after depth from the same pretrained weights and keeps the cheapest good one.
+
+    Depths grow by one block from the head alone. Deepening ends when the last two steps each gained less
+    than the tolerance, when the next depth would pass the time budget, or at the model's last block.
+
+    Args:
+      config: its trainable_layers is "auto".
+      prepared: experiment.Prepared.
+      callbacks: Keras callbacks of every depth's training.
+
+    Returns:
+      (experiment.Cut of the chosen depth, its weights in the model; its epochs' rows; a row per depth:
+      trainable_layers, accuracy (on validation), seconds, chosen).
+    """
+    from sentiment_tf import experiment
+
+    model, began = prepared.model, time.perf_counter()
+    pretrained = model.get_weights()
+    rows, trained = [], []
+    for depth in range(model.config.n_layers + 1):
+        if reason := _reason_to_stop(config, rows, time.perf_counter() - began):
+            log.info("  depths from %d on are skipped: %s", depth, reason)
+            break
+        model.set_weights(pretrained)
+        settings = dataclasses.replace(config, trainable_layers=str(depth))
+        settings = dataclasses.replace(settings, learning_rate=config.learning_rate or default_learning_rate(settings))
+        start = time.perf_counter()
+        at = experiment.cut(settings, prepared, depth)
+        history = experiment.fit(settings, prepared, at, callbacks=callbacks)
+        accuracy = max(row["val_accuracy"] for row in history) if config.early_stopping_patience else None
+        accuracy = history[-1]["val_accuracy"] if accuracy is None else accuracy
+        rows.append({"trainable_layers": depth, "accuracy": accuracy, "seconds": time.perf_counter() - start})
+        trained.append((at, history, model.get_weights()))
+        log.info("  depth %d: validation accuracy %.2f %% in %.1f s", depth, 100 * accuracy, rows[-1]["seconds"])
+    chosen = choose(rows, tolerance=config.accuracy_tolerance / 100)
+    rows[chosen]["chosen"] = True
+    at, history, weights = trained[chosen]
+    model.set_weights(weights)
+    log.info("\n%s\n", _table(rows))
+    return at, history, rows
+
+
+def choose(rows: list[dict], *, tolerance: float) -> int:
+    """Returns the first (cheapest) row whose accuracy is within ``tolerance`` of the best one's."""
+    best = max(row["accuracy"] for row in rows)
+    return next(place for place, row in enumerate(rows) if row["accuracy"] >= best - tolerance - 1e-9)
+
+
+def _reason_to_stop(config: TrainConfig, rows: list[dict], elapsed: float) -> str | None:
+    gains = [later["accuracy"] - earlier["accuracy"] for earlier, later in zip(rows[:-1], rows[1:], strict=True)]
+    if len(gains) >= 2 and max(gains[-2:]) < config.accuracy_tolerance / 100:
+        return f"the last two gained less than --accuracy_tolerance={config.accuracy_tolerance} points each"
+    if config.time_budget and len(rows) >= 2:
+        growth = max(rows[-1]["seconds"] - rows[-2]["seconds"], 0.0)
+        expected = elapsed + rows[-1]["seconds"] + growth
+        if expected > 60 * config.time_budget:
+            return f"the next would end after {expected / 60:.1f} of --time_budget={config.time_budget} minutes"
+    return None
+
+
+def _table(rows: list[dict]) -> str:
+    cells = [
+        [
+            str(row["trainable_layers"]),
+            wording.value("accuracy", row["accuracy"]),
+            wording.duration(row["seconds"]),
+            "chosen" if row.get("chosen") else "",
+        ]
+        for row in rows
+    ]
+    return summary.aligned([["blocks trained", "validation accuracy", "time", ""], *cells])

@@ -1,0 +1,191 @@
+"""Rows to predict, from text lines, CSV, TSV, JSON lines or Parquet, one after another in constant memory."""
+
+import codecs
+import contextlib
+import csv
+import dataclasses
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+from sentiment_tf.errors import UserError
+
+STDIN = "-"
+FORMATS = ("text", "csv", "tsv", "jsonl", "parquet")
+# The first of these that is there is the text, as for training files (data/readers.py).
+TEXT_COLUMNS = ("text", "sentence", "review", "content", "comment", "tweet", "message", "body")
+
+_BY_EXTENSION = {".csv": "csv", ".tsv": "tsv", ".json": "jsonl", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_BY_EXTENSION |= {".parquet": "parquet"}
+_LONGEST_CELL = 1 << 24  # characters; by default the csv module stops at 131,072, less than a long text
+_PARQUET_ROWS = 1024  # decoded at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row that can be answered.
+
+    Attributes:
+      number: counted from 1 over all rows of data, broken ones included.
+      columns: its own columns, in their order.
+      text: what the model is asked.
+    """
+
+    number: int
+    columns: dict[str, Any]
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """A row that can't be answered, and why."""
+
+    number: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """An open input, good for one pass.
+
+    Attributes:
+      name: as messages name it.
+      columns: of the header, the schema, or the first good row.
+      rows: in order.
+      size: of the whole input in bytes; None where that is not known.
+      position: returns how many bytes have been read.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Iterator[Row | Broken]
+    size: int | None = None
+    position: Callable[[], int] = lambda: 0
+
+
+def from_arguments(texts: Sequence[str]) -> Source:
+    """Makes rows of the texts of a command line."""
+    rows = (Row(number, {"text": text}, text) for number, text in enumerate(texts, 1))
+    return Source("the command line", ("text",), rows)
+
+
+def guess_format(path: str) -> str:
+    """Returns the format that a file's extension stands for; all else, stdin too, is lines of text."""
+    return _BY_EXTENSION.get(os.path.splitext(path)[1].lower(), "text")
+
+
+@contextlib.contextmanager
+def open_source(path: str, *, input_format: str, text_column: str | None) -> Iterator[Source]:
+    """Opens an input.
+
+    Args:
+      path: a file, or "-" for stdin.
+      input_format: one of FORMATS.
+      text_column: holds the text; None takes the first of TEXT_COLUMNS that is there.
+
+    Raises:
+      UserError: the input can't be read or has no such column.
+    """
+    if input_format == "parquet":
+        with _open_parquet(path, text_column) as source:
+            yield source
+        return
+    name = "stdin" if path == STDIN else path
+    try:
+        file = sys.stdin.buffer if path == STDIN else open(path, "rb")
+        if file.peek(3).startswith(codecs.BOM_UTF8):
+            file.read(len(codecs.BOM_UTF8))
+    except OSError as error:
+        raise UserError(f"--input={path}: {error.strerror}; pass a file to read, or - for stdin") from None
+    with contextlib.nullcontext() if path == STDIN else file:
+        columns, rows = _READERS[input_format](file, text_column, name)
+        size = os.path.getsize(path) if path != STDIN and os.path.isfile(path) else None
+        yield Source(name, columns, rows, size, file.tell if size is not None else lambda: 0)
+
+
+Opened = tuple[tuple[str, ...], Iterator[Row | Broken]]
+
+
+def _read_text(file: BinaryIO, text_column: str | None, name: str) -> Opened:
+    """Reads a text per line."""
+    if text_column:
+        raise UserError(
+            f"--text_column={text_column}: {name} is read as lines of text, which have no columns; leave it out"
+        )
+
+    def rows():
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode().rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                yield Broken(number, _not_utf8(error))
+            else:
+                yield Row(number, {"text": text}, text)
+
+    return ("text",), rows()
+
+
+def _read_csv(file: BinaryIO, text_column: str | None, name: str) -> Opened:
+    """Reads quoted fields between commas, below a header."""
+    csv.field_size_limit(_LONGEST_CELL)
+    return _read_table(csv.reader(map(bytes.decode, file), strict=True), text_column, name)
+
+
+def _read_tsv(file: BinaryIO, text_column: str | None, name: str) -> Opened:
+    """Reads fields between tabs, below a header; a quotation mark is part of the text, as in GLUE."""
+    csv.field_size_limit(_LONGEST_CELL)
+    records = csv.reader(map(bytes.decode, file), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+    return _read_table(records, text_column, name)
+
+
+def _read_table(records: Iterator[list[str]], text_column: str | None, name: str) -> Opened:
+    try:
+        columns = tuple(next(records, ()))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{name}: its header can't be read ({error}); the first line must name the columns") from None
+    if len(set(columns)) < len(columns):
+        raise UserError(f"{name}: its header names a column twice ({', '.join(columns)}); rename one")
+    text_column = _find_text_column(columns, text_column, name)
+
+    def rows():
+        number = 0
+        while True:
+            try:
+                record = next(records, None)
+            except csv.Error as error:
+                record, reason = None, str(error)
+            except UnicodeDecodeError as error:
+                record, reason = None, _not_utf8(error)
+            else:
+                if record is None:
+                    return
+                if not record:  # a blank line
+                    continue
+                reason = f"{len(record)} fields, where the header has {len(columns)}"
+            number += 1
+            if record and len(record) == len(columns):
+                cells = dict(zip(columns, record, strict=True))
+                yield Row(number, cells, cells[text_column])
+            else:
+                yield Broken(number, reason)
+
+    return columns, rows()
+
+
+def _read_jsonl(file: BinaryIO, text_column: str | None, name: str) -> Opened:
+    """Reads an object per line."""
+    objects = (_parse_object(number, line) for number, line in enumerate(file, 1) if line.strip())
+    # The first object names the columns; it is put back in front of the rest.
+    before = list(itertools.takewhile(lambda item: isinstance(item, Broken), _tap(objects, kept := [])))
+    del before
+    columns = tuple(kept[-1][1]) if kept and not isinstance(kept[-1], Broken) else ()
+    text_column = _find_text_column(columns, text_column, name) if columns else text_column or TEXT_COLUMNS[0]
+
+    def rows():
+        for item in itertools.chain(kept, objects):
+            yield item if isinstance(item, Broken) else _row(*item, text_column)
+
+    return columns, rows()

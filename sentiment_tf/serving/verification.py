@@ -1,0 +1,104 @@
+"""Proves a SavedModel: a fresh process loads it from disk and must answer as the trained model does."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+_TIMED_CALLS = {1: 30, 32: 5}  # texts per call → calls
+
+
+def verify(
+    directory: str | os.PathLike,
+    *,
+    texts: Sequence[str],
+    expected_logits: np.ndarray,
+    tolerance: float = 1e-4,
+) -> dict:
+    """Compares both signatures of an export with the trained model.
+
+    Args:
+      directory: the version folder.
+      texts: that both are asked; real ones and odd ones.
+      expected_logits: float32[texts, classes], the trained model's.
+      tolerance: the largest difference of a logit or a probability that passes.
+
+    Returns:
+      {"largest_difference", "bytes" (of all files), "latency_ms": {"1": median, "32": median}}.
+
+    Raises:
+      RuntimeError: the answers differ by more than `tolerance`, or the fresh process fails.
+    """
+    answer = _ask_fresh_process(directory, texts)
+    logits, probabilities = np.asarray(answer["logits"]), np.asarray(answer["probabilities"])
+    expected_logits = np.asarray(expected_logits, np.float64)
+    differences = np.maximum(
+        np.abs(logits - expected_logits),
+        np.abs(probabilities - _softmax(expected_logits / answer["temperature"])),
+    ).max(axis=1, initial=0)
+    worst = int(np.argmax(differences))
+    if not differences[worst] <= tolerance:  # also true of NaN
+        raise RuntimeError(
+            f"the SavedModel in {directory} answers other than the trained model: by {differences[worst]:.2g}, "
+            f"where {tolerance:.2g} is allowed, for the text {texts[worst][:80]!r}"
+        )
+    return {
+        "largest_difference": float(differences[worst]),
+        "bytes": sum(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file()),
+        "latency_ms": answer["latency_ms"],
+    }
+
+
+def _ask_fresh_process(directory: str | os.PathLike, texts: Sequence[str]) -> dict:
+    question = json.dumps({"directory": str(directory), "texts": list(texts)})
+    command = [sys.executable, "-m", "sentiment_tf.serving.verification"]
+    asked = subprocess.run(command, input=question, capture_output=True, text=True, encoding="utf-8")
+    if asked.returncode:
+        raise RuntimeError(f"the SavedModel in {directory} does not answer:\n{asked.stderr}")
+    return json.loads(asked.stdout.splitlines()[-1])
+
+
+def _answer() -> None:
+    """The fresh process: reads a question on stdin, prints the answer on stdout."""
+    from sentiment_tf import runtime
+    from sentiment_tf.serving import saved_model
+
+    question = json.load(sys.stdin)
+    runtime.start()
+    model = saved_model.load(question["directory"])
+    texts = question["texts"]
+    answer = {
+        # `tokens` pads a call to its longest text: a few texts at a time
+        "logits": [
+            row for start in range(0, len(texts), 32) for row in model.logits(texts[start : start + 32]).tolist()
+        ],
+        "probabilities": model.probabilities(texts).tolist(),
+        "temperature": model.temperature,
+        "latency_ms": {str(size): _latency(model, texts[:size], calls) for size, calls in _TIMED_CALLS.items()},
+    }
+    print(json.dumps(answer))
+
+
+def _latency(model, texts: Sequence[str], calls: int) -> float:
+    """Returns the median time of a call in milliseconds."""
+    seconds = []
+    for _ in range(calls):
+        began = time.perf_counter()
+        model.probabilities(texts)
+        seconds.append(time.perf_counter() - began)
+    return round(statistics.median(seconds) * 1000, 2)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+if __name__ == "__main__":
+    _answer()

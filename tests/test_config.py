@@ -1,0 +1,104 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from sentiment_tf import config, train
+from sentiment_tf.config import TrainConfig
+from sentiment_tf.errors import UserError
+
+FLAGFILES = sorted((Path(__file__).parents[1] / "flags").glob("*.flags"))
+
+
+def problems_of(**settings) -> tuple[str, ...]:
+    with pytest.raises(UserError) as caught:
+        config.validate(TrainConfig(**{"dataset": "sst2", **settings}))
+    return caught.value.problems
+
+
+def parse(path: Path) -> TrainConfig:
+    """Reads a flagfile as the command does."""
+    values = flags.FlagValues()
+    train.define_flags(values)
+    values(["train", f"--flagfile={path}"])
+    return TrainConfig(**{field.name: getattr(values, field.name) for field in dataclasses.fields(TrainConfig)})
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
+def test_every_flagfile_is_valid_and_opens_with_what_it_does(path):
+    config.validate(parse(path))
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any("python -m sentiment_tf.train" in line for line in header)
+
+
+def test_defaults_are_valid_once_a_data_set_is_named():
+    config.validate(TrainConfig(dataset="sst2"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"dataset": "ssst2"}, ["--dataset=ssst2", "sst2, imdb, rotten_tomatoes"]),
+        ({"dataset": None}, ["--dataset", "--train_file"]),
+        ({"max_length": 2}, ["--max_length=2", "at least 3"]),
+        ({"batch_size": 0}, ["--batch_size=0", "at least 1"]),
+        ({"epochs": 0}, ["--epochs=0", "at least 1"]),
+        ({"learning_rate": 0.0}, ["--learning_rate=0.0", "more than 0"]),
+        ({"learning_rate": 3.0}, ["--learning_rate=3.0", "at most 1"]),
+        ({"learning_rate": float("nan")}, ["--learning_rate=nan", "at most 1"]),
+        ({"warmup_ratio": 1.0}, ["--warmup_ratio=1.0", "less than 1"]),
+        ({"weight_decay": -0.1}, ["--weight_decay=-0.1", "at least 0"]),
+        ({"seed": -1}, ["--seed=-1", "at least 0"]),
+        ({"limit": 1}, ["--limit=1", "at least 2"]),
+        ({"strategy": "tpu9"}, ["--strategy=tpu9", "auto, default, mirrored"]),
+        ({"precision": "int8"}, ["--precision=int8", "mixed_bfloat16"]),
+        ({"cache": "maybe"}, ["--cache=maybe", "on, off"]),
+        ({"calibrate": "maybe"}, ["--calibrate=maybe", "on, off"]),
+        ({"trainable_layers": "-1"}, ["--trainable_layers=-1", "all"]),
+        ({"trainable_layers": "some"}, ["--trainable_layers=some", "all"]),
+        ({"run_name": "a/b"}, ["--run_name=a/b", "--output_dir"]),
+        ({"train_file": "x.csv"}, ["--train_file=x.csv", "--dataset"]),
+        ({"test_file": "x.csv"}, ["--test_file=x.csv", "--train_file"]),
+    ],
+)
+def test_a_mistake_is_said_with_its_value_and_what_is_allowed(settings, says):
+    (problem,) = problems_of(**settings)
+    for words in says:
+        assert words in problem
+
+
+def test_all_mistakes_are_said_at_once():
+    assert len(problems_of(dataset="x", batch_size=0, epochs=0, learning_rate=-1.0)) == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "effective"),
+    [
+        ({"dataset": "sst2"}, {"max_length": 128, "learning_rate": 1e-3, "run_name": "sst2"}),
+        ({"dataset": "imdb"}, {"max_length": 256}),
+        ({"dataset": "imdb", "max_length": 64}, {"max_length": 64}),
+        ({"dataset": "sst2", "trainable_layers": "1"}, {"learning_rate": 2e-4}),
+        ({"dataset": "sst2", "trainable_layers": "all"}, {"learning_rate": 5e-5}),
+        ({"train_file": "/data/tweets.csv"}, {"run_name": "tweets", "max_length": 128}),
+        ({"data_dir": "/data/reviews/"}, {"run_name": "reviews"}),
+    ],
+)
+def test_defaults_that_depend_on_other_settings(settings, effective):
+    resolved = config.resolve(TrainConfig(**settings))
+    for name, value in effective.items():
+        assert getattr(resolved, name) == value
+
+
+def test_runs_differ_by_what_is_trained_not_by_where_it_is_kept():
+    mine = config.resolve(TrainConfig(dataset="sst2"))
+    elsewhere = dataclasses.asdict(dataclasses.replace(mine, cache_dir="/elsewhere", overwrite=True, quiet=True))
+    assert config.differences(mine, elsewhere) == []
+    other = dataclasses.asdict(dataclasses.replace(mine, seed=5, epochs=1))
+    assert config.differences(mine, other) == ["--epochs: there 1, here 3", "--seed: there 5, here 0"]
+
+
+def test_written_flags_start_the_same_run(tmp_path):
+    mine = config.resolve(TrainConfig(dataset="imdb", offline=True, trainable_layers="2", limit=100))
+    (tmp_path / "run.flags").write_text(config.to_flags(mine))
+    assert parse(tmp_path / "run.flags") == mine

@@ -1,0 +1,203 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sentiment_tf.data.tokenization import Tokens
+from sentiment_tf.modeling import classifier, features
+from sentiment_tf.training import distribution, fitting
+from tests.conftest import make_tiny_classifier
+
+ROWS = 45  # not a multiple of the batch: the last one is filled up
+
+
+@pytest.fixture(scope="module")
+def tokens() -> Tokens:
+    random = np.random.default_rng(5)
+    lengths = random.integers(3, 15, ROWS)
+    return Tokens(
+        random.integers(1, 200, lengths.sum()).astype(np.uint16),
+        np.concatenate([[0], np.cumsum(lengths)]),
+        np.zeros(ROWS, bool),
+    )
+
+
+@pytest.fixture(scope="module")
+def labels() -> np.ndarray:
+    return np.random.default_rng(6).integers(0, 2, ROWS).astype(np.int32)
+
+
+def train(tokens, labels, *, depth, epochs=2, strategy=None, dropout=True, dtype=tf.float32, halves=2):
+    """Trains a new tiny model; returns (model, tail, features, history)."""
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        model = make_tiny_classifier(seed=1)
+        if not dropout:
+            model.config.dropout = model.config.attention_dropout = model.config.seq_classif_dropout = 0.0
+        tail = classifier.Tail(model, depth=depth, compute_dtype=dtype, seed=3, halves=halves)
+    inputs = features.compute(
+        model, tokens, depth=depth, compute_dtype=dtype, max_length=64, cache_dir=None, name="train"
+    )
+    steps = fitting.steps_per_epoch(ROWS, 16) * epochs
+    fitting.compile_tail(
+        tail, learning_rate=5e-3, steps=steps, warmup_ratio=0.1, weight_decay=0.01, loss_scaling=dtype == tf.float16
+    )
+    history = fitting.fit(
+        tail,
+        inputs,
+        labels,
+        epochs=epochs,
+        batch_size=16,
+        seed=9,
+        validate=lambda: fitting.loss_and_accuracy(fitting.predict_logits(tail, inputs), labels),
+        callbacks=[],
+        verbose=0,
+    )
+    return model, tail, inputs, history
+
+
+def weights_of(model) -> dict[str, np.ndarray]:
+    return {variable.name.split("/", 1)[1]: variable.numpy() for variable in model.weights}
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3, None])
+def test_trains_what_is_above_the_cut_and_leaves_the_rest_bit_identical(tokens, labels, depth):
+    before = weights_of(make_tiny_classifier(seed=1))
+    model, _, _, _ = train(tokens, labels, depth=depth)
+    changed = {name for name, value in weights_of(model).items() if (value != before[name]).any()}
+    blocks = 3 if depth is None else depth
+    for name in before:
+        if "layer_._" in name:
+            trained = int(name.split("layer_._")[1].split("/")[0]) >= 3 - blocks
+        else:
+            trained = depth is None if "embeddings" in name else True
+        if not name.endswith("k_lin/bias:0"):  # a key's bias shifts all scores of a query alike: no gradient
+            assert (name in changed) == trained, name
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3, None])
+def test_the_whole_models_logits_equal_the_tails(tokens, labels, depth):
+    model, tail, inputs, _ = train(tokens, labels, depth=depth, epochs=1)
+    # Hidden states are kept as float16, three decimal digits.
+    exact = depth in (0, 3, None)
+    np.testing.assert_allclose(
+        fitting.predict_logits(tail, inputs),
+        classifier.reference_logits(model, tokens),
+        atol=1e-5 if exact else 2e-2,
+    )
+
+
+def test_same_seed_same_history_and_weights(tokens, labels):
+    first, _, _, history = train(tokens, labels, depth=None)
+    second, _, _, again = train(tokens, labels, depth=None)
+    for row, other in zip(history, again, strict=True):
+        assert {**row, "seconds": 0} == {**other, "seconds": 0}
+    for name, value in weights_of(first).items():
+        np.testing.assert_array_equal(value, weights_of(second)[name], err_msg=name)
+
+
+def test_loss_falls_and_rows_are_complete(tokens, labels):
+    _, _, _, history = train(tokens, labels, depth=None, epochs=6)
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
+    assert history[-1]["val_loss"] < 0.8 * history[0]["val_loss"]
+    assert set(history[0]) == {
+        "epoch",
+        "loss",
+        "accuracy",
+        "val_loss",
+        "val_accuracy",
+        "learning_rate",
+        "seconds",
+        "gradient_norm",
+    }
+
+
+def test_epoch_loss_is_the_mean_over_rows_filler_left_out(tokens, labels):
+    model = make_tiny_classifier(seed=1)
+    model.config.seq_classif_dropout = 0.0
+    tail = classifier.Tail(model, depth=0, compute_dtype=tf.float32, seed=0, halves=1)
+    inputs = features.compute(
+        model, tokens, depth=0, compute_dtype=tf.float32, max_length=64, cache_dir=None, name="train"
+    )
+    # So small a rate that the weights stand still: the epoch's loss is then the loss of the untrained model.
+    fitting.compile_tail(tail, learning_rate=1e-9, steps=3, warmup_ratio=0.0, weight_decay=0.0, loss_scaling=False)
+    expected = fitting.loss_and_accuracy(fitting.predict_logits(tail, inputs), labels)
+    history = fitting.fit(tail, inputs, labels, epochs=1, batch_size=16, seed=0, validate=dict, callbacks=[], verbose=0)
+    assert history[0]["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    assert history[0]["accuracy"] == pytest.approx(expected["accuracy"])
+
+
+def test_predictions_come_in_row_order_each_row_once(tokens, labels):
+    model, tail, inputs, _ = train(tokens, labels, depth=1, epochs=1)
+    logits = fitting.predict_logits(tail, inputs)
+    assert logits.shape == (ROWS, 2)
+    alone = [tail.evaluate_batch(tail.read_weights(), inputs.gather(np.array([row])))[0] for row in range(ROWS)]
+    np.testing.assert_allclose(logits, alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("depth", [0, 1, None])
+def test_two_devices_take_the_same_steps_as_one(tokens, labels, depth):
+    one, _, _, _ = train(tokens, labels, depth=depth, epochs=1, dropout=False)
+    mirrored = distribution.make_strategy("mirrored", batch_size=16)
+    assert mirrored.num_replicas_in_sync == 2
+    two, _, _, _ = train(tokens, labels, depth=depth, epochs=1, dropout=False, strategy=mirrored, halves=1)
+    for name, value in weights_of(one).items():
+        np.testing.assert_allclose(value, weights_of(two)[name], atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
+def test_half_precision_trains_with_float32_loss_and_logits(tokens, labels, dtype):
+    _, tail, inputs, history = train(tokens, labels, depth=None, epochs=6, dtype=dtype)
+    logits = tail(inputs.gather(np.arange(4)), training=False)
+    assert logits.dtype == tf.float32
+    assert history[-1]["val_loss"] < 0.85 * history[0]["val_loss"]
+
+
+def test_best_epochs_weights_come_back_and_training_stops_after_patience(tokens, labels):
+    scores = iter([0.6, 0.9, 0.7, 0.8, 0.8, 0.8])
+    kept = []
+    _, tail, inputs, _ = train(tokens, labels, depth=0, epochs=1)
+
+    def validate():
+        kept.append(fitting.predict_logits(tail, inputs))
+        return {"loss": 1.0, "accuracy": next(scores)}
+
+    fitting.compile_tail(tail, learning_rate=5e-3, steps=18, warmup_ratio=0.1, weight_decay=0.0, loss_scaling=False)
+    history = fitting.fit(tail, inputs, labels, epochs=6, batch_size=16, seed=0, validate=validate, patience=2)
+    assert [row["val_accuracy"] for row in history] == [0.6, 0.9, 0.7, 0.8]
+    np.testing.assert_array_equal(fitting.predict_logits(tail, inputs), kept[1])
+    assert np.abs(kept[1] - kept[3]).max() > 1e-4
+
+
+def test_balanced_weights_by_hand():
+    weights = fitting.balanced_weights(np.array([0, 0, 0, 1]), 2)
+    np.testing.assert_allclose(weights, [4 / 6, 4 / 2])
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "expected"), [(0.0, np.log(4 / 3)), (0.2, 0.9 * np.log(4 / 3) + 0.1 * np.log(4))]
+)
+def test_label_smoothing_by_hand(tiny_classifier, smoothing, expected):
+    tail = classifier.Tail(tiny_classifier, depth=0, compute_dtype=tf.float32, seed=0, halves=1)
+    fitting.compile_tail(
+        tail, learning_rate=0.1, steps=1, warmup_ratio=0, weight_decay=0, loss_scaling=False, label_smoothing=smoothing
+    )
+    loss = tail.compiled_loss(tf.constant([0]), tf.constant([[np.log(3.0), 0.0]], tf.float32))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_layer_decay_counts_from_the_head_down(tiny_classifier):
+    tail = classifier.Tail(tiny_classifier, depth=None, compute_dtype=tf.float32, seed=0, halves=1)
+    below = {}
+    for variable in tiny_classifier.weights:
+        below.setdefault(tail.layers_above(variable), set()).add(variable.name)
+    assert sorted(below) == [0, 1, 2, 3, 4]
+    assert all("classifier" in name for name in below[0])
+    assert all("layer_._2/" in name for name in below[1])
+    assert all("embeddings" in name for name in below[4])
+
+
+def test_loss_and_accuracy_by_hand():
+    logits = np.array([[0.0, 0.0], [np.log(3.0), 0.0], [0.0, np.log(3.0)]], np.float32)
+    scores = fitting.loss_and_accuracy(logits, np.array([0, 0, 0]))
+    assert scores["loss"] == pytest.approx((np.log(2) + np.log(4 / 3) + np.log(4)) / 3, rel=1e-6)
+    assert scores["accuracy"] == pytest.approx(2 / 3)
