@@ -107,7 +107,7 @@ def test_offline_reviews_and_packaged_model(tmp_path):
     metrics = record_of(run)["metrics"]
     assert 0.4 < metrics["before"]["accuracy"] < 0.6
     assert metrics["after"]["accuracy"] > 0.65
-    assert metrics["before"]["examples"] == metrics["after"]["examples"] == 852
+    assert metrics["before"]["examples"] == metrics["after"]["examples"] == 853
     assert f"{metrics['after']['accuracy']:.1%}".replace("%", " %") in printed
     answered = command("predict", f"--model={run}", "--format=json", "a moving and funny film", "dull and lifeless")
     labels = [json.loads(line)["label"] for line in succeeded(answered).splitlines()]

@@ -176,16 +176,78 @@ def _read_table(records: Iterator[list[str]], text_column: str | None, name: str
 
 
 def _read_jsonl(file: BinaryIO, text_column: str | None, name: str) -> Opened:
-    """Reads an object per line."""
+    """Reads an object per line; the first good one names the columns."""
     objects = (_parse_object(number, line) for number, line in enumerate(file, 1) if line.strip())
-    # The first object names the columns; it is put back in front of the rest.
-    before = list(itertools.takewhile(lambda item: isinstance(item, Broken), _tap(objects, kept := [])))
-    del before
-    columns = tuple(kept[-1][1]) if kept and not isinstance(kept[-1], Broken) else ()
-    text_column = _find_text_column(columns, text_column, name) if columns else text_column or TEXT_COLUMNS[0]
+    seen, columns = [], ()
+    for item in objects:
+        seen.append(item)
+        if isinstance(item, tuple):
+            columns = tuple(item[1])
+            text_column = _find_text_column(columns, text_column, name)
+            break
+    rows = (
+        _row(*item, text_column) if isinstance(item, tuple) else item for item in itertools.chain(seen, objects)
+    )
+    return columns, rows
 
-    def rows():
-        for item in itertools.chain(kept, objects):
-            yield item if isinstance(item, Broken) else _row(*item, text_column)
 
-    return columns, rows()
+_READERS = {"text": _read_text, "csv": _read_csv, "tsv": _read_tsv, "jsonl": _read_jsonl}
+
+
+@contextlib.contextmanager
+def _open_parquet(path: str, text_column: str | None) -> Iterator[Source]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    if path == STDIN:
+        raise UserError("--input=-: Parquet can't be read from a pipe; pass the file's name")
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or f"not a readable Parquet file ({error})"
+        raise UserError(f"--input={path}: {reason}; pass a file to read") from None
+    with file:
+        columns = tuple(file.schema_arrow.names)
+        text_column = _find_text_column(columns, text_column, path)
+        numbers = itertools.count(1)
+        rows = (
+            _row(next(numbers), columns_of_row, text_column)
+            for batch in file.iter_batches(_PARQUET_ROWS)
+            for columns_of_row in batch.to_pylist()
+        )
+        yield Source(path, columns, rows)
+
+
+def _parse_object(number: int, line: bytes) -> tuple[int, dict[str, Any]] | Broken:
+    try:
+        item = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        return Broken(number, _not_utf8(error))
+    except (ValueError, RecursionError) as error:
+        return Broken(number, f"not JSON ({error})")
+    return (number, item) if isinstance(item, dict) else Broken(number, "not a JSON object")
+
+
+def _row(number: int, columns: dict[str, Any], text_column: str) -> Row | Broken:
+    text = columns.get(text_column)
+    if isinstance(text, str):
+        return Row(number, columns, text)
+    held = "nothing" if text is None else f"{type(text).__name__} {text!r:.40}"
+    return Broken(number, f"column {text_column} holds {held}, not a text")
+
+
+def _find_text_column(columns: Sequence[str], text_column: str | None, name: str) -> str:
+    wanted = (text_column,) if text_column else TEXT_COLUMNS
+    found = next((column for column in wanted if column in columns), None)
+    if found is None:
+        raise UserError(
+            f"--text_column={text_column or ''}: {name} has no such column; pass one of {', '.join(columns) or '(none)'}"
+            if text_column
+            else f"--text_column: {name} has none of the usual columns for texts; pass one of "
+            f"{', '.join(columns) or '(it has no columns)'}"
+        )
+    return found
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    return f"not UTF-8 (byte {error.object[error.start]:#04x})"

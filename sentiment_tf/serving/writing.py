@@ -1,0 +1,271 @@
+"""Answers beside the rows they belong to, as JSON lines, CSV or text: whole records only, and resumable."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sentiment_tf.errors import UserError
+from sentiment_tf.serving.reading import Row
+
+STDOUT = "-"
+FORMATS = ("json", "csv", "text")
+_DIGITS = 6  # of a probability; float32 holds no more
+
+
+class Layout(NamedTuple):
+    """How answers look in one output.
+
+    Attributes:
+      header: bytes before the first record.
+      refuse: (row) → why it can't be written in this layout, or None.
+      record: (row, label, probabilities float32[classes]) → one record, its line end included.
+      belongs: (record, row) → whether the record answers the row.
+      quoted: whether a record may hold line ends, between quotation marks.
+    """
+
+    header: bytes
+    refuse: Callable[[Row], str | None]
+    record: Callable[[Row, str, np.ndarray], bytes]
+    belongs: Callable[[bytes, Row], bool]
+    quoted: bool = False
+
+
+def layout(output_format: str, *, columns: Sequence[str], label_names: Sequence[str]) -> Layout:
+    """Returns the layout of an output format.
+
+    What is added is called label, probability and probabilities (in CSV probability_<label> for each),
+    with "predicted_" before it where the input has such a column itself.
+
+    Args:
+      output_format: one of FORMATS.
+      columns: the input's.
+      label_names: the model's.
+    """
+    return _LAYOUTS[output_format](tuple(columns), tuple(label_names))
+
+
+def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
+    added = _apart(("label", "probability", "probabilities"), columns)
+
+    def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
+        each = dict(zip(label_names, _rounded(probabilities), strict=True))
+        answer = dict(zip(added, (label, each[label], each), strict=True))
+        return _encode(json.dumps(row.columns | answer, ensure_ascii=False, default=str) + "\n")
+
+    def belongs(record: bytes, row: Row) -> bool:
+        try:
+            answered = json.loads(record)
+        except ValueError:
+            return False
+        return answered == answered | json.loads(json.dumps(row.columns, default=str))
+
+    def refuse(row: Row) -> str | None:
+        clash = [name for name in added if name in row.columns]
+        return f"has the column {clash[0]}, which the first row has not" if clash else None
+
+    return Layout(b"", refuse, record, belongs)
+
+
+def _csv(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
+    added = _apart(("label", "probability", *(f"probability_{name}" for name in label_names)), columns)
+
+    def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
+        each = _rounded(probabilities)
+        return _csv_line([*cells(row), label, each[label_names.index(label)], *each])
+
+    def cells(row: Row) -> list[str]:
+        return [_cell(row.columns.get(name)) for name in columns]
+
+    def belongs(record: bytes, row: Row) -> bool:
+        return next(csv.reader(io.StringIO(record.decode(), newline="")))[: len(columns)] == cells(row)
+
+    def refuse(row: Row) -> str | None:
+        extra = [name for name in row.columns if name not in columns]
+        return f"has the column {extra[0]}, which the first row has not; --format=json can hold it" if extra else None
+
+    return Layout(_csv_line([*columns, *added]), refuse, record, belongs, quoted=True)
+
+
+def _text(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
+    del columns, label_names
+
+    def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
+        return _encode(f"{label}\t{probabilities.max():.4f}\t{_one_line(row.text)}\n")
+
+    def belongs(record: bytes, row: Row) -> bool:
+        return record.split(b"\t", 2)[-1] == _encode(_one_line(row.text) + "\n")
+
+    return Layout(b"", lambda row: None, record, belongs)
+
+
+_LAYOUTS = {"json": _json_lines, "csv": _csv, "text": _text}
+
+
+class Written(NamedTuple):
+    """What stands in an output already.
+
+    Attributes:
+      records: how many, the header not counted.
+      end: bytes up to the end of the last whole one.
+      last: the last whole one, empty where there is none.
+    """
+
+    records: int
+    end: int
+    last: bytes
+
+
+def written(path: str, form: Layout) -> Written:
+    """Counts the whole records of an output that was cut off.
+
+    Raises:
+      UserError: it does not begin as this layout does.
+    """
+    records, end, last = -bool(form.header), 0, b""
+    with open(path, "rb") as file:
+        for record in _records(file, quoted=form.quoted):
+            if end == 0 and form.header and record != form.header:
+                raise UserError(
+                    f"--output={path}: its header is not the one that this input and --format give; "
+                    "resume with the settings it was begun with, or name another file"
+                )
+            records, end, last = records + 1, end + len(record), record
+    return Written(max(records, 0), end, last if records > 0 else b"")
+
+
+def _records(file, *, quoted: bool) -> Iterator[bytes]:
+    """Yields the whole records of a file; one that was cut off is left out."""
+    record = b""
+    for line in file:
+        record += line
+        if line.endswith(b"\n") and not (quoted and record.count(b'"') % 2):
+            yield record
+            record = b""
+
+
+class Output:
+    """Where records go: a file, made when the first ones come, or stdout.
+
+    A file holds whole records at any time but while they are written; a write that fails is taken back, and
+    Ctrl-C waits for it.
+    """
+
+    def __init__(self, path: str, *, append_at: int | None = None):
+        """Opens a file to go on at byte `append_at`; else nothing is made yet."""
+        self._path, self._end = path, append_at or 0
+        self._file = sys.stdout.buffer if path == STDOUT else None
+        if append_at is not None:
+            self._file = self._open("r+b")
+            self._file.truncate(append_at)
+            self._file.seek(append_at)
+
+    def write(self, records: bytes) -> None:
+        """Writes whole records.
+
+        Raises:
+          UserError: the file appeared meanwhile, or the disk is full; it holds the records before these.
+        """
+        with _interrupts_wait():
+            self._file = self._file or self._open("xb")
+            rest = memoryview(records)
+            try:
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+                self._file.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                self._take_back()
+                raise UserError(f"--output={self._path}: {error.strerror}; make room and pass --resume") from None
+            self._end += len(records)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing, not even a header, has been written."""
+        return self._end == 0
+
+    def close(self) -> None:
+        """Closes a file."""
+        if self._file and self._path != STDOUT:
+            self._file.close()
+
+    def _open(self, mode: str):
+        try:
+            return open(self._path, mode, buffering=0)
+        except FileExistsError:
+            raise UserError(exists(self._path)) from None
+        except OSError as error:
+            raise UserError(f"--output={self._path}: {error.strerror}; pass a file that can be written") from None
+
+    def _take_back(self) -> None:
+        if self._path != STDOUT:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._end)
+
+
+def exists(path: str) -> str:
+    """Words the problem that an output is there already."""
+    return f"--output={path}: exists; pass --resume to go on where it stops, or name another file"
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Holds back the first Ctrl-C until the end of the block; a second one is not held back."""
+    if threading.current_thread() is not threading.main_thread():  # only there can a signal be handled
+        yield
+        return
+    held = []
+
+    def hold(number, frame):
+        if held:
+            raise KeyboardInterrupt
+        held.append(number)
+
+    before = signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
+
+
+def _apart(names: tuple[str, ...], columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the names, with a prefix if any of them is a column of the input."""
+    while set(names) & set(columns):
+        names = tuple(f"predicted_{name}" for name in names)
+    return names
+
+
+def _rounded(probabilities: np.ndarray) -> list[float]:
+    return [round(float(probability), _DIGITS) for probability in probabilities]
+
+
+def _cell(value: Any) -> str:
+    """Returns what stands in a CSV field."""
+    if value is None:
+        return ""
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (dict, list)) else str(value)
+
+
+def _csv_line(cells: Sequence[Any]) -> bytes:
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\r\n").writerow(cells)  # with this terminator a lone \r is quoted, too
+    return _encode(line.getvalue()[:-2] + "\n")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")  # lone surrogates, which JSON can hold
