@@ -160,6 +160,7 @@ def test_each_step_is_said_and_the_end_says_what_next(finished):
 
 def test_hugging_face_folder_answers_as_the_saved_model(finished):
     import tensorflow as tf
+    import tensorflow_text  # noqa: F401  registers the tokenizer's operations
     from transformers import DistilBertTokenizerFast, TFDistilBertForSequenceClassification
 
     from sentiment_tf.serving import saved_model

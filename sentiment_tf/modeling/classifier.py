@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +259,8 @@ def _download(name: str, revision: str | None, offline: bool) -> ModelFiles:
     import huggingface_hub
     from huggingface_hub import errors
 
+    if not sys.stderr.isatty():
+        huggingface_hub.utils.disable_progress_bars()
     offers = f"--model={PACKAGED_MODEL} works without it, and so does a model folder"
     allowed = [*CONFIG_AND_TOKENIZER_FILES, "model.safetensors"]
     try:
