@@ -1,7 +1,10 @@
 """What a run leaves behind: the export, the pictures, the page, the record."""
 
 import dataclasses
+import logging
 from pathlib import Path
+
+import numpy as np
 
 from sentiment_tf.config import TrainConfig, to_flags
 from sentiment_tf.data import leaks, tokenization
@@ -10,6 +13,8 @@ from sentiment_tf.run_directory import RECORD, RunDirectory
 
 VERIFIED_TEXTS = 224  # of the run's own, beside the odd ones that the export keeps for this
 MISTAKES_SHOWN = 50
+
+log = logging.getLogger("sentiment_tf")
 
 
 def export(config: TrainConfig, prepared, directory: RunDirectory, *, temperature: float) -> dict:
@@ -48,6 +53,8 @@ def describe(config: TrainConfig, prepared, outcome, *, temperature: float) -> d
     """Returns the content of run.json, but for the times and what the export measured."""
     splits, reported = prepared.splits, prepared.splits.report_split
     labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]
+    found = leaks.audit({split: rows["text"] for split, rows in splits.rows.items()}, reported)
+    _say_leaks(found)
     return {
         "config": dataclasses.asdict(config),
         "label_names": list(splits.label_names),
@@ -64,17 +71,31 @@ def describe(config: TrainConfig, prepared, outcome, *, temperature: float) -> d
         "frozen_parameters": prepared.model.count_params() - outcome.trained_parameters,
         "metrics": {
             "before": metrics.evaluate(before, labels),
-            "after": metrics.evaluate(after, labels),
+            "after": metrics.evaluate(after, labels)
+            | {"accuracy_without_leaks": accuracy_without(found["leaked_rows"], after, labels)},
             "comparison": metrics.compare(before, after, labels),
         },
         "calibration": calibration.summarize(after, labels, temperature=temperature),
         "history": outcome.history,
         **({"depths": outcome.depths} if outcome.depths else {}),
-        "leaks": leaks.audit({split: rows["text"] for split, rows in splits.rows.items()}, reported),
+        "leaks": found,
         "versions": record.versions(),
         "hardware": record.hardware(),
         "commit": record.commit(),
     }
+
+
+def accuracy_without(rows: list[int], logits: np.ndarray, labels: np.ndarray) -> float | None:
+    """Returns the accuracy on all other rows, None where there are none."""
+    right = np.delete(logits.argmax(axis=1) == labels, rows)
+    return float(right.mean()) if len(right) else None
+
+
+def _say_leaks(found: dict) -> None:
+    """Says how many rows of the report split stand in another one."""
+    counts = ", ".join(f"{found['leaked'][kind]:,} {kind}" for kind in found["kinds"])
+    split, total = found["report_split"], found["leaked"]["total"]
+    log.info("  %s of %s %s rows stand in another split: %s", f"{total:,}", f"{found['rows'][split]:,}", split, counts)
 
 
 def write(config: TrainConfig, prepared, outcome, content: dict, building: Path) -> None:

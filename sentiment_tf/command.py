@@ -38,11 +38,17 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         sys.exit(1)
 
 
-def log_to_stdout(*, quiet: bool = False) -> None:
-    """Sends the package's log to stdout, a line each; stderr is kept for errors and progress bars."""
+def log_to_stdout(*, quiet: bool = False, verbosity: int = 0) -> None:
+    """Sends the package's log to stdout, a line each; stderr is kept for errors and progress bars.
+
+    Args:
+      quiet: only warnings, whatever the verbosity.
+      verbosity: absl's: -1 and below for warnings, 0 for information, 1 and above for everything.
+    """
     logger = logging.getLogger("sentiment_tf")
     logger.handlers = [logging.StreamHandler(sys.stdout)]
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    verbosity = -1 if quiet else min(max(verbosity, -1), 1)
+    logger.setLevel({-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}[verbosity])
     logger.propagate = False
 
 

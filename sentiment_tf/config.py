@@ -113,15 +113,23 @@ class TrainConfig:
     run_name: str | None = _setting(None, "Name of that folder (default: the data set's name).")
     overwrite: bool = _setting(False, "Train again where the run exists, and swap the new one in when done.")
     quiet: bool = _setting(False, "Print errors only.")
+    profile_steps: str | None = _setting(
+        None, "first,last: training steps, counted from 1, that TensorBoard's profiler records, such as 10,20."
+    )
 
     @property
     def depth(self) -> int | None:
         """Number of trained blocks, or None for ``all`` (blocks and embeddings) and ``auto`` (found by the run)."""
         return int(self.trainable_layers) if self.trainable_layers.isdecimal() else None
 
+    @property
+    def profiled_steps(self) -> tuple[int, int] | None:
+        """First and last profiled step, or None."""
+        return tuple(map(int, self.profile_steps.split(","))) if self.profile_steps else None
+
 
 # Settings that say where and how loudly, not what is trained: two runs that differ in these alone are the same.
-INCIDENTAL = ("cache", "cache_dir", "output_dir", "run_name", "overwrite", "quiet")
+INCIDENTAL = ("cache", "cache_dir", "output_dir", "run_name", "overwrite", "quiet", "profile_steps")
 
 
 def validate(config: TrainConfig) -> None:
@@ -138,6 +146,7 @@ def validate(config: TrainConfig) -> None:
         + _contradictions(config)
         + _data_problems(config)
         + _name_problems(config)
+        + _profile_problems(config.profile_steps)
     )
     if problems:
         raise UserError(*problems)
@@ -246,6 +255,15 @@ def _name_problems(config: TrainConfig) -> list[str]:
     if name is not None and (name in ("", ".", "..") or Path(name).name != name):
         return [f"--run_name={name}: must be the name of one folder, without slashes; --output_dir says where"]
     return []
+
+
+def _profile_problems(profile_steps: str | None) -> list[str]:
+    if profile_steps is None:
+        return []
+    first, _, last = profile_steps.partition(",")
+    if first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last):
+        return []
+    return [f"--profile_steps={profile_steps}: pass two steps, first,last, counted from 1, such as 10,20"]
 
 
 def _default_run_name(config: TrainConfig) -> str:

@@ -113,12 +113,12 @@ class Outcome:
 
 def _run(config: TrainConfig, directory: RunDirectory, clock: Clock) -> dict:
     """Runs every step and fills ``directory.building``; returns the content of run.json."""
-    prepared = _prepare(config, clock)
+    prepared = prepare(config, clock)
     outcome = _train(config, prepared, directory, clock)
     return _leave_behind(config, prepared, outcome, directory, clock)
 
 
-def _prepare(config: TrainConfig, clock: Clock) -> Prepared:
+def prepare(config: TrainConfig, clock: Clock) -> Prepared:
     """Data → tokens → model."""
     with clock.step("data") as said:
         splits = _load_splits(config)
@@ -157,17 +157,12 @@ def _prepare(config: TrainConfig, clock: Clock) -> Prepared:
 
 def cut(config: TrainConfig, prepared: Prepared, depth: int | None) -> Cut:
     """Cuts the model under its top ``depth`` blocks (None: under everything) and runs what is below, once."""
-    from sentiment_tf.modeling import classifier, features
+    from sentiment_tf.modeling import features
 
-    strategy, model = prepared.strategy, prepared.model
-    with strategy.scope():
-        halves = runtime.cores() if strategy.num_replicas_in_sync == 1 else 1
-        tail = classifier.Tail(
-            model, depth=depth, compute_dtype=prepared.compute_dtype, seed=config.seed, halves=halves
-        )
+    tail = make_tail(config, prepared, depth)
     of_split = {
         split: features.compute(
-            model,
+            prepared.model,
             tokens,
             depth=depth,
             compute_dtype=prepared.compute_dtype,
@@ -180,6 +175,18 @@ def cut(config: TrainConfig, prepared: Prepared, depth: int | None) -> Cut:
     return Cut(tail, of_split)
 
 
+def make_tail(config: TrainConfig, prepared: Prepared, depth: int | None):
+    """Returns the modeling.classifier.Tail above the cut; nothing is computed."""
+    from sentiment_tf.modeling import classifier
+
+    strategy = prepared.strategy
+    with strategy.scope():
+        halves = runtime.cores() if strategy.num_replicas_in_sync == 1 else 1
+        return classifier.Tail(
+            prepared.model, depth=depth, compute_dtype=prepared.compute_dtype, seed=config.seed, halves=halves
+        )
+
+
 def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clock: Clock) -> Outcome:
     """Evaluates, trains, evaluates again, on the same rows."""
     from sentiment_tf import depth_search
@@ -187,7 +194,10 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
 
     reported = prepared.splits.report_split
     labels = prepared.labels[reported]
-    curves = tensorboard.Curves(directory.building / "logs", batch_size=config.batch_size)
+    callbacks = [tensorboard.Curves(directory.building / "logs", batch_size=config.batch_size)]
+    if config.profiled_steps:
+        first, last = config.profiled_steps
+        callbacks.append(tensorboard.Profile(directory.building / "logs", first=first, last=last))
     with clock.step("features"):
         at = cut(config, prepared, 0 if config.trainable_layers == "auto" else config.depth)
     with clock.step("evaluate_before") as said:
@@ -196,11 +206,11 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
     with clock.step("train") as said:
         depths: list[dict] = []
         if config.trainable_layers == "auto":
-            at, history, depths = depth_search.search(config, prepared, callbacks=[curves])
+            at, history, depths = depth_search.search(config, prepared, callbacks=callbacks)
         else:
             if config.stages:
                 _fit_head(config, prepared)
-            history = fit(config, prepared, at, callbacks=[curves])
+            history = fit(config, prepared, at, callbacks=callbacks)
         rate = len(prepared.labels["train"]) * len(history) / sum(row["seconds"] for row in history)
         said.append(f"{len(history)} epochs, {rate:,.0f} texts/s")
     with clock.step("evaluate_after") as said:
@@ -238,7 +248,7 @@ def fit(config: TrainConfig, prepared: Prepared, at: Cut, *, callbacks=()) -> li
             fitting.predict_logits(at.tail, at.features["validation"]), labels["validation"]
         ),
         callbacks=callbacks,
-        verbose=int(sys.stdout.isatty() and not config.quiet),
+        verbose=int(sys.stdout.isatty() and log.isEnabledFor(logging.INFO)),
         class_weights=fitting.balanced_weights(labels["train"], len(prepared.splits.label_names)) if balanced else None,
         patience=config.early_stopping_patience,
     )

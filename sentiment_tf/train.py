@@ -2,11 +2,13 @@
 
 Evaluates before, trains, evaluates after, and leaves a folder in --output_dir with the SavedModel, the
 Hugging Face model, plots and TensorBoard logs. Your own texts: --data_dir or --train_file.
+--verbosity (absl's own) says how much is told: -1 warnings, 0 the run's steps (the default), 1 everything.
 """
 
 import dataclasses
 
 from absl import flags
+from absl import logging as absl_logging  # noqa: F401  defines --verbosity
 
 from sentiment_tf import command
 from sentiment_tf.config import TrainConfig, resolve, validate
@@ -25,6 +27,10 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     for field in dataclasses.fields(TrainConfig):
         kind = getattr(field.type, "__name__", str(field.type)).split(" ")[0]  # "int | None" is an int flag
         _DEFINE[kind](field.name, field.default, field.metadata["help"], flag_values=flag_values)
+    # A way to call the command, not a setting of a run: no run records it.
+    flags.DEFINE_bool(
+        "dry_run", False, "Print what the run would need, minutes included, and train nothing.", flag_values=flag_values
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -34,10 +40,14 @@ def main(arguments: list[str]) -> int:
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     config = TrainConfig(**{name: getattr(flags.FLAGS, name) for name in names})
     validate(config)
-    command.log_to_stdout(quiet=config.quiet)
-    from sentiment_tf import experiment  # after validation: loading TensorFlow takes seconds
+    told = flags.FLAGS["verbosity"]
+    command.log_to_stdout(quiet=config.quiet, verbosity=told.value if told.present else 0)
+    from sentiment_tf import experiment, preflight  # after validation: loading TensorFlow takes seconds
 
-    experiment.run(resolve(config))
+    if flags.FLAGS.dry_run:
+        print(preflight.report(resolve(config)))
+    else:
+        experiment.run(resolve(config))
     return 0
 
 

@@ -93,23 +93,41 @@ def compute(
     Raises:
       UserError: the disk has too little space for them.
     """
-    blocks = model.config.n_layers
-    if depth is None or depth == blocks:
+    if depth is None or depth == model.config.n_layers:
         return Features(tokens.ids, tokens.offsets, max_length)
-    width = model.config.dim
-    shape, dtype = ((len(tokens.lengths), width), np.float32) if depth == 0 else ((len(tokens.ids), width), np.float16)
-    offsets = None if depth == 0 else tokens.offsets
+    shape, dtype = layout(model, tokens, depth)
 
     def fill(values: np.ndarray) -> None:
-        _run_trunk(model, tokens, values, depth=depth, compute_dtype=compute_dtype, max_length=max_length, name=name)
+        padding = 1 - tokens.lengths.sum() / max(trunk_places(tokens.lengths, max_length), 1)
+        log.info("%s: %.1f %% of the places the trunk computes are padding", name, 100 * padding)
+        run_trunk(model, tokens, values, depth=depth, compute_dtype=compute_dtype, max_length=max_length, name=name)
 
     if cache_dir is None:
         values = np.empty(shape, dtype)
         fill(values)
     else:
-        key = _key(model, tokens, depth, compute_dtype)
-        values = _cached(Path(cache_dir) / "features" / key, shape, np.dtype(dtype), fill, name)
-    return Features(values, offsets, max_length)
+        folder = cache_entry(model, tokens, depth=depth, compute_dtype=compute_dtype, cache_dir=cache_dir)
+        values = _cached(folder, shape, dtype, fill, name)
+    return Features(values, None if depth == 0 else tokens.offsets, max_length)
+
+
+def layout(model, tokens: Tokens, depth: int) -> tuple[tuple[int, int], np.dtype]:
+    """Returns shape and dtype of what a trunk leaves of a split: [rows, D] at depth 0, else [tokens, D]."""
+    width = model.config.dim
+    if depth == 0:
+        return (len(tokens.lengths), width), np.dtype(np.float32)
+    return (len(tokens.ids), width), np.dtype(np.float16)
+
+
+def cache_entry(model, tokens: Tokens, *, depth: int, compute_dtype: tf.DType, cache_dir: str) -> Path:
+    """Returns the folder in which the cache keeps a split's features; it is absent until they are computed."""
+    return Path(cache_dir) / "features" / _key(model, tokens, depth, compute_dtype)
+
+
+def trunk_places(lengths: np.ndarray, max_length: int) -> int:
+    """Returns how many places, padding included, the trunk computes for texts of these lengths."""
+    batches = _token_batches(lengths, max_length)
+    return sum(len(rows) * batching.padded_width(lengths[rows], max_length) for rows in batches)
 
 
 def side_by_side(function, items: Iterable, *, workers: int) -> Iterator:
@@ -128,8 +146,11 @@ def side_by_side(function, items: Iterable, *, workers: int) -> Iterator:
                 future.cancel()
 
 
-def _run_trunk(model, tokens, values, *, depth, compute_dtype, max_length, name) -> None:
-    """Fills ``values`` with the trunk's output, longest texts first: what does not fit in memory fails at once."""
+def run_trunk(model, tokens, values, *, depth, compute_dtype, max_length, name) -> None:
+    """Fills ``values`` with the trunk's output, longest texts first: what does not fit in memory fails at once.
+
+    Args are those of `compute`; ``values`` is as `layout` says.
+    """
     config = model.config
     devices = [device.name for device in tf.config.list_logical_devices("GPU")] or ["/CPU:0"] * cores()
     blocks = model.distilbert.transformer.layer[: config.n_layers - depth]
@@ -164,12 +185,6 @@ def _run_trunk(model, tokens, values, *, depth, compute_dtype, max_length, name)
                 values[tokens.offsets[row] : tokens.offsets[row + 1]] = states[: lengths[row]]
         return rows
 
-    places = sum(len(rows) * batching.padded_width(lengths[rows], max_length) for rows in batches)
-    log.info(
-        "%s: %.1f %% of the places the trunk computes are padding",
-        name,
-        100 * (1 - lengths.sum() / max(places, 1)),
-    )
     quiet = not sys.stderr.isatty() or log.level > logging.INFO
     with tqdm.tqdm(total=len(lengths), desc=name, unit=" texts", disable=quiet) as progress:
         for rows in side_by_side(run, enumerate(batches), workers=len(devices)):

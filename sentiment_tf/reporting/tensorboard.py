@@ -23,7 +23,7 @@ from tensorboard.plugins.pr_curve import summary as pr_curve
 from sentiment_tf.reporting import diagnostics, style, wording
 
 # Settings that say where and how loudly, not what is trained.
-_NOT_TUNED = frozenset({"output_dir", "cache_dir", "run_name", "overwrite", "quiet", "verbosity"})
+_NOT_TUNED = frozenset({"output_dir", "cache_dir", "run_name", "overwrite", "quiet", "profile_steps"})
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&])")
 _LONGEST_TEXT = 1_000  # characters
 

@@ -1,0 +1,225 @@
+"""--dry_run: what a run would work on and need, told without training: rows, lengths, padding, disk, memory, time."""
+
+import contextlib
+import dataclasses
+import logging
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from sentiment_tf import experiment, rehearsal
+from sentiment_tf.config import HEAD_LEARNING_RATE, TrainConfig
+from sentiment_tf.data import batching
+from sentiment_tf.reporting import summary, wording
+
+BARS, BAR_WIDTH = 8, 40
+
+# What export and report add to the process: their libraries, and copies of the weights.
+EXPORT_BYTES, EXPORT_COPIES = 300e6, 3
+
+log = logging.getLogger("sentiment_tf")
+
+
+def report(config: TrainConfig) -> str:
+    """Loads data and model, times samples of the work, and describes the run.
+
+    Args:
+      config: validated and resolved.
+
+    Returns:
+      Lines for a terminal.
+
+    Raises:
+      UserError: a mistake that the run would find, too.
+    """
+    clock = experiment.Clock()
+    prepared = experiment.prepare(config, clock)
+    depths = list(range(prepared.model.config.n_layers + 1)) if config.trainable_layers == "auto" else [config.depth]
+    lengths = np.concatenate([tokens.lengths for tokens in prepared.tokens.values()])
+    return "\n\n".join(
+        [
+            _rows(prepared),
+            length_histogram(lengths, config.max_length),
+            summary.aligned([*_padding(config, prepared, depths), *_parameters(config, prepared, depths)]),
+            summary.aligned([*_devices(prepared)]),
+            _minutes(config, prepared, depths, clock.seconds),
+            summary.aligned([*_disk(config, prepared, depths), *_memory(config, prepared, depths)]),
+        ]
+    )
+
+
+def length_histogram(lengths: np.ndarray, max_length: int) -> str:
+    """Draws how many texts are how long, in bars of equally many lengths each.
+
+    Args:
+      lengths: int[texts] of 1 to ``max_length`` tokens.
+      max_length: of the run.
+    """
+    width = max(-(-int(lengths.max(initial=1)) // BARS), 1)
+    counts = np.bincount((lengths - 1) // width, minlength=1)
+    cells = [["tokens", "texts", ""]]
+    for place, count in enumerate(counts):
+        span = f"{place * width + 1}–{min((place + 1) * width, max_length)}"
+        cells.append([span, f"{count:,}", "█" * round(BAR_WIDTH * count / counts.max())])
+    return summary.aligned(cells)
+
+
+def _rows(prepared) -> str:
+    """Tabulates rows, classes and cut texts of each split."""
+    names = prepared.splits.label_names
+    cells = [["split", "rows", *names, "cut at --max_length"]]
+    for split, labels in prepared.labels.items():
+        cut = prepared.tokens[split].truncated
+        counts = [*np.bincount(labels, minlength=len(names)), cut.sum()]
+        cells.append([split, f"{len(labels):,}", *(f"{n:,} ({n / max(len(labels), 1):.1%})" for n in counts)])
+    return summary.aligned(cells)
+
+
+def _padding(config: TrainConfig, prepared, depths: list) -> Iterator[list[str]]:
+    """Says which share of what trunk and tail compute is padding."""
+    from sentiment_tf.modeling import features
+
+    lengths = prepared.tokens["train"].lengths
+    if any(rehearsal.has_trunk(prepared, depth) for depth in depths):
+        waste = 1 - lengths.sum() / features.trunk_places(lengths, config.max_length)
+        yield ["padding of the trunk", f"{waste:.1%} of its places"]
+    if depths == [0]:
+        yield ["padding in training", "none: the head reads one vector per text"]
+    else:
+        plan = batching.training_plan(lengths, batch_size=config.batch_size, seed=config.seed, epoch=0)
+        yield ["padding in training", f"{batching.padding_share(lengths, plan, config.max_length):.1%} of its places"]
+
+
+def _parameters(config: TrainConfig, prepared, depths: list) -> Iterator[list[str]]:
+    total = prepared.model.count_params()
+    for depth in sorted({depths[0], depths[-1]}, key=str):
+        tail = experiment.make_tail(config, prepared, depth)
+        trained = sum(int(np.prod(variable.shape)) for variable in tail.trainable_variables)
+        at = f" at depth {depth}" if len(depths) > 1 else ""
+        yield [f"parameters{at}", f"{trained:,} trainable, {total - trained:,} frozen"]
+
+
+def _devices(prepared) -> Iterator[list[str]]:
+    import tensorflow as tf
+
+    strategy = prepared.strategy
+    yield ["strategy", f"{type(strategy).__name__}, replicas: {strategy.num_replicas_in_sync}"]
+    yield ["devices", ", ".join(device.name for device in tf.config.list_logical_devices())]
+    yield ["matrix products in", prepared.compute_dtype.name]
+
+
+def _minutes(config: TrainConfig, prepared, depths: list, spent: dict[str, float]) -> str:
+    """Times samples and says what each step of the run, and the run, would take."""
+    timed = depths if len(depths) == 1 else {0, 1, depths[-1]}
+    with _silence():
+        paces = {depth: rehearsal.measure(config, prepared, depth) for depth in timed}
+        head = _head_stage(config, prepared)
+    steps = {
+        depth: rehearsal.estimate(config, prepared, rehearsal.between(paces, depth), depth, start=spent["start"])
+        for depth in depths
+    }
+    if len(depths) > 1:
+        return _minutes_of_search(config, steps, spent)
+    seconds = spent | steps[depths[0]]
+    seconds["train"] += head
+    cells = [[name.replace("_", " "), wording.duration(value)] for name, value in seconds.items()]
+    most = ", at most: the head stops when it has converged" if config.stages else ""
+    total = ["the run", f"about {wording.duration(sum(seconds.values()))}{most}"]
+    return summary.aligned([*cells, total])
+
+
+def _head_stage(config: TrainConfig, prepared) -> float:
+    """Returns the most seconds that the first of two stages takes; 0 without --stages."""
+    if not config.stages:
+        return 0.0
+    alone = dataclasses.replace(config, epochs=experiment.HEAD_EPOCHS, learning_rate=HEAD_LEARNING_RATE)
+    seconds = rehearsal.estimate(alone, prepared, rehearsal.measure(alone, prepared, 0), 0, start=0.0)
+    return seconds["features"] + seconds["train"]
+
+
+def _minutes_of_search(config: TrainConfig, steps: dict[int, dict], spent: dict[str, float]) -> str:
+    """Says what each depth of --trainable_layers=auto would take, and what bounds the search."""
+    each = {depth: seconds["features"] + seconds["train"] for depth, seconds in steps.items()}
+    deepest = max(each)
+    if config.cache == "on":  # the head's features are computed before the search, and found again by it
+        each[0] = steps[0]["train"]
+    ends = np.cumsum(list(each.values()))
+    least, most = ends[min(2, deepest)], ends[-1]
+    bounds = f"depths 0 to {min(2, deepest)} at least, 0 to {deepest} at most"
+    if config.time_budget:
+        budget = max(60 * config.time_budget, ends[min(1, deepest)])
+        least, most = min(least, budget), min(most, budget)
+        bounds += f"; from the third on, a depth that would pass --time_budget={config.time_budget} minutes is skipped"
+    around = sum(spent.values()) + steps[0]["features"] + steps[0]["evaluate_before"]
+    around += sum(steps[deepest][name] for name in ("evaluate_after", "export", "report"))
+    cells = [[f"depth {depth}", wording.duration(seconds)] for depth, seconds in each.items()]
+    total = ["the run", f"about {wording.duration(around + least)} to {wording.duration(around + most)}"]
+    return f"{summary.aligned([*cells, ['around them', wording.duration(around)], total])}\nauto tries {bounds}"
+
+
+def _disk(config: TrainConfig, prepared, depths: list) -> Iterator[list[str]]:
+    """Says what the features take, and what is free where the run writes."""
+    needed = feature_bytes(config, prepared, depths)
+    if config.cache == "on":
+        yield ["features to cache", wording.size(needed)]
+        yield ["free for the cache", f"{wording.size(_free(config.cache_dir))} ({config.cache_dir})"]
+    else:
+        yield ["features in memory", wording.size(needed)]
+    final = Path(config.output_dir) / config.run_name
+    taken = ", a run is there already" if final.exists() else ""
+    yield ["free for the run", f"{wording.size(_free(config.output_dir))} ({final}{taken})"]
+
+
+def feature_bytes(config: TrainConfig, prepared, depths: list) -> int:
+    """Returns the bytes of the features that are not in the cache yet, over all these depths."""
+    from sentiment_tf.modeling import features
+
+    layouts = [
+        features.layout(prepared.model, tokens, depth)
+        for depth in depths
+        for tokens in rehearsal.missing_features(config, prepared, depth)
+    ]
+    return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in layouts)
+
+
+def _memory(config: TrainConfig, prepared, depths: list) -> Iterator[list[str]]:
+    """Says the peak of the process: that of the rehearsal, and what a run adds to it."""
+    import tensorflow as tf
+
+    added = EXPORT_BYTES + EXPORT_COPIES * 4 * prepared.model.count_params()
+    if config.cache == "off":
+        added += feature_bytes(config, prepared, depths)
+    if peak := _peak_so_far():
+        yield ["peak memory", f"about {wording.size(peak + added)}"]
+    for device in tf.config.list_logical_devices("GPU"):
+        used = tf.config.experimental.get_memory_info(device.name.split("device:")[1])["peak"]
+        yield [f"peak of {device.name}", f"about {wording.size(used)}"]
+
+
+def _peak_so_far() -> int | None:
+    """Returns the most bytes this process has held, or None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _free(folder: str) -> int:
+    """Returns the free bytes where a folder is or would be made."""
+    path = Path(folder).absolute()
+    return shutil.disk_usage(next(place for place in (path, *path.parents) if place.exists())).free
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps the log of what is rehearsed out of the report."""
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

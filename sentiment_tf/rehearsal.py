@@ -1,0 +1,245 @@
+"""How long a run would take: its parts timed on samples, and scaled to all texts.
+
+The trunk and evaluation run on texts of every length. Training runs the first steps of the very run; the
+features below a cut are zeros there, which cost the same arithmetic. The model's weights change: a rehearsal
+is the last thing that a process does with them.
+"""
+
+import dataclasses
+import time
+
+import numpy as np
+
+from sentiment_tf import experiment
+from sentiment_tf.config import TrainConfig, default_learning_rate
+from sentiment_tf.data import batching
+from sentiment_tf.data.tokenization import Tokens
+
+TIMED_SECONDS = 4.0  # of training steps after the first, which TensorFlow compiles
+TIMED_STEPS = 4  # at least
+SAMPLED_TOKENS = 16_384  # of the trunk and of evaluation
+
+# Export and report are not rehearsed. Saving, and loading the result in a fresh process, cost what starting
+# TensorFlow costs, times a number that was measured; the texts are those the export is asked and compared on.
+EXPORT_STARTS, EXPORT_TEXTS = 8.0, 1_000
+REPORT_STARTS = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Pace:
+    """Seconds of a run's parts at one depth: what each costs once, and for each further place of its batches.
+
+    A place is a token or padding; where the tail reads one vector per text, evaluation and training count texts.
+    """
+
+    trunk_once: float
+    trunk_place: float
+    evaluation_once: float
+    evaluation_place: float
+    training_once: float
+    training_place: float
+
+
+def measure(config: TrainConfig, prepared, depth: int | None) -> Pace:
+    """Times the parts of a run at one depth.
+
+    Args:
+      config: of the run.
+      prepared: experiment.Prepared; its model's weights are changed.
+      depth: blocks trained, or None for everything.
+    """
+    trunk = _time_trunk(config, prepared, depth) if has_trunk(prepared, depth) else (0.0, 0.0)
+    tail = experiment.make_tail(config, prepared, depth)
+    sample = _sample(prepared.tokens["train"], SAMPLED_TOKENS)
+    evaluation = _time_evaluation(tail, _stand_in(config, prepared, sample, depth))
+    return Pace(*trunk, *evaluation, *_time_training(config, prepared, tail, depth))
+
+
+def between(paces: dict[int, Pace], depth: int) -> Pace:
+    """Returns the pace at a depth from those at others: each block takes as long as the next.
+
+    Args:
+      paces: 0 (whose tail has no blocks, and so stands alone), 1 and the deepest.
+      depth: from 0 to the deepest.
+    """
+    if depth in paces:
+        return paces[depth]
+    known = [known for known in sorted(paces) if known > 0]
+    fields = zip(*(dataclasses.astuple(paces[known]) for known in known), strict=True)
+    return Pace(*(float(np.interp(depth, known, values)) for values in fields))
+
+
+def estimate(config: TrainConfig, prepared, pace: Pace, depth: int | None, *, start: float) -> dict[str, float]:
+    """Returns the seconds of a run's steps from the features on, by their names in run.json.
+
+    Args:
+      config: of the run.
+      prepared: experiment.Prepared.
+      pace: at this depth.
+      depth: blocks trained, or None for everything.
+      start: seconds that TensorFlow took to start, by which steps that are not rehearsed are judged.
+    """
+    lengths = {split: _widths_of(tokens, depth) for split, tokens in prepared.tokens.items()}
+    places = {split: _evaluation_places(lengths[split], config) for split in lengths}
+    reported = {"validation", prepared.splits.report_split}
+    evaluation = pace.evaluation_place * sum(places[split] for split in reported)
+    validation = config.epochs * pace.evaluation_place * places["validation"]
+    training = config.epochs * pace.training_place * sum(_training_places(config, lengths["train"], epochs=1))
+    text = evaluation / sum(len(lengths[split]) for split in reported)
+    text += pace.trunk_place * float(prepared.tokens["train"].lengths.mean())
+    return {
+        "features": features_seconds(config, prepared, pace, depth),
+        "evaluate_before": pace.evaluation_once + evaluation,
+        "train": pace.training_once + training + validation,
+        "evaluate_after": evaluation,
+        "export": EXPORT_STARTS * start + EXPORT_TEXTS * text,
+        "report": REPORT_STARTS * start,
+    }
+
+
+def features_seconds(config: TrainConfig, prepared, pace: Pace, depth: int | None) -> float:
+    """Returns the seconds the trunk takes for all splits that the cache does not have."""
+    from sentiment_tf.modeling import features
+
+    missing = missing_features(config, prepared, depth)
+    places = sum(features.trunk_places(tokens.lengths, config.max_length) for tokens in missing)
+    return len(missing) * pace.trunk_once + places * pace.trunk_place
+
+
+def missing_features(config: TrainConfig, prepared, depth: int | None) -> list[Tokens]:
+    """Returns the tokens of the splits whose features the run must compute."""
+    from sentiment_tf.modeling import features
+
+    if not has_trunk(prepared, depth):
+        return []
+    settings = {"depth": depth, "compute_dtype": prepared.compute_dtype, "cache_dir": config.cache_dir}
+    return [
+        tokens
+        for tokens in prepared.tokens.values()
+        if config.cache == "off" or not features.cache_entry(prepared.model, tokens, **settings).exists()
+    ]
+
+
+def has_trunk(prepared, depth: int | None) -> bool:
+    """Returns whether blocks lie below the cut."""
+    return depth is not None and depth < prepared.model.config.n_layers
+
+
+def _time_trunk(config: TrainConfig, prepared, depth: int) -> tuple[float, float]:
+    """Returns seconds once and per place, from a sample and a quarter of it."""
+    from sentiment_tf.modeling import features
+
+    places, seconds = [], []
+    for sampled in (SAMPLED_TOKENS // 4, SAMPLED_TOKENS):
+        tokens = _sample(prepared.tokens["train"], sampled)
+        values = np.empty(*features.layout(prepared.model, tokens, depth))
+        began = time.perf_counter()
+        features.run_trunk(
+            prepared.model,
+            tokens,
+            values,
+            depth=depth,
+            compute_dtype=prepared.compute_dtype,
+            max_length=config.max_length,
+            name="sample",
+        )
+        seconds.append(time.perf_counter() - began)
+        places.append(features.trunk_places(tokens.lengths, config.max_length))
+    return _line(places, seconds)
+
+
+def _time_evaluation(tail, features) -> tuple[float, float]:
+    """Returns seconds once (TensorFlow compiles in the first pass) and per place."""
+    from sentiment_tf.training import fitting
+
+    seconds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        fitting.predict_logits(tail, features)
+        seconds.append(time.perf_counter() - began)
+    plan = batching.evaluation_plan(features.lengths, batch_size=fitting.EVALUATION_BATCH)
+    return max(seconds[0] - seconds[1], 0.0), seconds[1] / sum(_places(features.lengths, plan, features.most))
+
+
+def _time_training(config: TrainConfig, prepared, tail, depth: int | None) -> tuple[float, float]:
+    """Returns seconds before the first step's end, and per place of the next few steps."""
+    import tf_keras as keras
+
+    ends: list[float] = []
+
+    def tick(batch, logs):
+        ends.append(time.perf_counter())
+        tail.stop_training = len(ends) > TIMED_STEPS and ends[-1] - ends[0] > TIMED_SECONDS
+
+    steps = -(-len(prepared.labels["train"]) // config.batch_size)
+    settings = dataclasses.replace(
+        config,
+        epochs=-(-(TIMED_STEPS + 1) // steps),
+        learning_rate=config.learning_rate or default_learning_rate(dataclasses.replace(config, trainable_layers="0")),
+        early_stopping_patience=None,
+    )
+    tokens = {"train": prepared.tokens["train"], "validation": _sample(prepared.tokens["validation"], 1)}
+    features = {split: _stand_in(config, prepared, of_split, depth) for split, of_split in tokens.items()}
+    labels = prepared.labels | {"validation": prepared.labels["validation"][: len(features["validation"])]}
+    began = time.perf_counter()
+    experiment.fit(
+        settings,
+        dataclasses.replace(prepared, labels=labels),
+        experiment.Cut(tail, features),
+        callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=tick)],
+    )
+    places = _training_places(config, features["train"].lengths, epochs=settings.epochs)[: len(ends)]
+    pace = (ends[-1] - ends[0]) / sum(places[1:])
+    return max(ends[0] - began - pace * places[0], 0.0), pace
+
+
+def _stand_in(config: TrainConfig, prepared, tokens: Tokens, depth: int | None):
+    """Returns features of these texts: the ids themselves, or zeros that take no memory."""
+    from sentiment_tf.modeling import features
+
+    if not has_trunk(prepared, depth):
+        return features.Features(tokens.ids, tokens.offsets, config.max_length)
+    shape, dtype = features.layout(prepared.model, tokens, depth)
+    zeros = np.broadcast_to(np.zeros((), dtype), shape)
+    return features.Features(zeros, None if depth == 0 else tokens.offsets, config.max_length)
+
+
+def _sample(tokens: Tokens, total: int) -> Tokens:
+    """Returns texts of about ``total`` tokens together, evenly spaced in the order of length; one at least."""
+    lengths = tokens.lengths
+    count = int(np.clip(total / max(lengths.mean(), 1), 1, len(lengths)))
+    rows = np.argsort(lengths, kind="stable")[np.linspace(0, len(lengths) - 1, count).astype(int)]
+    ids = np.concatenate([tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]] for row in rows])
+    return Tokens(ids, np.cumsum([0, *lengths[rows]]), tokens.truncated[rows])
+
+
+def _line(places: list[int], seconds: list[float]) -> tuple[float, float]:
+    """Returns the seconds at no places and those for each more, from two points; a flat or falling line is none."""
+    if places[1] > places[0] and seconds[1] > seconds[0]:
+        slope = (seconds[1] - seconds[0]) / (places[1] - places[0])
+        return max(seconds[0] - slope * places[0], 0.0), slope
+    return 0.0, seconds[1] / places[1]
+
+
+def _widths_of(tokens: Tokens, depth: int | None) -> np.ndarray:
+    """Returns int[texts]: how long the tail's input of each text is."""
+    return np.ones(len(tokens.lengths), np.int32) if depth == 0 else tokens.lengths
+
+
+def _evaluation_places(lengths: np.ndarray, config: TrainConfig) -> int:
+    from sentiment_tf.training import fitting
+
+    plan = batching.evaluation_plan(lengths, batch_size=fitting.EVALUATION_BATCH)
+    return sum(_places(lengths, plan, config.max_length))
+
+
+def _training_places(config: TrainConfig, lengths: np.ndarray, *, epochs: int) -> list[int]:
+    """Returns the places of each step of the first epochs."""
+    settings = {"batch_size": config.batch_size, "seed": config.seed}
+    plans = [batching.training_plan(lengths, **settings, epoch=epoch) for epoch in range(epochs)]
+    return _places(lengths, np.concatenate(plans), config.max_length)
+
+
+def _places(lengths: np.ndarray, plan: np.ndarray, most: int) -> list[int]:
+    """Returns the places of each batch of a plan; filler rows are computed and count."""
+    return [len(batch) * batching.padded_width(lengths[batch[batch != batching.FILLER]], most) for batch in plan]
