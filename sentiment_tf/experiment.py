@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
-from sentiment_tf import runtime
+from sentiment_tf import disk, runtime
 from sentiment_tf.config import HEAD_LEARNING_RATE, TrainConfig
 from sentiment_tf.data import datasets, tokenization
 from sentiment_tf.errors import UserError
@@ -59,21 +60,25 @@ def run(config: TrainConfig) -> RunResult | None:
       config: validated and resolved.
 
     Raises:
-      UserError: a mistake in settings or data; nothing is left behind.
+      UserError: a mistake in settings or data, a full disk, or training diverged. Once there is a
+        checkpoint, the unfinished run stays and the same config goes on with it; else nothing is left behind.
     """
     directory = RunDirectory(config.output_dir, config.run_name)
-    if directory.is_finished(config):
-        log.info("%s is finished; pass --overwrite to train it again", directory.final)
-        _say_what_next(directory)
-        return None
-    clock = Clock()
-    directory.begin()
-    try:
-        record = _run(config, directory, clock)
-        directory.complete()
-    except BaseException:
-        directory.discard()
-        raise
+    with directory.locked():
+        if directory.is_finished(config):
+            log.info("%s is finished; pass --overwrite to train it again", directory.final)
+            _say_what_next(directory)
+            return None
+        directory.begin(config)
+        try:
+            record = _run(config, directory, Clock())
+            directory.complete()
+        except BaseException as error:
+            if not directory.has_checkpoints():
+                directory.discard()
+            if disk.is_full(error):
+                raise UserError(_no_space(config, directory, error)) from error
+            raise
     _say_result(record, directory)
     return RunResult(directory.final, record)
 
@@ -90,6 +95,7 @@ class Prepared:
     strategy: object  # tf.distribute.Strategy
     model: object  # TFDistilBertForSequenceClassification
     compute_dtype: object  # tf.DType of the matmuls
+    checkpoints: Path  # a folder per training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,12 +119,12 @@ class Outcome:
 
 def _run(config: TrainConfig, directory: RunDirectory, clock: Clock) -> dict:
     """Runs every step and fills ``directory.building``; returns the content of run.json."""
-    prepared = _prepare(config, clock)
+    prepared = _prepare(config, directory, clock)
     outcome = _train(config, prepared, directory, clock)
     return _leave_behind(config, prepared, outcome, directory, clock)
 
 
-def _prepare(config: TrainConfig, clock: Clock) -> Prepared:
+def _prepare(config: TrainConfig, directory: RunDirectory, clock: Clock) -> Prepared:
     """Data → tokens → model."""
     with clock.step("data") as said:
         splits = _load_splits(config)
@@ -152,7 +158,7 @@ def _prepare(config: TrainConfig, clock: Clock) -> Prepared:
                 files, label_names=splits.label_names, name=config.model, seed=config.seed
             )
         said.append(f"{config.model}: {model.config.n_layers} blocks; matmuls in {compute_dtype.name}")
-    return Prepared(splits, labels, tokens, tokenizer, files, strategy, model, compute_dtype)
+    return Prepared(splits, labels, tokens, tokenizer, files, strategy, model, compute_dtype, directory.checkpoints)
 
 
 def cut(config: TrainConfig, prepared: Prepared, depth: int | None) -> Cut:
@@ -187,6 +193,7 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
 
     reported = prepared.splits.report_split
     labels = prepared.labels[reported]
+    directory.begin_training(config, _fingerprints(prepared))
     curves = tensorboard.Curves(directory.building / "logs", batch_size=config.batch_size)
     with clock.step("features"):
         at = cut(config, prepared, 0 if config.trainable_layers == "auto" else config.depth)
@@ -210,8 +217,13 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
     return Outcome(before, after, history, depths, trained)
 
 
-def fit(config: TrainConfig, prepared: Prepared, at: Cut, *, callbacks=()) -> list[dict[str, float]]:
-    """Compiles and trains the tail as the config says; returns the epochs' rows."""
+def fit(
+    config: TrainConfig, prepared: Prepared, at: Cut, *, name: str = "train", callbacks=()
+) -> list[dict[str, float]]:
+    """Compiles and trains the tail as the config says; returns the epochs' rows.
+
+    A training of this ``name`` that a killed run had begun goes on; one that it had ended is not repeated.
+    """
     from sentiment_tf.training import fitting
 
     labels = prepared.labels
@@ -241,6 +253,8 @@ def fit(config: TrainConfig, prepared: Prepared, at: Cut, *, callbacks=()) -> li
         verbose=int(sys.stdout.isatty() and not config.quiet),
         class_weights=fitting.balanced_weights(labels["train"], len(prepared.splits.label_names)) if balanced else None,
         patience=config.early_stopping_patience,
+        checkpoints=prepared.checkpoints / name,
+        checkpoint_every=config.checkpoint_every,
     )
 
 
@@ -252,7 +266,7 @@ def _fit_head(config: TrainConfig, prepared: Prepared) -> None:
         learning_rate=HEAD_LEARNING_RATE,
         early_stopping_patience=HEAD_PATIENCE,
     )
-    history = fit(head_only, prepared, cut(config, prepared, 0))
+    history = fit(head_only, prepared, cut(config, prepared, 0), name="head")
     best = max(row["val_accuracy"] for row in history)
     log.info("  head first: %d epochs, validation accuracy %.2f %%", len(history), 100 * best)
 
@@ -319,6 +333,26 @@ def _check_against_model(config: TrainConfig, model_config) -> None:
         )
     if problems:
         raise UserError(*problems)
+
+
+def _fingerprints(prepared: Prepared) -> dict[str, str]:
+    """Returns a digest of everything that training starts from and that a setting only names."""
+    found = {}
+    for split, tokens in prepared.tokens.items():
+        labels = xxhash.xxh3_128_hexdigest(prepared.labels[split].tobytes())
+        found[f"the {split} rows"] = f"{tokens.fingerprint}-{labels}"
+    digest = xxhash.xxh3_128()
+    for weight in prepared.model.get_weights():
+        digest.update(np.ascontiguousarray(weight).data)
+    return found | {"the model's weights": digest.hexdigest()}
+
+
+def _no_space(config: TrainConfig, directory: RunDirectory, error: BaseException) -> str:
+    """Says that a disk is full, in one line."""
+    known = "it goes on from its last checkpoint" if directory.has_checkpoints() else "nothing was left behind"
+    where = getattr(error, "filename", None) or f"--output_dir={config.output_dir} or --cache_dir={config.cache_dir}"
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return f"{where}: no space left ({reason}); make room and run the same command again: {known}"
 
 
 def _truncation(split: str, tokens: tokenization.Tokens, max_length: int) -> str:
