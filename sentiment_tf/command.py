@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from absl import flags
 
+from sentiment_tf import interruption
 from sentiment_tf.errors import UserError
 
 INTERRUPTED = 130
@@ -20,9 +21,10 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     Args:
       main: gets the arguments left over, without the program's name; returns an exit code or None for 0.
 
-    Exits with 2 after a user's mistake (one line on stderr for each), 130 after Ctrl-C; a programmer's
-    error keeps its traceback.
+    Exits with 2 after a user's mistake (one line on stderr for each), 130 after Ctrl-C, 143 after SIGTERM;
+    a programmer's error keeps its traceback.
     """
+    interruption.raise_when_terminated()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter is not for the user
     try:
         sys.exit(main(_parse(sys.argv)))
@@ -30,9 +32,12 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         sys.exit(USER_MISTAKE)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(": ".join(["interrupted", *map(str, stopped.args)]), file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except interruption.Terminated as stopped:
+        print(": ".join(["terminated", *map(str, stopped.args)]), file=sys.stderr)
+        sys.exit(TERMINATED)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -103,6 +103,11 @@ class TrainConfig:
         "on", "Fit a temperature on the validation rows and store it in the export.", choices=("on", "off")
     )
 
+    checkpoint_every: int | None = _setting(
+        None,
+        "Steps from one checkpoint to the next, beside the one after each epoch (default: that one alone).",
+        least=1,
+    )
     cache: str = _setting(
         "on", "Keep what the frozen layers computed, so that the next run need not.", choices=("on", "off")
     )
@@ -129,7 +134,16 @@ class TrainConfig:
 
 
 # Settings that say where and how loudly, not what is trained: two runs that differ in these alone are the same.
-INCIDENTAL = ("cache", "cache_dir", "output_dir", "run_name", "overwrite", "quiet", "profile_steps")
+INCIDENTAL = (
+    "cache",
+    "cache_dir",
+    "checkpoint_every",
+    "output_dir",
+    "run_name",
+    "overwrite",
+    "quiet",
+    "profile_steps",
+)
 
 
 def validate(config: TrainConfig) -> None:

@@ -27,11 +27,11 @@ def search(config: TrainConfig, prepared, *, callbacks) -> tuple:
     """
     from sentiment_tf import experiment
 
-    model, began = prepared.model, time.perf_counter()
+    model = prepared.model
     pretrained = model.get_weights()
     rows, trained = [], []
     for depth in range(model.config.n_layers + 1):
-        if reason := _reason_to_stop(config, rows, time.perf_counter() - began):
+        if reason := _reason_to_stop(config, rows, sum(row["seconds"] for row in rows)):
             log.info("  depths from %d on are skipped: %s", depth, reason)
             break
         model.set_weights(pretrained)
@@ -39,10 +39,12 @@ def search(config: TrainConfig, prepared, *, callbacks) -> tuple:
         settings = dataclasses.replace(settings, learning_rate=config.learning_rate or default_learning_rate(settings))
         start = time.perf_counter()
         at = experiment.cut(settings, prepared, depth)
-        history = experiment.fit(settings, prepared, at, callbacks=callbacks)
+        seconds = time.perf_counter() - start
+        history = experiment.fit(settings, prepared, at, name=f"depth-{depth}", callbacks=callbacks)
+        seconds += sum(row["seconds"] for row in history)  # as the epochs were, before a kill or after it
         accuracy = max(row["val_accuracy"] for row in history) if config.early_stopping_patience else None
         accuracy = history[-1]["val_accuracy"] if accuracy is None else accuracy
-        rows.append({"trainable_layers": depth, "accuracy": accuracy, "seconds": time.perf_counter() - start})
+        rows.append({"trainable_layers": depth, "accuracy": accuracy, "seconds": seconds})
         trained.append((at, history, model.get_weights()))
         log.info("  depth %d: validation accuracy %.2f %% in %.1f s", depth, 100 * accuracy, rows[-1]["seconds"])
     chosen = choose(rows, tolerance=config.accuracy_tolerance / 100)

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
-from sentiment_tf import runtime
+from sentiment_tf import disk, runtime
 from sentiment_tf.config import HEAD_LEARNING_RATE, TrainConfig
-from sentiment_tf.data import datasets, tokenization
+from sentiment_tf.data import batching, datasets, tokenization
 from sentiment_tf.errors import UserError
 from sentiment_tf.reporting import calibration, summary
 from sentiment_tf.run_directory import RunDirectory
@@ -59,21 +60,25 @@ def run(config: TrainConfig) -> RunResult | None:
       config: validated and resolved.
 
     Raises:
-      UserError: a mistake in settings or data; nothing is left behind.
+      UserError: a mistake in settings or data, a full disk, or training diverged. Once there is a
+        checkpoint, the unfinished run stays and the same config goes on with it; else nothing is left behind.
     """
     directory = RunDirectory(config.output_dir, config.run_name)
-    if directory.is_finished(config):
-        log.info("%s is finished; pass --overwrite to train it again", directory.final)
-        _say_what_next(directory)
-        return None
-    clock = Clock()
-    directory.begin()
-    try:
-        record = _run(config, directory, clock)
-        directory.complete()
-    except BaseException:
-        directory.discard()
-        raise
+    with directory.locked():
+        if directory.is_finished(config):
+            log.info("%s is finished; pass --overwrite to train it again", directory.final)
+            _say_what_next(directory)
+            return None
+        directory.begin(config)
+        try:
+            record = _run(config, directory, Clock())
+            directory.complete()
+        except BaseException as error:
+            if not directory.has_checkpoints():
+                directory.discard()
+            if disk.is_full(error):
+                raise UserError(_no_space(config, directory, error)) from error
+            raise
     _say_result(record, directory)
     return RunResult(directory.final, record)
 
@@ -90,6 +95,7 @@ class Prepared:
     strategy: object  # tf.distribute.Strategy
     model: object  # TFDistilBertForSequenceClassification
     compute_dtype: object  # tf.DType of the matmuls
+    checkpoints: Path | None  # a folder per training; None keeps none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,12 +119,12 @@ class Outcome:
 
 def _run(config: TrainConfig, directory: RunDirectory, clock: Clock) -> dict:
     """Runs every step and fills ``directory.building``; returns the content of run.json."""
-    prepared = prepare(config, clock)
+    prepared = prepare(config, clock, checkpoints=directory.checkpoints)
     outcome = _train(config, prepared, directory, clock)
     return _leave_behind(config, prepared, outcome, directory, clock)
 
 
-def prepare(config: TrainConfig, clock: Clock) -> Prepared:
+def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = None) -> Prepared:
     """Data → tokens → model."""
     with clock.step("data") as said:
         splits = _load_splits(config)
@@ -152,7 +158,7 @@ def prepare(config: TrainConfig, clock: Clock) -> Prepared:
                 files, label_names=splits.label_names, name=config.model, seed=config.seed
             )
         said.append(f"{config.model}: {model.config.n_layers} blocks; matmuls in {compute_dtype.name}")
-    return Prepared(splits, labels, tokens, tokenizer, files, strategy, model, compute_dtype)
+    return Prepared(splits, labels, tokens, tokenizer, files, strategy, model, compute_dtype, checkpoints)
 
 
 def cut(config: TrainConfig, prepared: Prepared, depth: int | None) -> Cut:
@@ -194,12 +200,14 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
 
     reported = prepared.splits.report_split
     labels = prepared.labels[reported]
+    directory.begin_training(config, _fingerprints(prepared))
     callbacks = [tensorboard.Curves(directory.building / "logs", batch_size=config.batch_size)]
     if config.profiled_steps:
         first, last = config.profiled_steps
         callbacks.append(tensorboard.Profile(directory.building / "logs", first=first, last=last))
-    with clock.step("features"):
+    with clock.step("features") as said:
         at = cut(config, prepared, 0 if config.trainable_layers == "auto" else config.depth)
+        said.append(_padding(config, at.features["train"]))
     with clock.step("evaluate_before") as said:
         before = predict_splits(prepared, at)
         said.append(_headline(before[reported], labels, reported))
@@ -220,8 +228,13 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
     return Outcome(before, after, history, depths, trained)
 
 
-def fit(config: TrainConfig, prepared: Prepared, at: Cut, *, callbacks=()) -> list[dict[str, float]]:
-    """Compiles and trains the tail as the config says; returns the epochs' rows."""
+def fit(
+    config: TrainConfig, prepared: Prepared, at: Cut, *, name: str = "train", callbacks=()
+) -> list[dict[str, float]]:
+    """Compiles and trains the tail as the config says; returns the epochs' rows.
+
+    A training of this ``name`` that a killed run had begun goes on; one that it had ended is not repeated.
+    """
     from sentiment_tf.training import fitting
 
     labels = prepared.labels
@@ -251,6 +264,8 @@ def fit(config: TrainConfig, prepared: Prepared, at: Cut, *, callbacks=()) -> li
         verbose=int(sys.stdout.isatty() and log.isEnabledFor(logging.INFO)),
         class_weights=fitting.balanced_weights(labels["train"], len(prepared.splits.label_names)) if balanced else None,
         patience=config.early_stopping_patience,
+        checkpoints=prepared.checkpoints / name if prepared.checkpoints else None,
+        checkpoint_every=config.checkpoint_every,
     )
 
 
@@ -262,7 +277,7 @@ def _fit_head(config: TrainConfig, prepared: Prepared) -> None:
         learning_rate=HEAD_LEARNING_RATE,
         early_stopping_patience=HEAD_PATIENCE,
     )
-    history = fit(head_only, prepared, cut(config, prepared, 0))
+    history = fit(head_only, prepared, cut(config, prepared, 0), name="head")
     best = max(row["val_accuracy"] for row in history)
     log.info("  head first: %d epochs, validation accuracy %.2f %%", len(history), 100 * best)
 
@@ -331,10 +346,38 @@ def _check_against_model(config: TrainConfig, model_config) -> None:
         raise UserError(*problems)
 
 
+def _fingerprints(prepared: Prepared) -> dict[str, str]:
+    """Returns a digest of everything that training starts from and that a setting only names."""
+    found = {}
+    for split, tokens in prepared.tokens.items():
+        labels = xxhash.xxh3_128_hexdigest(prepared.labels[split].tobytes())
+        found[f"the {split} rows"] = f"{tokens.fingerprint}-{labels}"
+    digest = xxhash.xxh3_128()
+    for weight in prepared.model.get_weights():
+        digest.update(np.ascontiguousarray(weight).data)
+    return found | {"the model's weights": digest.hexdigest()}
+
+
+def _no_space(config: TrainConfig, directory: RunDirectory, error: BaseException) -> str:
+    """Says that a disk is full, in one line."""
+    known = "it goes on from its last checkpoint" if directory.has_checkpoints() else "nothing was left behind"
+    where = getattr(error, "filename", None) or f"--output_dir={config.output_dir} or --cache_dir={config.cache_dir}"
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return f"{where}: no space left ({reason}); make room and run the same command again: {known}"
+
+
 def _truncation(split: str, tokens: tokenization.Tokens, max_length: int) -> str:
     """Says how many texts of a split were cut."""
     cut, rows = int(tokens.truncated.sum()), len(tokens.truncated)
     return f"{split}: {cut:,} of {rows:,} texts cut at {max_length} tokens"
+
+
+def _padding(config: TrainConfig, features) -> str:
+    """Says how much of the training batches is padding, measured on the first epoch's plan."""
+    lengths = features.lengths
+    plan = batching.training_plan(lengths, batch_size=config.batch_size, seed=config.seed, epoch=0)
+    share = 0.0 if features.offsets is None else batching.padding_share(lengths, plan, features.most)
+    return f"{share:.1%} of the training batches is padding"
 
 
 def _headline(logits: np.ndarray, labels: np.ndarray, split: str) -> str:

@@ -1,14 +1,24 @@
-"""A run's folder: complete or absent, never half-written."""
+"""A run's folder: complete or absent, never half-written; beside it, what an unfinished run goes on from."""
 
+import contextlib
+import dataclasses
+import fcntl
 import json
+import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+from sentiment_tf import disk
 from sentiment_tf.config import TrainConfig, differences
 from sentiment_tf.errors import UserError
 
 RECORD = "run.json"
+BEGUN_WITH = "begun.json"
+OUTLIVES_A_KILL = ("checkpoints", "logs")
+
+log = logging.getLogger("sentiment_tf")
 
 
 class RunDirectory:
@@ -17,13 +27,40 @@ class RunDirectory:
     Attributes:
       final: ``<output_dir>/<run_name>``; appears by one rename, whole.
       building: a hidden folder beside it, on the same file system.
+      checkpoints: in that, a folder per training; gone when the run is finished.
     """
 
     def __init__(self, output_dir: str, run_name: str):
         """Names the folders; makes nothing."""
         self.final = Path(output_dir) / run_name
         self.building = self.final.with_name(f".{run_name}.partial")
+        self.checkpoints = self.building / "checkpoints"
         self._previous = self.final.with_name(f".{run_name}.previous")
+        self._lock = self.final.with_name(f".{run_name}.lock")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from the same run while it is built; a killed one's lock is no more.
+
+        Raises:
+          UserError: another process builds this run, or the place cannot be written.
+        """
+        try:
+            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            file = _lock(self._lock)
+        except BlockingIOError:
+            raise UserError(
+                f"{self.final}: another process is training this run now; wait for it or pass another --run_name"
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"--output_dir={self.final.parent}: cannot be written ({error.strerror}); choose another folder"
+            ) from error
+        try:
+            yield
+        finally:
+            self._lock.unlink(missing_ok=True)
+            file.close()
 
     def is_finished(self, config: TrainConfig) -> bool:
         """Returns whether this very run stands there already.
@@ -44,19 +81,47 @@ class RunDirectory:
             )
         return True
 
-    def begin(self) -> None:
-        """Makes an empty folder to build in.
+    def begin(self, config: TrainConfig) -> None:
+        """Makes a folder to build in: an empty one, or that of a killed run with its checkpoints and curves.
 
         Raises:
-          UserError: the place cannot be written.
+          UserError: an unfinished run with other settings is there.
         """
-        try:
+        if not self._goes_on(config):
             shutil.rmtree(self.building, ignore_errors=True)
             self.building.mkdir(parents=True)
-        except OSError as error:
-            raise UserError(
-                f"--output_dir={self.final.parent}: cannot be written ({error.strerror}); choose another folder"
-            ) from error
+            return
+        log.info("%s: an unfinished run is there; it goes on from its last checkpoint", self.building)
+        for path in self.building.iterdir():
+            if path.name not in (*OUTLIVES_A_KILL, BEGUN_WITH):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def begin_training(self, config: TrainConfig, fingerprints: dict[str, str]) -> None:
+        """Writes down what this training is, or checks that a killed one goes on with the same.
+
+        Args:
+          config: of the run.
+          fingerprints: of what the settings only name, by that name: data, model.
+
+        Raises:
+          UserError: something has changed since the killed run began.
+        """
+        begun = {"config": dataclasses.asdict(config), "fingerprints": fingerprints}
+        if self.has_checkpoints():
+            recorded = json.loads((self.building / BEGUN_WITH).read_text())["fingerprints"]
+            if changed := [name for name in fingerprints if recorded.get(name) != fingerprints[name]]:
+                raise UserError(
+                    f"{self.building}: changed since this unfinished run began: {', '.join(changed)}; "
+                    "put it back to go on, or pass --overwrite to start afresh"
+                )
+            return
+        written = self.building / f".{BEGUN_WITH}"
+        written.write_text(json.dumps(begun, indent=2))
+        os.rename(written, self.building / BEGUN_WITH)
+
+    def has_checkpoints(self) -> bool:
+        """Returns whether a killed run could go on."""
+        return any(self.checkpoints.glob("*/*.npz"))
 
     def version_folder(self) -> Path:
         """Returns the SavedModel's folder to build: TF Serving's layout, one above what it replaces."""
@@ -64,11 +129,14 @@ class RunDirectory:
         return self.building / str(max(versions, default=0) + 1)
 
     def complete(self) -> None:
-        """Swaps the built folder in; what it replaces is deleted after."""
+        """Swaps the built folder in; what it replaces, and the checkpoints, are deleted after."""
+        (self.building / BEGUN_WITH).unlink(missing_ok=True)
+        disk.sync(self.building)
         if self.final.exists():
             os.rename(self.final, self._previous)
         os.rename(self.building, self.final)
-        shutil.rmtree(self._previous, ignore_errors=True)
+        disk.sync_entries(self.final.parent)
+        self._tidy()
 
     def discard(self) -> None:
         """Deletes what was built so far."""
@@ -78,7 +146,30 @@ class RunDirectory:
         """Finishes a swap that was cut off between its two renames."""
         if self._previous.exists() and not self.final.exists():
             os.rename(self._previous, self.final)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Deletes what a finished run no longer needs; a run cut off in here is tidied by the next one."""
         shutil.rmtree(self._previous, ignore_errors=True)
+        shutil.rmtree(self.final / self.checkpoints.name, ignore_errors=True)
+
+    def _goes_on(self, config: TrainConfig) -> bool:
+        """Returns whether an unfinished run of these settings is there; without a checkpoint it is worth nothing."""
+        if not self.has_checkpoints():
+            return False
+        try:
+            recorded = json.loads((self.building / BEGUN_WITH).read_text())["config"]
+        except (OSError, ValueError, KeyError):
+            return False
+        others = differences(config, recorded)
+        if not others and (recorded["overwrite"] or not config.overwrite):
+            return True
+        if config.overwrite:
+            return False
+        raise UserError(
+            f"{self.building}: an unfinished run with other settings is there ({'; '.join(others)}); "
+            "repeat its settings to go on, pass --overwrite to start afresh or another --run_name"
+        )
 
     def _record(self) -> dict:
         try:
@@ -89,3 +180,23 @@ class RunDirectory:
                 f"{self.final}: holds something that is no run of this program; move it away or pass another --run_name"
             ) from None
         return record
+
+
+def _lock(path: Path):
+    """Returns the locked file; the lock ends with the process at the latest.
+
+    Raises:
+      BlockingIOError: another process holds it.
+    """
+    while True:
+        file = open(path, "w")  # noqa: SIM115 open for as long as the lock is held
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        except FileNotFoundError:
+            pass  # its last holder has deleted it between our two lines
+        except BaseException:
+            file.close()
+            raise
+        file.close()

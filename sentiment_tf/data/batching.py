@@ -58,7 +58,14 @@ def padding_share(lengths: np.ndarray, plan: np.ndarray, most: int) -> float:
 
 
 def to_dataset(
-    plan_of_epoch: Callable[[int], np.ndarray], epochs: int, gather: Callable, signature, *, batch_size: int
+    plan_of_epoch: Callable[[int], np.ndarray],
+    epochs: int,
+    gather: Callable,
+    signature,
+    *,
+    batch_size: int,
+    first_epoch: int = 0,
+    first_step: int = 0,
 ):
     """Turns plans into a tf.data pipeline: epoch after epoch, batches gathered ahead of the training loop.
 
@@ -68,6 +75,8 @@ def to_dataset(
       gather: turns the row numbers of one batch into a nest of arrays as ``signature`` says.
       signature: nest of tf.TensorSpec.
       batch_size: of the plans.
+      first_epoch: where to begin, counted from 0.
+      first_step: of that epoch, counted from 0; the batches before it are not even gathered.
 
     Returns:
       tf.data.Dataset.
@@ -91,8 +100,8 @@ def to_dataset(
     options = tf.data.Options()
     # Every worker reads its own share of the plan; tf.data must not share it out a second time.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    batches = tf.data.Dataset.range(epochs).flat_map(plan).map(load, num_parallel_calls=2, deterministic=True)
-    return batches.prefetch(4).with_options(options)
+    rows = tf.data.Dataset.range(first_epoch, epochs).flat_map(plan).skip(first_step)
+    return rows.map(load, num_parallel_calls=2, deterministic=True).prefetch(4).with_options(options)
 
 
 def pad(values: np.ndarray, offsets: np.ndarray, rows: Sequence[int], *, most: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 import tqdm
-import xxhash
 
+from sentiment_tf import disk
 from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.errors import UserError
@@ -228,13 +228,12 @@ def _cached(folder: Path, shape: tuple[int, ...], dtype: np.dtype, fill, name: s
     # Built beside and renamed: what stands under the final name is always whole.
     building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        values = np.memmap(building / "values", dtype, "w+", shape=shape) if shape[0] else np.empty(shape, dtype)
+        disk.allocate(building / "values", int(np.prod(shape)) * dtype.itemsize)
+        values = np.memmap(building / "values", dtype, "r+", shape=shape) if shape[0] else np.empty(shape, dtype)
         fill(values)
         if shape[0]:
             values.flush()
-        else:
-            (building / "values").touch()
-        record = {"shape": list(shape), "dtype": dtype.name, "xxh3": _checksum(building / "values")}
+        record = {"shape": list(shape), "dtype": dtype.name, "xxh3": disk.checksum(building / "values")}
         (building / "features.json").write_text(json.dumps(record))
         _move_into_place(building, folder)
     finally:
@@ -248,7 +247,7 @@ def _open(folder: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray |
         return None
     try:
         record = json.loads((folder / "features.json").read_text())
-        whole = record == {"shape": list(shape), "dtype": dtype.name, "xxh3": _checksum(folder / "values")}
+        whole = record == {"shape": list(shape), "dtype": dtype.name, "xxh3": disk.checksum(folder / "values")}
     except (OSError, ValueError):
         whole = False
     if not whole:
@@ -273,11 +272,3 @@ def _check_space(folder: Path, needed: int) -> None:
             f"--cache_dir={folder.parent}: the features need {needed:,} bytes and {free:,} are free; "
             "make room, choose another folder, or pass --cache=off"
         )
-
-
-def _checksum(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 24):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +14,7 @@ from sentiment_tf.modeling.classifier import Tail, decayed
 from sentiment_tf.modeling.features import Features, side_by_side
 from sentiment_tf.runtime import cores
 from sentiment_tf.training.optimizer import FusedAdamW
+from sentiment_tf.training.resume import Checkpointer
 
 EVALUATION_BATCH = 64
 
@@ -97,8 +99,10 @@ def fit(
     verbose: int = 0,
     class_weights: np.ndarray | None = None,
     patience: int | None = None,
+    checkpoints: Path | None = None,
+    checkpoint_every: int | None = None,
 ) -> list[dict[str, float]]:
-    """Trains the tail in place.
+    """Trains the tail in place; with ``checkpoints``, from where a killed run left it, to the same weights.
 
     Args:
       tail: compiled.
@@ -113,28 +117,59 @@ def fit(
       class_weights: float32[classes] (see `balanced_weights`), or None for 1 each.
       patience: epochs without better validation accuracy after which training stops, with the best
         epoch's weights; None trains all epochs and keeps the last weights.
+      checkpoints: this training's folder, empty or left by a killed run; None writes none.
+      checkpoint_every: steps from one checkpoint to the next, beside the one at each epoch's end.
 
     Returns:
       One row per epoch: epoch (from 1), loss, accuracy, val_…, learning_rate (at its end), seconds.
+
+    Raises:
+      UserError: training diverged (with ``checkpoints`` alone).
     """
     steps = steps_per_epoch(len(features), batch_size)
     history: list[dict[str, float]] = []
     weights = np.ones(int(labels.max()) + 1, np.float32) if class_weights is None else class_weights
     row = EpochRow(history, validate, filled=steps * batch_size / len(features))
-    tail.fit(
-        training_dataset(features, labels, weights[labels], epochs=epochs, batch_size=batch_size, seed=seed),
-        steps_per_epoch=steps,
-        epochs=epochs,
-        verbose=verbose,
-        callbacks=[row, *callbacks, *([KeepBest(patience)] if patience else [])],
-    )
+    best = [KeepBest(patience)] if patience else []
+    callbacks = [row, *callbacks, *best]
+
+    def batches(**start):
+        return training_dataset(
+            features, labels, weights[labels], epochs=epochs, batch_size=batch_size, seed=seed, **start
+        )
+
+    if checkpoints is None:
+        tail.fit(batches(), steps_per_epoch=steps, epochs=epochs, verbose=verbose, callbacks=callbacks)
+        return history
+    keeper = Checkpointer(checkpoints, steps=steps, every=checkpoint_every, stateful=[row, *best])
+    keeper.restore(tail)
+    if not keeper.is_done:
+        is_over = any(callback.is_over for callback in best)  # the kill came between the last epoch and the end
+        keeper.fit(
+            tail,
+            batches(first_epoch=keeper.epoch, first_step=keeper.step),
+            epochs=keeper.epoch if is_over else epochs,
+            verbose=verbose,
+            callbacks=[*callbacks, keeper],
+        )
     return history
 
 
 def training_dataset(
-    features: Features, labels: np.ndarray, weights: np.ndarray, *, epochs: int, batch_size: int, seed: int
+    features: Features,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    first_epoch: int = 0,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
-    """All epochs' batches, one after another: (tail's inputs, int32[batch] labels, float32[batch] weights)."""
+    """All epochs' batches, one after another: (tail's inputs, int32[batch] labels, float32[batch] weights).
+
+    A training that goes on gets what is left from ``first_step`` of ``first_epoch``, both counted from 0.
+    """
     lengths = features.lengths
 
     def gather(rows):
@@ -155,6 +190,8 @@ def training_dataset(
         gather,
         signature,
         batch_size=batch_size,
+        first_epoch=first_epoch,
+        first_step=first_step,
     )
 
 
@@ -192,16 +229,24 @@ def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> dict[str, float
 
 
 class EpochRow(keras.callbacks.Callback):
-    """Gathers each epoch's row, with the validation's values, before other callbacks see the logs."""
+    """Gathers each epoch's row, with the validation's values, before other callbacks see the logs.
+
+    Attributes:
+      history: the rows.
+    """
 
     def __init__(self, history: list, validate: Callable[[], dict[str, float]], *, filled: float):
         """Appends rows to ``history``; ``filled`` is places over rows, at least 1 (see `batching.training_plan`)."""
         super().__init__()
-        self._history, self._validate, self._filled = history, validate, filled
+        self.history, self._validate, self._filled = history, validate, filled
+        self._began, self._before = (
+            time.perf_counter(),
+            0.0,
+        )  # seconds of the epoch that passed before the run was killed
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock."""
-        self._began = time.perf_counter()
+        self._began, self._before = time.perf_counter() - self._before, 0.0
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds the row; the loss is put right, whose mean counts filler rows (of weight 0) as rows."""
@@ -209,7 +254,17 @@ class EpochRow(keras.callbacks.Callback):
         logs |= {f"val_{name}": value for name, value in self._validate().items()}
         logs["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
         logs["seconds"] = time.perf_counter() - self._began
-        self._history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
+        self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
+        self._began = time.perf_counter()
+
+    def state(self) -> tuple[dict, list[np.ndarray]]:
+        """Returns what `restore` needs, for a checkpoint."""
+        return {"history": self.history, "seconds": time.perf_counter() - self._began}, []
+
+    def restore(self, record: dict, arrays: list[np.ndarray]) -> None:
+        """Puts the rows of earlier epochs in."""
+        self.history[:] = record["history"]
+        self._before = record["seconds"]
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -231,8 +286,22 @@ class KeepBest(keras.callbacks.Callback):
             self._weights = [variable.numpy() for variable in self.model.trainable_variables]
             return
         self._waited += 1
-        if self._waited >= self._patience:
+        if self.is_over:
             self.model.stop_training = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether patience has run out."""
+        return self._waited >= self._patience
+
+    def state(self) -> tuple[dict, list[np.ndarray]]:
+        """Returns what `restore` needs, for a checkpoint."""
+        return {"best": self._best, "waited": self._waited}, self._weights or []
+
+    def restore(self, record: dict, arrays: list[np.ndarray]) -> None:
+        """Goes on waiting where a killed run was."""
+        self._best = None if record["best"] is None else tuple(record["best"])
+        self._weights, self._waited = arrays, record["waited"]
 
     def on_train_end(self, logs=None):
         """Restores the best weights, whether training was stopped or ran out."""

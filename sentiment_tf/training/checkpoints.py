@@ -1,0 +1,87 @@
+"""Checkpoint files: written beside and renamed, their checksum in their name, damaged ones passed over.
+
+A file is called ``<step>-<checksum>.npz``; what stands under such a name is whole, or does not match it.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+
+from sentiment_tf import disk
+
+_BUILDING = "building"
+log = logging.getLogger("sentiment_tf")
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds.
+
+    Attributes:
+      arrays: by name.
+      record: everything else, JSON-able.
+    """
+
+    arrays: dict[str, np.ndarray]
+    record: dict
+
+
+def write(folder: Path, *, step: int, arrays: dict[str, np.ndarray], record: dict) -> Path:
+    """Writes a checkpoint that is there whole, or not at all, whatever happens meanwhile.
+
+    Args:
+      folder: made where it is missing.
+      step: of training, counted over the whole run; the greatest is the newest.
+      arrays: numbers only.
+      record: JSON-able.
+
+    Returns:
+      The file.
+
+    Raises:
+      OSError: it cannot be written; older checkpoints stand as they were.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    building = folder / _BUILDING
+    try:
+        with open(building, "wb") as file:
+            np.savez(file, record=np.frombuffer(json.dumps(record).encode(), np.uint8), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        path = folder / f"{step:09d}-{disk.checksum(building)}.npz"
+        os.rename(building, path)
+    except OSError:
+        building.unlink(missing_ok=True)  # on a full disk, its bytes are wanted back
+        raise
+    disk.sync_entries(folder)
+    return path
+
+
+def read_newest(folder: Path) -> Checkpoint | None:
+    """Returns the newest checkpoint that is whole, or None; damaged ones are told of and passed over."""
+    for path in files(folder):
+        try:
+            if disk.checksum(path) == path.stem.split("-")[1]:
+                with np.load(path, allow_pickle=False) as content:
+                    arrays = {name: content[name] for name in content.files}
+                return Checkpoint(arrays, json.loads(arrays.pop("record").tobytes()))
+        except OSError:
+            pass
+        log.warning("%s: this checkpoint is damaged; the one before it is used", path)
+    return None
+
+
+def files(folder: Path) -> list[Path]:
+    """Returns a folder's checkpoints, the newest first."""
+    return sorted(folder.glob("[0-9]*-*.npz"), reverse=True)
+
+
+def keep(folder: Path, *, newest: Path, steps: set[int]) -> None:
+    """Deletes all checkpoints but the newest and those of certain steps."""
+    for path in files(folder):
+        if path != newest and int(path.stem.split("-")[0]) not in steps:
+            path.unlink()

@@ -1,0 +1,172 @@
+"""Kills a real training process again and again, starts it anew, and compares what it leaves with a run left alone.
+
+    python -m tests.faults --kills=20 --seed=0 --output=faults.json
+
+Every kill is a SIGKILL at a random moment of the run, from its first line to its last; after each the same command
+is started again until it ends by itself. What is left must be equal: the weights bit for bit, the history, the
+metrics, and the set of files. The tests use the same parts, with kills at chosen moments.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.hub import tiny_model
+from tests.test_train import write_csv
+
+# Moments as Python itself reports them (sys.addaudithook): an event, and what its arguments must contain.
+MOMENTS = {
+    "features": ("open", "features.json"),
+    "training": ("open", "/checkpoints/train/building"),
+    "checkpoint": ("os.rename", "/checkpoints/train/building"),
+    "export": ("open", "/.run.partial/hf/config.json"),
+    "report": ("open", "/.run.partial/report.html"),
+    "completion": ("os.rename", "/.run.partial"),
+}
+
+_KILLED_AT = """
+import os, runpy, signal, sys
+event, words, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+def watch(name, arguments):
+    global count
+    if name == event and any(words in str(argument) for argument in arguments):
+        count -= 1
+        if count == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+sys.argv = ["train", *sys.argv[4:]]
+runpy.run_module("sentiment_tf.train", run_name="__main__", alter_sys=True)
+"""
+
+
+def prepare(folder: Path) -> list[str]:
+    """Writes a tiny model and own texts; returns the flags of a run that takes seconds."""
+    tiny_model(folder / "model")
+    write_csv(folder / "train.csv", 200, seed=1)
+    write_csv(folder / "validation.csv", 60, seed=2)
+    return [
+        f"--train_file={folder}/train.csv",
+        f"--validation_file={folder}/validation.csv",
+        f"--model={folder}/model",
+        "--run_name=run",
+        "--max_length=32",
+        "--epochs=2",
+        "--trainable_layers=1",
+        "--learning_rate=0.01",
+        "--deterministic",
+        "--checkpoint_every=2",
+    ]
+
+
+def places(folder: Path) -> list[str]:
+    """Returns the flags that give a run its own output and cache."""
+    return [f"--output_dir={folder}/saved_models", f"--cache_dir={folder}/cache"]
+
+
+def train(flags: list[str], *, largest_file: int | None = None) -> subprocess.CompletedProcess:
+    """Runs the command to its end; with ``largest_file``, no file can grow over so many bytes."""
+    call = [sys.executable, "-m", "sentiment_tf.train", *flags]
+    if largest_file:
+        limited = f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({largest_file},) * 2)"
+        call = [sys.executable, "-c", f"{limited}; os.execv(sys.executable, sys.argv[1:])", *call]
+    return subprocess.run(call, capture_output=True, text=True, env=_environment())
+
+
+def train_and_kill_at(moment: str, flags: list[str], *, count: int = 1) -> subprocess.CompletedProcess:
+    """Runs the command, which kills itself at the ``count``-th time of one of `MOMENTS`."""
+    call = [sys.executable, "-c", _KILLED_AT, *MOMENTS[moment], str(count), *flags]
+    return subprocess.run(call, capture_output=True, text=True, env=_environment())
+
+
+def train_and_kill_after(seconds: float, flags: list[str]) -> tuple[int, str]:
+    """Runs the command for so long; returns its exit code (-9 where it was killed) and the last step it told of."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sentiment_tf.train", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=_environment(),
+        start_new_session=True,
+    )
+    try:
+        printed, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # with the process that verifies the export
+        printed, _ = process.communicate()
+    steps = re.findall(r"^([a-z_ ]+?) +\d+\.\d s", printed, flags=re.MULTILINE)
+    return process.returncode, steps[-1] if steps else "nothing"
+
+
+def left_behind(folder: Path) -> dict:
+    """Returns what must be equal after two runs: weights, history and metrics by content, other files by name."""
+    run = folder / "saved_models" / "run"
+    # TensorBoard names an event file by clock and process, and a run that was killed has one more of them.
+    files = {re.sub(r"events\.out.*", "events", str(path.relative_to(run))) for path in run.rglob("*")}
+    record = json.loads((run / "run.json").read_text())
+    return {
+        "beside": sorted(path.name for path in run.parent.iterdir()),
+        "files": sorted(files),
+        "weights": hashlib.sha256((run / "hf" / "model.safetensors").read_bytes()).hexdigest(),
+        "history": (run / "history.csv").read_text(),
+        **{name: record[name] for name in ("metrics", "calibration", "trainable_parameters")},
+    }
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--kills", type=int, default=20)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--output", type=Path, help="JSON file with the figures")
+    options = options.parse_args()
+    moments = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        flags = prepare(folder)
+        began = time.perf_counter()
+        train([*flags, *places(folder / "undisturbed")]).check_returncode()
+        whole, expected = time.perf_counter() - began, left_behind(folder / "undisturbed")
+        kills, runs, unequal = [], 0, []
+        while len(kills) < options.kills:
+            # A run is killed up to three times before it may end, each time at any moment of what is left.
+            here, runs = folder / f"run{runs}", runs + 1
+            for _ in range(min(moments.randint(1, 3), options.kills - len(kills))):
+                seconds = moments.uniform(0.05, 1.0) * whole
+                code, step = train_and_kill_after(seconds, [*flags, *places(here)])
+                if code == 0:
+                    break
+                kills.append({"run": runs, "seconds": round(seconds, 2), "after": step, "code": code})
+                print(f"kill {len(kills)}: after {seconds:.1f} s, last step done: {step}", flush=True)
+            ended = train([*flags, *places(here)])
+            found = left_behind(here) if ended.returncode == 0 else {"error": ended.stderr}
+            different = [name for name in expected if found.get(name) != expected[name]]
+            unequal += [{"run": runs, "different": different, "stderr": ended.stderr}] if different else []
+            print(f"run {runs}: {different if different else 'equal'}", flush=True)
+    figures = {
+        "kills": len(kills),
+        "runs": runs,
+        "equal_runs": runs - len(unequal),
+        "seconds_undisturbed": round(whole, 1),
+        "moments": kills,
+        "unequal": unequal,
+    }
+    if options.output:
+        options.output.write_text(json.dumps(figures, indent=2) + "\n")
+    print(f"{len(kills)} kills, {runs} runs, {runs - len(unequal)} equal to the undisturbed one")
+    return 1 if unequal else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""A training process that is killed, refused or runs out of disk, and what the same command makes of it then."""
+
+import fcntl
+import signal
+
+import pytest
+
+from tests import faults
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory) -> list[str]:
+    return faults.prepare(tmp_path_factory.mktemp("own"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(flags, tmp_path_factory) -> dict:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = faults.train([*flags, *faults.places(folder)])
+    assert done.returncode == 0, done.stderr
+    return faults.left_behind(folder)
+
+
+def refused(done, *words: str) -> None:
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_killed_in_features_checkpoint_and_export_it_ends_as_if_left_alone(flags, undisturbed, tmp_path):
+    flags = [*flags, *faults.places(tmp_path)]
+    for moment, count in (("features", 2), ("checkpoint", 3), ("export", 1)):
+        killed = faults.train_and_kill_at(moment, flags, count=count)
+        assert killed.returncode == -signal.SIGKILL, (moment, killed.stdout + killed.stderr)
+        if moment == "checkpoint":
+            refused(faults.train([*flags, "--seed=7", "--batch_size=16"]), "--seed", "--batch_size", "--overwrite")
+    done = faults.train(flags)
+    assert done.returncode == 0, done.stderr
+    assert faults.left_behind(tmp_path) == undisturbed
+
+
+def test_a_second_process_of_the_same_run_is_refused(flags, tmp_path):
+    (tmp_path / "saved_models").mkdir()
+    with open(tmp_path / "saved_models" / ".run.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        refused(faults.train([*flags, *faults.places(tmp_path)]), "another process is training this run")
+
+
+# Files larger than this cannot be written: first the features do not fit, then the checkpoint.
+@pytest.mark.parametrize("limit", [200_000, 90_000])
+def test_no_space_is_said_in_one_line_and_leaves_nothing(flags, tmp_path, limit):
+    cache = [] if limit == 200_000 else ["--cache=off"]
+    refused(faults.train([*flags, *cache, *faults.places(tmp_path)], largest_file=limit), "no space left", "make room")
+    assert not any((tmp_path / "saved_models").iterdir())
+    assert not any((tmp_path / "cache").rglob("values"))
