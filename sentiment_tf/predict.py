@@ -5,34 +5,33 @@ rows come out in their order, with their own columns and the answers beside them
 """
 
 import contextlib
-import dataclasses
-import itertools
-import os
+import functools
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from absl import flags
 
-from sentiment_tf import command
+from sentiment_tf import command, runtime
 from sentiment_tf.errors import UserError
-from sentiment_tf.serving import manifest, reading, saved_model, writing
-
-_CHARACTERS_AT_ONCE = 4_000_000  # of the texts asked together; a few long ones fill memory, too
+from sentiment_tf.serving import manifest, reading, saved_model, scoring, writing
 
 
-def define_flags() -> None:
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the command's flags."""
-    flags.DEFINE_string("model", None, "A run's folder, one of its version folders, or a SavedModel of this program.")
-    flags.DEFINE_string("input", None, "File of texts to answer; - for stdin.")
-    flags.DEFINE_string("output", "-", "File to write; - for stdout.")
-    flags.DEFINE_enum("input_format", None, reading.FORMATS, "Format of --input (default: by its extension, else text).")
-    flags.DEFINE_enum("format", None, writing.FORMATS, "Format of the output (default: as the input).")
-    flags.DEFINE_string("text_column", None, "Column of --input that holds the text (default: text, sentence, …).")
-    flags.DEFINE_bool("resume", False, "Go on where --output stops.")
-    flags.DEFINE_bool("skip_bad_rows", False, "Leave out rows that can't be read, and count them.")
-    flags.DEFINE_bool("verify", False, "First check the model's files against its MANIFEST.")
-    flags.FLAGS.set_gnu_getopt(True)  # flags may follow texts
+    string, switch = (
+        functools.partial(kind, flag_values=flag_values) for kind in (flags.DEFINE_string, flags.DEFINE_bool)
+    )
+    choice = functools.partial(flags.DEFINE_enum, flag_values=flag_values)
+    string("model", None, "A run's folder, one of its version folders, or a SavedModel of this program.")
+    string("input", None, "File of texts to answer; - for stdin.")
+    string("output", "-", "File to write; - for stdout.")
+    choice("input_format", None, reading.FORMATS, "Format of --input (default: by its extension, else text).")
+    choice("format", None, writing.FORMATS, "Format of the output (default: as the input).")
+    string("text_column", None, "Column of --input that holds the text (default: text, sentence, …).")
+    switch("resume", False, "Go on where --output stops.")
+    switch("skip_bad_rows", False, "Leave out rows that can't be read, and count them.")
+    switch("verify", False, "First check the model's files against its MANIFEST.")
+    flag_values.set_gnu_getopt(True)  # flags may follow texts
 
 
 def main(texts: list[str]) -> int:
@@ -48,70 +47,85 @@ def main(texts: list[str]) -> int:
         runtime.start()
         model = saved_model.load(options.model)
         form = writing.layout(_output_format(options), columns=source.columns, label_names=model.label_names)
-        rows = _GoodRows(source, form.refuse, skip=options.skip_bad_rows)
-        with contextlib.closing(_open_output(options, form, rows)) as output:
-            _answer(model, rows, form, output, _progress_bar(options, source))
+        rows = scoring.GoodRows(source, form.refuse, skip=options.skip_bad_rows)
+        done = None
+        if options.resume and Path(options.output).exists():
+            done = scoring.pass_over_answered(rows, form, options.output)
+        with writing.Output(options.output, append_at=done) as output, _progress_bar(options) as bar:
+            scoring.answer(model, rows, form, output, bar.update)
     _say_end(options, rows)
     return 0
 
 
-class _GoodRows:
-    """Iterates over the rows that can be answered; ends at the first other one, or skips them.
-
-    Attributes:
-      good: how many rows have been given out.
-      bad: how many have been skipped.
-      first_bad: what was wrong with the first that could not be answered, or None.
-    """
-
-    def __init__(self, source: reading.Source, refuse: Callable[[reading.Row], str | None], *, skip: bool):
-        self.good, self.bad, self.first_bad = 0, 0, None
-        self._source, self._refuse, self._skip = source, refuse, skip
-        self._rows = self._iterate()
-
-    def __iter__(self) -> Iterator[reading.Row]:
-        return self._rows
-
-    def _iterate(self):
-        for row in self._source.rows:
-            reason = row.reason if isinstance(row, reading.Broken) else self._refuse(row)
-            if reason is None:
-                self.good += 1
-                yield row
-                continue
-            self.first_bad = self.first_bad or f"{self._source.name} row {row.number}: {reason}"
-            if not self._skip:
-                return
-            self.bad += 1
+def _check(options, texts: list[str]) -> None:
+    """Checks what can be checked before anything is loaded; tells all problems at once."""
+    problems = []
+    if not options.model:
+        problems.append("--model: which model? Pass a run's folder, for example saved_models/sst2")
+    if texts and options.input:
+        problems.append(f"--input={options.input}: there are texts on the command line, too; pass one or the other")
+    if not (texts or options.input or options.verify):
+        problems.append("nothing to answer; pass texts, or --input=FILE, or --input=- for stdin")
+    if options.output != writing.STDOUT:
+        problems += _check_output(options)
+    elif options.resume:
+        problems.append("--resume: what has gone to stdout can't be read back; pass --output=FILE")
+    if problems:
+        raise UserError(*problems)
 
 
-def _answer(model: saved_model.SentimentModel, rows: _GoodRows, form, output: writing.Output, bar) -> None:
-    """Streams rows through the model into the output.
+def _check_output(options) -> list[str]:
+    output = Path(options.output)
+    if not output.exists():
+        missing = not output.resolve().parent.is_dir()
+        return [f"--output={output}: its folder does not exist; make it first"] if missing else []
+    if not output.is_file():
+        return [f"--output={output}: is no file; pass a file to write"]
+    return [] if options.resume else [writing.exists(options.output)]
+
+
+def _verify(model: Path, folder: Path) -> None:
+    """Checks the MANIFEST of the SavedModel, and of the run that it is part of.
 
     Raises:
-      UserError: a row can't be answered; those before it are in the output.
+      UserError: a file differs, or there is no MANIFEST.
     """
-    windows, ahead = itertools.tee(_windows(rows))
-    answers = model.stream([row.text for row in window] for window in ahead)
-    with bar:
-        for window, probabilities in zip(windows, answers, strict=True):
-            records = map(form.record, window, model.labels(probabilities), probabilities)
-            output.write((form.header if output.is_empty else b"") + b"".join(records))
-            bar.advance(len(window))
-    if rows.first_bad and not rows.bad:
-        raise UserError(f"{rows.first_bad}; mend the row and pass --resume, or pass --skip_bad_rows")
-    if output.is_empty:
-        output.write(form.header)
+    with_manifest = [place for place in dict.fromkeys((model, folder)) if (place / manifest.NAME).exists()]
+    for place in with_manifest or [folder]:
+        print(f"{place}: {manifest.check(place)} files, all as they were exported", file=sys.stderr)
 
 
-def _windows(rows: _GoodRows) -> Iterator[list[reading.Row]]:
-    """Cuts rows into lists that are asked together."""
-    window, characters = [], 0
-    for row in rows:
-        window.append(row)
-        characters += len(row.text)
-        if len(window) == saved_model.TEXTS_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
-            yield window
-            window, characters = [], 0
-    if window:
-        yield window
+def _open_source(options, texts: list[str]):
+    if not options.input:
+        return contextlib.nullcontext(reading.from_arguments(texts))
+    input_format = options.input_format or reading.guess_format(options.input)
+    return reading.open_source(options.input, input_format=input_format, text_column=options.text_column)
+
+
+def _output_format(options) -> str:
+    """The one asked for, else what the output's name says, else what is like the input."""
+    input_format = options.input_format or reading.guess_format(options.input or "")
+    by_name = {".csv": "csv", ".json": "json", ".jsonl": "json", ".txt": "text"}
+    by_input = {"text": "text", "csv": "csv", "tsv": "csv", "jsonl": "json", "parquet": "json"}
+    return options.format or by_name.get(Path(options.output).suffix) or by_input[input_format]
+
+
+def _progress_bar(options):
+    """A bar on stderr where a person watches files being read; answers on their own screen need none."""
+    import tqdm
+
+    on_screen = options.output == writing.STDOUT and sys.stdout.isatty()
+    wanted = options.input and not on_screen
+    return tqdm.tqdm(unit=" rows", unit_scale=True, disable=None if wanted else True)
+
+
+def _say_end(options, rows: scoring.GoodRows) -> None:
+    if options.output != writing.STDOUT:
+        print(f"{rows.good:,} rows answered in {options.output}")
+    if rows.bad:
+        print(f"skipped {rows.bad:,} bad rows; the first: {rows.first_bad}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.run(main)

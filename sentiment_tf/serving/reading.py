@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from sentiment_tf.errors import UserError
@@ -55,15 +55,11 @@ class Source:
       name: as messages name it.
       columns: of the header, the schema, or the first good row.
       rows: in order.
-      size: of the whole input in bytes; None where that is not known.
-      position: returns how many bytes have been read.
     """
 
     name: str
     columns: tuple[str, ...]
     rows: Iterator[Row | Broken]
-    size: int | None = None
-    position: Callable[[], int] = lambda: 0
 
 
 def from_arguments(texts: Sequence[str]) -> Source:
@@ -94,22 +90,26 @@ def open_source(path: str, *, input_format: str, text_column: str | None) -> Ite
             yield source
         return
     name = "stdin" if path == STDIN else path
-    try:
-        file = sys.stdin.buffer if path == STDIN else open(path, "rb")
+    with _open(path) as file:
         if file.peek(3).startswith(codecs.BOM_UTF8):
             file.read(len(codecs.BOM_UTF8))
+        columns, rows = _READERS[input_format](file, text_column, name)
+        yield Source(name, columns, rows)
+
+
+def _open(path: str):
+    if path == STDIN:
+        return contextlib.nullcontext(sys.stdin.buffer)
+    try:
+        return open(path, "rb")
     except OSError as error:
         raise UserError(f"--input={path}: {error.strerror}; pass a file to read, or - for stdin") from None
-    with contextlib.nullcontext() if path == STDIN else file:
-        columns, rows = _READERS[input_format](file, text_column, name)
-        size = os.path.getsize(path) if path != STDIN and os.path.isfile(path) else None
-        yield Source(name, columns, rows, size, file.tell if size is not None else lambda: 0)
 
 
-Opened = tuple[tuple[str, ...], Iterator[Row | Broken]]
+_Opened = tuple[tuple[str, ...], Iterator[Row | Broken]]
 
 
-def _read_text(file: BinaryIO, text_column: str | None, name: str) -> Opened:
+def _read_text(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
     """Reads a text per line."""
     if text_column:
         raise UserError(
@@ -128,20 +128,20 @@ def _read_text(file: BinaryIO, text_column: str | None, name: str) -> Opened:
     return ("text",), rows()
 
 
-def _read_csv(file: BinaryIO, text_column: str | None, name: str) -> Opened:
+def _read_csv(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
     """Reads quoted fields between commas, below a header."""
     csv.field_size_limit(_LONGEST_CELL)
     return _read_table(csv.reader(map(bytes.decode, file), strict=True), text_column, name)
 
 
-def _read_tsv(file: BinaryIO, text_column: str | None, name: str) -> Opened:
+def _read_tsv(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
     """Reads fields between tabs, below a header; a quotation mark is part of the text, as in GLUE."""
     csv.field_size_limit(_LONGEST_CELL)
     records = csv.reader(map(bytes.decode, file), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
     return _read_table(records, text_column, name)
 
 
-def _read_table(records: Iterator[list[str]], text_column: str | None, name: str) -> Opened:
+def _read_table(records: Iterator[list[str]], text_column: str | None, name: str) -> _Opened:
     try:
         columns = tuple(next(records, ()))
     except (csv.Error, UnicodeDecodeError) as error:
@@ -151,31 +151,30 @@ def _read_table(records: Iterator[list[str]], text_column: str | None, name: str
     text_column = _find_text_column(columns, text_column, name)
 
     def rows():
-        number = 0
-        while True:
-            try:
-                record = next(records, None)
-            except csv.Error as error:
-                record, reason = None, str(error)
-            except UnicodeDecodeError as error:
-                record, reason = None, _not_utf8(error)
-            else:
-                if record is None:
-                    return
-                if not record:  # a blank line
-                    continue
-                reason = f"{len(record)} fields, where the header has {len(columns)}"
-            number += 1
-            if record and len(record) == len(columns):
+        numbers = itertools.count(1)
+        while (record := _next_record(records)) is not None:
+            if isinstance(record, str):
+                yield Broken(next(numbers), record)
+            elif len(record) == len(columns):
                 cells = dict(zip(columns, record, strict=True))
-                yield Row(number, cells, cells[text_column])
-            else:
-                yield Broken(number, reason)
+                yield Row(next(numbers), cells, cells[text_column])
+            elif record:  # nothing at all is a blank line
+                yield Broken(next(numbers), f"{len(record)} fields, where the header has {len(columns)}")
 
     return columns, rows()
 
 
-def _read_jsonl(file: BinaryIO, text_column: str | None, name: str) -> Opened:
+def _next_record(records: Iterator[list[str]]) -> list[str] | str | None:
+    """Returns the next record, what is wrong with it, or None at the end."""
+    try:
+        return next(records, None)
+    except csv.Error as error:
+        return str(error)
+    except UnicodeDecodeError as error:
+        return _not_utf8(error)
+
+
+def _read_jsonl(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
     """Reads an object per line; the first good one names the columns."""
     objects = (_parse_object(number, line) for number, line in enumerate(file, 1) if line.strip())
     seen, columns = [], ()
@@ -185,9 +184,7 @@ def _read_jsonl(file: BinaryIO, text_column: str | None, name: str) -> Opened:
             columns = tuple(item[1])
             text_column = _find_text_column(columns, text_column, name)
             break
-    rows = (
-        _row(*item, text_column) if isinstance(item, tuple) else item for item in itertools.chain(seen, objects)
-    )
+    rows = (_row(*item, text_column) if isinstance(item, tuple) else item for item in itertools.chain(seen, objects))
     return columns, rows
 
 
@@ -209,13 +206,19 @@ def _open_parquet(path: str, text_column: str | None) -> Iterator[Source]:
     with file:
         columns = tuple(file.schema_arrow.names)
         text_column = _find_text_column(columns, text_column, path)
-        numbers = itertools.count(1)
-        rows = (
-            _row(next(numbers), columns_of_row, text_column)
-            for batch in file.iter_batches(_PARQUET_ROWS)
-            for columns_of_row in batch.to_pylist()
-        )
-        yield Source(path, columns, rows)
+        yield Source(path, columns, _read_parquet(file, text_column, path))
+
+
+def _read_parquet(file, text_column: str, name: str) -> Iterator[Row | Broken]:
+    import pyarrow as pa
+
+    numbers = itertools.count(1)
+    try:
+        for batch in file.iter_batches(_PARQUET_ROWS):
+            for columns in batch.to_pylist():
+                yield _row(next(numbers), columns, text_column)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{name}: damaged after row {next(numbers) - 1} ({error}); mend the file") from None
 
 
 def _parse_object(number: int, line: bytes) -> tuple[int, dict[str, Any]] | Broken:
@@ -240,12 +243,9 @@ def _find_text_column(columns: Sequence[str], text_column: str | None, name: str
     wanted = (text_column,) if text_column else TEXT_COLUMNS
     found = next((column for column in wanted if column in columns), None)
     if found is None:
-        raise UserError(
-            f"--text_column={text_column or ''}: {name} has no such column; pass one of {', '.join(columns) or '(none)'}"
-            if text_column
-            else f"--text_column: {name} has none of the usual columns for texts; pass one of "
-            f"{', '.join(columns) or '(it has no columns)'}"
-        )
+        asked = f"--text_column={text_column}: {name} has no such column"
+        usual = f"--text_column: {name} has no column that is called as texts usually are"
+        raise UserError(f"{asked if text_column else usual}; pass one of {', '.join(columns) or '(it has no columns)'}")
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from sentiment_tf import runtime
 from sentiment_tf.errors import UserError
 
-TEXTS_AT_ONCE = 1024  # the graph sorts so many by length; a request's memory and Ctrl-C's delay grow with it
+TEXTS_AT_ONCE = 512  # the graph sorts so many by length; memory and the delay of Ctrl-C grow with it
 _REQUESTS_AT_ONCE = 2  # one is tokenized while the other keeps the cores busy
 
 
@@ -54,14 +54,16 @@ class SentimentModel:
         Yields:
           float32[texts, classes], the probabilities for one request.
         """
-        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-            waiting = collections.deque()
+        pool, waiting = ThreadPoolExecutor(_REQUESTS_AT_ONCE), collections.deque()
+        try:
             for texts in requests:
                 waiting.append(pool.submit(self.probabilities, texts))
                 if len(waiting) > _REQUESTS_AT_ONCE:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nobody wants the rest
 
     def probabilities(self, texts: Sequence[str | bytes]) -> np.ndarray:
         """Answers one request: float32[texts, classes]."""

@@ -36,14 +36,9 @@ def verify(
       RuntimeError: the answers differ by more than `tolerance`, or the fresh process fails.
     """
     answer = _ask_fresh_process(directory, texts)
-    logits, probabilities = np.asarray(answer["logits"]), np.asarray(answer["probabilities"])
-    expected_logits = np.asarray(expected_logits, np.float64)
-    differences = np.maximum(
-        np.abs(logits - expected_logits),
-        np.abs(probabilities - _softmax(expected_logits / answer["temperature"])),
-    ).max(axis=1, initial=0)
+    differences = largest_differences(answer, np.asarray(expected_logits, np.float64))
     worst = int(np.argmax(differences))
-    if not differences[worst] <= tolerance:  # also true of NaN
+    if not differences[worst] <= tolerance:  # a NaN is a difference, too
         raise RuntimeError(
             f"the SavedModel in {directory} answers other than the trained model: by {differences[worst]:.2g}, "
             f"where {tolerance:.2g} is allowed, for the text {texts[worst][:80]!r}"
@@ -53,6 +48,22 @@ def verify(
         "bytes": sum(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file()),
         "latency_ms": answer["latency_ms"],
     }
+
+
+def largest_differences(answer: dict, expected_logits: np.ndarray) -> np.ndarray:
+    """Compares logits, and probabilities with what the expected logits come to.
+
+    Args:
+      answer: {"logits", "probabilities", "temperature"} of the export.
+      expected_logits: float[texts, classes].
+
+    Returns:
+      float[texts], the largest difference of any number of a text.
+    """
+    expected = _softmax(expected_logits / answer["temperature"])
+    return np.maximum(
+        np.abs(np.asarray(answer["logits"]) - expected_logits), np.abs(np.asarray(answer["probabilities"]) - expected)
+    ).max(axis=1)
 
 
 def _ask_fresh_process(directory: str | os.PathLike, texts: Sequence[str]) -> dict:

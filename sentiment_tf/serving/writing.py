@@ -4,7 +4,6 @@ import contextlib
 import csv
 import io
 import json
-import os
 import signal
 import sys
 import threading
@@ -160,13 +159,20 @@ class Output:
     """
 
     def __init__(self, path: str, *, append_at: int | None = None):
-        """Opens a file to go on at byte `append_at`; else nothing is made yet."""
+        """Opens a file to go on at byte `append_at`; without it nothing is made yet."""
         self._path, self._end = path, append_at or 0
         self._file = sys.stdout.buffer if path == STDOUT else None
         if append_at is not None:
             self._file = self._open("r+b")
             self._file.truncate(append_at)
             self._file.seek(append_at)
+
+    def __enter__(self) -> "Output":
+        return self
+
+    def __exit__(self, *raised) -> None:
+        if self._file and self._path != STDOUT:
+            self._file.close()
 
     def write(self, records: bytes) -> None:
         """Writes whole records.
@@ -181,22 +187,17 @@ class Output:
                 while rest:
                     rest = rest[self._file.write(rest) :]
                 self._file.flush()
-            except BrokenPipeError:
-                raise
-            except OSError as error:
+            except BaseException as error:
                 self._take_back()
-                raise UserError(f"--output={self._path}: {error.strerror}; make room and pass --resume") from None
+                if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                    raise UserError(f"--output={self._path}: {error.strerror}; make room and pass --resume") from None
+                raise
             self._end += len(records)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing, not even a header, has been written."""
         return self._end == 0
-
-    def close(self) -> None:
-        """Closes a file."""
-        if self._file and self._path != STDOUT:
-            self._file.close()
 
     def _open(self, mode: str):
         try:

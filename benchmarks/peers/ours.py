@@ -1,0 +1,65 @@
+"""This project: the steps of a run from raw texts to trained weights, through the package's own functions."""
+
+import tempfile
+
+import common
+import numpy as np
+import ours_common
+import tf_keras as keras
+
+from sentiment_tf.modeling import features
+from sentiment_tf.training import fitting
+
+
+def features_of(loaded, texts, *, cache_dir: str | None) -> features.Features:
+    """Returns the tail's inputs for raw texts."""
+    return features.compute(
+        loaded.model,
+        ours_common.tokenize(loaded, texts),
+        depth=loaded.depth,
+        compute_dtype=loaded.compute_dtype,
+        max_length=common.MAX_LENGTH,
+        cache_dir=cache_dir,
+        name="texts",
+    )
+
+
+def compile_tail(tail, arguments, *, rows: int) -> None:
+    """Compiles the tail with a run's defaults."""
+    fitting.compile_tail(
+        tail,
+        learning_rate=arguments.learning_rate,
+        steps=fitting.steps_per_epoch(rows, common.BATCH_SIZE) * arguments.epochs,
+        warmup_ratio=0.1,
+        weight_decay=0.01,
+        loss_scaling=False,
+    )
+
+
+def train(loaded, arguments, texts, labels, steps) -> None:
+    """Raw texts to trained weights; as in a run, features go through the cache on disk, which starts empty."""
+    warm = arguments.cache == "warm"
+    cache_dir = arguments.scratch if warm else tempfile.mkdtemp(dir=arguments.scratch)
+    inputs = features_of(loaded, texts, cache_dir=cache_dir)
+    compile_tail(loaded.tail, arguments, rows=len(texts))
+    fitting.fit(
+        loaded.tail,
+        inputs,
+        np.asarray(labels, np.int32),
+        epochs=arguments.epochs,
+        batch_size=common.BATCH_SIZE,
+        seed=arguments.seed,
+        validate=dict,  # held-out rows are scored after the clock, here as for every peer
+        # A hook after each step costs time that a run does not spend; it is needed for the rate of few steps alone.
+        callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=steps.end)] if arguments.steps else [],
+        verbose=0,
+    )
+
+
+def classify(loaded, texts) -> np.ndarray:
+    """Returns a class number for each text."""
+    return fitting.predict_logits(loaded.tail, features_of(loaded, texts, cache_dir=None)).argmax(-1)
+
+
+if __name__ == "__main__":
+    common.measure_training(__doc__, load=ours_common.load, train=train, classify=classify)

@@ -1,0 +1,42 @@
+"""This project's side of loading: TensorFlow started as a run starts it, model, tokenizer, dtype."""
+
+from typing import NamedTuple
+
+import common
+
+from sentiment_tf import runtime
+
+runtime.start()  # sets the thread layout, so it comes before anything that loads TensorFlow
+import tensorflow as tf  # noqa: E402
+
+from sentiment_tf.data import tokenization  # noqa: E402
+from sentiment_tf.modeling import classifier  # noqa: E402
+from sentiment_tf.training import distribution  # noqa: E402
+
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+class Loaded(NamedTuple):
+    """A classifier, its tokenizer, the dtype of its matmuls, and the number of blocks that are trained."""
+
+    model: object  # TFDistilBertForSequenceClassification
+    tokenizer: object  # DistilBertTokenizerFast
+    tail: classifier.Tail
+    compute_dtype: tf.DType
+    depth: int | None
+
+
+def load(arguments) -> Loaded:
+    """Reads model and tokenizer; a head is drawn by seed."""
+    files = classifier.find_model(arguments.model, revision=None, cache_dir=arguments.scratch, offline=True)
+    model = classifier.load_classifier(files, label_names=common.LABEL_NAMES, name=arguments.model, seed=arguments.seed)
+    dtype = distribution.compute_dtype(PRECISIONS[arguments.precision])
+    tail = classifier.Tail(
+        model, depth=arguments.depth, compute_dtype=dtype, seed=arguments.seed, halves=runtime.cores()
+    )
+    return Loaded(model, tokenization.load_tokenizer(files.directory), tail, dtype, arguments.depth)
+
+
+def tokenize(loaded: Loaded, texts) -> tokenization.Tokens:
+    """Returns the token ids of texts."""
+    return tokenization.tokenize(loaded.tokenizer, texts, max_length=common.MAX_LENGTH)

@@ -1,0 +1,101 @@
+"""Where the time goes: per-operator times of the trunk's forward pass and of a training step.
+
+  .venv/bin/python benchmarks/profile_step.py --what=trunk --precision=bfloat16
+  .venv/bin/python benchmarks/profile_step.py --what=step --trainable=all --precision=bfloat16
+
+Prints, for each kind of TensorFlow operation, its calls and milliseconds per batch and its share of all. Times are
+summed over threads, so that with two batches or half-batches side by side they add up to more than the clock shows.
+"""
+
+import argparse
+import collections
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent / "peers"))
+import common
+import numpy as np
+import ours
+import ours_common
+import ours_forward
+import tensorflow as tf
+
+from sentiment_tf.data import datasets, packaged
+from sentiment_tf.training import fitting
+
+OPERATION = re.compile(r"[^:]+:(_?[A-Z]\w*)")  # "layer/name:MatMul"; other events have no colon, or two
+CONTAINERS = ("Call", "Dataset", "If", "IteratorGetNext", "While")  # hold or await other operations
+
+
+def main() -> None:
+    """Runs the work once to build graphs and kernels, once under the profiler, and prints the table."""
+    arguments = _parse()
+    with tempfile.TemporaryDirectory(prefix="profile-") as scratch:
+        arguments.model, arguments.scratch = str(packaged.convert_minilm(Path(scratch) / "model")), scratch
+        rows = datasets.load(dataset="rotten_tomatoes", offline=True, seed=0).rows["train"].shuffle(seed=0)
+        rows = rows[: arguments.batches * arguments.batch_size]
+        work = {"trunk": _trunk, "step": _step}[arguments.what](arguments, rows["text"], rows["label"])
+        work()
+        tf.profiler.experimental.start(scratch, tf.profiler.experimental.ProfilerOptions(host_tracer_level=2))
+        work()
+        tf.profiler.experimental.stop()
+        _print(_times(Path(scratch)), arguments.batches)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--what", choices=("trunk", "step"), default="trunk")
+    parser.add_argument("--precision", choices=tuple(ours_common.PRECISIONS), default="float32")
+    parser.add_argument("--trainable", default="all", help="Of a step: head, all, or the number of blocks.")
+    parser.add_argument("--batches", type=int, default=20)
+    arguments = parser.parse_args()
+    arguments.depth = common.depth(arguments.trainable) if arguments.what == "step" else 0
+    arguments.batch_size = common.BATCH_SIZE if arguments.what == "step" else common.FORWARD_BATCH_SIZE
+    arguments.seed, arguments.learning_rate, arguments.epochs = 0, 1e-5, 2
+    return arguments
+
+
+def _trunk(arguments, texts, _):
+    """Returns a function that runs the encoder over all batches."""
+    forward = ours_forward.load(arguments)
+    batches = ours_forward.prepare(forward, texts)
+    return lambda: ours_forward.run(forward, batches)
+
+
+def _step(arguments, texts, labels):
+    """Returns a function that trains one epoch."""
+    loaded = ours_common.load(arguments)
+    inputs, labels = ours.features_of(loaded, texts, cache_dir=None), np.asarray(labels, np.int32)
+    ours.compile_tail(loaded.tail, arguments, rows=len(texts))
+    settings = {"epochs": 1, "batch_size": arguments.batch_size, "seed": 0, "validate": dict, "callbacks": []}
+    return lambda: fitting.fit(loaded.tail, inputs, labels, verbose=0, **settings)
+
+
+def _times(folder: Path) -> dict[str, list[float]]:
+    """Returns for each kind of operation the milliseconds of each of its calls."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space = xplane_pb2.XSpace()
+    space.ParseFromString(next(folder.rglob("*.xplane.pb")).read_bytes())
+    times = collections.defaultdict(list)
+    for plane in space.planes:
+        for event in (event for line in plane.lines for event in line.events):
+            operation = OPERATION.fullmatch(plane.event_metadata[event.metadata_id].name)
+            if operation and not any(word in operation[1] for word in CONTAINERS):
+                times[operation[1]].append(event.duration_ps / 1e9)
+    return times
+
+
+def _print(times: dict[str, list[float]], batches: int) -> None:
+    total = sum(map(sum, times.values()))
+    print("| operation | calls per batch | ms per batch | share |\n|---|---|---|---|")
+    for name, calls in sorted(times.items(), key=lambda item: -sum(item[1])):
+        if sum(calls) > 0.003 * total:
+            print(f"| {name} | {len(calls) / batches:.1f} | {sum(calls) / batches:.2f} | {sum(calls) / total:.1%} |")
+    print(f"| all | | {total / batches:.2f} | 100% |")
+
+
+if __name__ == "__main__":
+    main()

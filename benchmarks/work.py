@@ -1,0 +1,116 @@
+"""What is measured: items of work, and who does each."""
+
+from typing import NamedTuple
+
+from sentiment_tf.config import TrainConfig, resolve
+
+BF16 = "--precision=bfloat16"
+WHOLE = "Raw texts to trained weights; accuracy on held-out rows, mean and range over the rounds' seeds."
+
+
+class Contestant(NamedTuple):
+    """One row of an item's table: a program of ``peers/`` with its flags."""
+
+    name: str
+    program: str
+    flags: tuple[str, ...] = ()
+    before: str | None = None  # a program that is run once with the same flags, not measured
+    slow: bool = False  # may be measured on fewer rows, and its time scaled up
+
+    @property
+    def ours(self) -> bool:
+        """Whether this is the project itself, not a peer."""
+        return self.program.startswith("ours")
+
+
+class Item(NamedTuple):
+    """One table: the same work, done by each contestant."""
+
+    title: str
+    note: str
+    contestants: tuple[Contestant, ...]
+    flags: tuple[str, ...] = ()
+    data: str = "rotten_tomatoes"
+    rows: str = "train"  # or "all": every row of every split
+    training: bool = True
+    few_steps: bool = False  # trains for --steps and compares the rate of the steps alone
+
+
+def _training(layers: str) -> tuple[str, str]:
+    """Returns the flags for training the head (0), k blocks under it, or all, at this project's default rate."""
+    rate = resolve(TrainConfig(dataset="rotten_tomatoes", trainable_layers=layers)).learning_rate
+    return f"--trainable={'head' if layers == '0' else layers}", f"--learning_rate={rate}"
+
+
+def _ours(name: str, *flags: str, **fields) -> Contestant:
+    return Contestant(f"ours, {name}", "ours.py", flags, **fields)
+
+
+TRAINER = Contestant("PyTorch Trainer, defaults, float32", "trainer.py")
+TRAINER_BF16 = Contestant("PyTorch Trainer, defaults, bf16", "trainer.py", (BF16,))
+TUNED = Contestant("PyTorch, tuned loop, bf16", "tuned_torch.py", (BF16,))
+KERAS_FIT = Contestant("transformers' TF, Keras fit, padded to 128", "tf_keras_fit.py", slow=True)
+KERAS_HUB = Contestant("KerasHub DistilBertTextClassifier, padded to 128", "keras_hub_fit.py", slow=True)
+
+ITEMS = {
+    "rotten_tomatoes_head": Item(
+        "Rotten Tomatoes, head only",
+        f"{WHOLE} “Cached features” is a second run over rows that an earlier run has seen.",
+        (
+            _ours("bf16", BF16),
+            _ours("float32"),
+            _ours("bf16, cached features", BF16, "--cache=warm", before="ours.py"),
+            TRAINER,
+            TRAINER_BF16,
+            TUNED,
+            KERAS_FIT,
+            KERAS_HUB,
+        ),
+        _training("0"),
+    ),
+    "sst2_head": Item("SST-2, head only", WHOLE, (_ours("bf16", BF16), TUNED), _training("0"), data="sst2"),
+    "rotten_tomatoes_all": Item(
+        "Rotten Tomatoes, full fine-tuning",
+        "Examples per second of the training steps alone, over a limited number of them.",
+        (_ours("bf16", BF16), _ours("float32"), TRAINER, TRAINER_BF16, TUNED),
+        _training("all"),
+        few_steps=True,
+    ),
+    "rotten_tomatoes_depth": Item(
+        "Rotten Tomatoes by depth",
+        WHOLE,
+        tuple(
+            _ours(f"{name}, bf16", BF16, *_training(layers))
+            for name, layers in (("top block", "1"), ("top 2 blocks", "2"), ("everything", "all"))
+        ),
+    ),
+    "forward": Item(
+        "Encoder forward pass, Rotten Tomatoes texts",
+        "Length-sorted batches of 64, token ids to hidden states; ours computes of the last block what a classifier "
+        "reads, the [CLS] vector.",
+        (
+            Contestant("ours, bf16", "ours_forward.py", (BF16,)),
+            Contestant("ours, float32", "ours_forward.py"),
+            Contestant("transformers' TF, float32", "tf_forward.py"),
+            Contestant("PyTorch, float32", "torch_forward.py"),
+            Contestant("PyTorch, bf16 autocast", "torch_forward.py", (BF16,)),
+            Contestant("PyTorch, bf16 weights", "torch_forward.py", ("--precision=bfloat16_weights",)),
+        ),
+        rows="all",
+        training=False,
+    ),
+    "predict": Item(
+        "Raw text to label, Rotten Tomatoes texts",
+        "Float32, model loaded beforehand. With TensorFlow the pipeline runs text by text, also when it is asked for "
+        "batches of 64, as here; its memory holds PyTorch, which it imports. The compiled loop is what one may write "
+        "instead.",
+        (
+            Contestant("ours, SavedModel", "ours_predict.py", before="ours_export.py"),
+            Contestant("transformers' TF pipeline", "tf_pipeline.py", slow=True),
+            Contestant("transformers' TF, compiled, length-sorted batches of 64", "tf_predict.py"),
+            Contestant("PyTorch loop, length-sorted batches of 64", "torch_predict.py"),
+        ),
+        rows="all",
+        training=False,
+    ),
+}

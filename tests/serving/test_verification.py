@@ -1,0 +1,58 @@
+import sys
+
+import numpy as np
+import pytest
+
+from sentiment_tf.serving import verification
+from sentiment_tf.serving.export import verify
+from sentiment_tf.serving.odd_texts import ODD_TEXTS
+from tests.serving import tiny
+
+TEXTS = [*tiny.texts(20), *ODD_TEXTS]
+
+
+@pytest.fixture(scope="module")
+def logits(model):
+    return model.logits(TEXTS)
+
+
+def test_a_fresh_process_confirms_the_export(version, logits):
+    found = verify(version, texts=TEXTS, expected_logits=logits)
+    assert found["largest_difference"] < 1e-5
+    assert found["bytes"] == sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
+    assert set(found["latency_ms"]) == {"1", "32"}
+    assert min(found["latency_ms"].values()) > 0
+
+
+@pytest.mark.parametrize("wrong", [0.01, np.nan])
+def test_another_answer_fails_and_names_the_text(monkeypatch, version, model, logits, wrong):
+    answer = {
+        "logits": logits.tolist(),
+        "probabilities": model.probabilities(TEXTS).tolist(),
+        "temperature": model.temperature,
+        "latency_ms": {},
+    }
+    monkeypatch.setattr(verification, "_ask_fresh_process", lambda *_: answer)
+    expected = logits.copy()
+    expected[3, 1] += wrong
+    with pytest.raises(RuntimeError) as raised:
+        verify(version, texts=TEXTS, expected_logits=expected)
+    assert "answers other than the trained model" in str(raised.value)
+    assert repr(TEXTS[3][:80]) in str(raised.value)
+
+
+def test_differences_by_hand():
+    answer = {
+        "logits": [[0.0, 0.0], [1.0, -1.0]],
+        "probabilities": [[0.5, 0.5], [0.75, 0.25]],
+        "temperature": 2.0,
+    }
+    # second row: softmax([1, -1] / 2) = [0.731059, 0.268941]
+    differences = verification.largest_differences(answer, np.array([[0.0, 0.25], [1.0, -1.0]]))
+    np.testing.assert_allclose(differences, [0.25, 0.018941], atol=1e-6)
+
+
+def test_a_process_that_fails_is_reported(monkeypatch, version, logits):
+    monkeypatch.setattr(sys, "executable", "false")
+    with pytest.raises(RuntimeError, match="does not answer"):
+        verify(version, texts=TEXTS, expected_logits=logits)

@@ -1,0 +1,298 @@
+"""The command as a user meets it; what it reads and writes in detail is in tests/serving."""
+
+import csv
+import functools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from absl import flags
+
+from sentiment_tf import predict
+from sentiment_tf.errors import UserError
+from sentiment_tf.serving import manifest, saved_model
+from tests.serving import tiny
+
+TEXTS = tiny.texts(600)  # more than are asked at once
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A tiny run: a folder with version 1."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    tiny.export(folder / "1")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def load_once():
+    """Loading and the first answer take seconds; tests that damage nothing share them."""
+    return functools.cache(saved_model.load)
+
+
+@pytest.fixture(scope="module")
+def model_of_run(run_folder, load_once):
+    return load_once(str(run_folder))
+
+
+@pytest.fixture(scope="module")
+def expected(model_of_run):
+    """Label and probabilities of each of TEXTS."""
+    return model_of_run.predict(TEXTS)
+
+
+@pytest.fixture
+def call(run_folder, monkeypatch, capfdbinary, load_once):
+    """Runs the command in this process; returns what it printed."""
+    monkeypatch.setattr(saved_model, "load", load_once)
+
+    def call(*arguments, model=run_folder):
+        values = flags.FlagValues()
+        predict.define_flags(values)
+        monkeypatch.setattr(flags, "FLAGS", values)
+        assert predict.main(values(["predict", f"--model={model}", *map(str, arguments)])[1:]) == 0
+        return capfdbinary.readouterr()
+
+    return call
+
+
+def process(*arguments, code=None, **environment):
+    """Starts the command, or `code` in its place, in a process of its own."""
+    start = ["-c", code] if code else ["-m", "sentiment_tf.predict"]
+    return subprocess.Popen(
+        [sys.executable, *start, *map(str, arguments)],
+        env=os.environ | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def write_csv(path, texts):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "text", "label"], *([i, text, "gold"] for i, text in enumerate(texts))])
+    return path
+
+
+def read_csv(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_answers(rows, expected, prefix=""):
+    labels, probabilities = expected
+    assert [row[f"{prefix}label"] for row in rows] == labels[: len(rows)]
+    likeliest = [float(row[f"{prefix}probability"]) for row in rows]
+    np.testing.assert_allclose(likeliest, probabilities.max(axis=1)[: len(rows)], atol=2e-5)
+
+
+def test_texts_are_answered_one_a_line(call, expected):
+    lines = call(*TEXTS[:3]).out.decode().splitlines()
+    assert len(lines) == 3
+    for line, text, label, probabilities in zip(lines, TEXTS, *expected, strict=False):
+        assert line.split("\t")[0] == label
+        assert float(line.split("\t")[1]) == pytest.approx(probabilities.max(), abs=1e-4)
+        assert line.split("\t")[2] == " ".join(text.split())
+
+
+def test_flags_may_stand_behind_texts(call):
+    answer = json.loads(call("good film", "--format=json").out)
+    assert list(answer) == ["text", "label", "probability", "probabilities"]
+    assert list(answer["probabilities"]) == list(tiny.LABEL_NAMES)
+
+
+@pytest.mark.parametrize("inner", ["", "1"])
+def test_model_may_be_the_run_or_the_version(call, run_folder, inner):
+    assert call("good", model=run_folder / inner).out.startswith(tuple(label.encode() for label in tiny.LABEL_NAMES))
+
+
+def test_csv_keeps_order_and_columns(call, tmp_path, expected):
+    write_csv(tmp_path / "in.csv", TEXTS)
+    told = call(f"--input={tmp_path / 'in.csv'}", f"--output={tmp_path / 'out.csv'}")
+    rows = read_csv(tmp_path / "out.csv")
+    assert [row["id"] for row in rows] == [str(i) for i in range(len(TEXTS))]
+    assert [row["text"] for row in rows] == TEXTS
+    assert {row["label"] for row in rows} == {"gold"}
+    assert_answers(rows, expected, prefix="predicted_")
+    assert told.out.decode() == f"600 rows answered in {tmp_path / 'out.csv'}\n"
+    assert told.err == b""
+
+
+def test_lines_of_text_become_json(call, tmp_path, expected):
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS[:40]) + "\n", encoding="utf-8")
+    call(f"--input={tmp_path / 'in.txt'}", f"--output={tmp_path / 'out.jsonl'}")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["text"] for row in rows] == TEXTS[:40]
+    assert_answers(rows, expected)
+
+
+def test_parquet_becomes_json(call, tmp_path, expected):
+    table = pa.table({"review": TEXTS[:40], "stars": list(range(40))})
+    pq.write_table(table, tmp_path / "in.parquet")
+    rows = [json.loads(line) for line in call(f"--input={tmp_path / 'in.parquet'}").out.splitlines()]
+    assert [row["stars"] for row in rows] == list(range(40))
+    assert_answers(rows, expected)
+
+
+def test_no_rows_leave_a_header(call, tmp_path):
+    (tmp_path / "in.csv").write_text("text\n")
+    call(f"--input={tmp_path / 'in.csv'}", f"--output={tmp_path / 'out.csv'}")
+    assert (tmp_path / "out.csv").read_text().startswith("text,label,probability,probability_NEGATIVE")
+
+
+@pytest.mark.parametrize("cut", [0, 10, 300, 30_000])
+def test_resume_makes_what_an_uncut_run_makes(call, tmp_path, cut):
+    source = write_csv(tmp_path / "in.csv", TEXTS)
+    call(f"--input={source}", f"--output={tmp_path / 'whole.csv'}")
+    (tmp_path / "cut.csv").write_bytes((tmp_path / "whole.csv").read_bytes()[:cut])
+    call(f"--input={source}", f"--output={tmp_path / 'cut.csv'}", "--resume")
+    resumed, whole = read_csv(tmp_path / "cut.csv"), read_csv(tmp_path / "whole.csv")
+    assert [row["text"] for row in resumed] == [row["text"] for row in whole]
+    assert [row["predicted_label"] for row in resumed] == [row["predicted_label"] for row in whole]
+
+
+def test_resume_of_a_finished_output_changes_nothing(call, tmp_path):
+    source = write_csv(tmp_path / "in.csv", TEXTS[:5])
+    call(f"--input={source}", f"--output={tmp_path / 'out.csv'}")
+    before = (tmp_path / "out.csv").read_bytes()
+    call(f"--input={source}", f"--output={tmp_path / 'out.csv'}", "--resume")
+    assert (tmp_path / "out.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("other", [["other"] * 9, TEXTS[:2]])
+def test_resume_with_another_input_is_refused(call, tmp_path, other):
+    source, output = write_csv(tmp_path / "in.csv", TEXTS[:5]), tmp_path / "out.csv"
+    call(f"--input={source}", f"--output={output}")
+    before = output.read_bytes()
+    write_csv(source, other)
+    with pytest.raises(UserError, match="its 5 rows do not answer the first ones"):
+        call(f"--input={source}", f"--output={output}", "--resume")
+    assert output.read_bytes() == before
+
+
+def test_a_broken_row_ends_the_run_behind_the_rows_before_it(call, tmp_path, expected):
+    lines = [json.dumps({"text": text}) for text in TEXTS]
+    lines.insert(550, "{broken")
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    arguments = f"--input={tmp_path / 'in.jsonl'}", f"--output={tmp_path / 'out.jsonl'}"
+    with pytest.raises(UserError, match=r"in.jsonl row 551: not JSON .* mend the row .* or pass --skip_bad_rows"):
+        call(*arguments)
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 550
+    told = call(*arguments, "--resume", "--skip_bad_rows")
+    assert_answers([json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()], expected)
+    assert b"600 rows answered" in told.out
+    assert re.fullmatch(rb"skipped 1 bad rows; the first: .*in.jsonl row 551: not JSON .*\n", told.err)
+
+
+def test_verify_passes_what_was_exported(call, run_folder):
+    assert call("--verify").err.decode() == f"{run_folder / '1'}: 5 files, all as they were exported\n"
+
+
+def test_verify_names_the_file_that_differs(call, tmp_path):
+    version = tiny.export(tmp_path / "run" / "1")
+    (tmp_path / "run" / "run.json").write_text("{}")
+    manifest.write(tmp_path / "run")
+    data = version / "variables" / "variables.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match="variables.data-00000-of-00001: differs from what was exported"):
+        call("--verify", model=version)
+    with pytest.raises(UserError, match="variables.data-00000-of-00001: differs from what was exported"):
+        call("good", "--verify", model=tmp_path / "run")
+
+
+def test_verify_without_a_manifest(call, tmp_path):
+    version = tiny.export(tmp_path / "1")
+    (version / "MANIFEST").unlink()
+    with pytest.raises(UserError, match="MANIFEST: can't be read"):
+        call("--verify", model=version)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "nothing to answer; pass texts"),
+        (["good", "--input=x.csv"], "--input=x.csv: there are texts on the command line, too"),
+        (["--input={tmp}/none.csv"], "--input={tmp}/none.csv: No such file"),
+        (["--input={tmp}/in.csv", "--text_column=words"], "--text_column=words: .* pass one of id, text, label"),
+        (["--input={tmp}/in.csv", "--output={tmp}/taken"], "--output={tmp}/taken: exists; pass --resume"),
+        (["--input={tmp}/in.csv", "--output={tmp}/none/out"], "--output={tmp}/none/out: its folder does not exist"),
+        (["--input={tmp}/in.csv", "--output={tmp}", "--resume"], "--output={tmp}: is no file"),
+        (["--input={tmp}/in.csv", "--resume"], "--resume: what has gone to stdout"),
+        (["good", "--model={tmp}/none"], "--model={tmp}/none: no such folder"),
+        (["good", "--model={tmp}"], "--model={tmp}: holds no SavedModel"),
+        (["good", "--model="], "--model: which model"),
+    ],
+)
+def test_mistakes_are_told_and_nothing_is_lost(call, tmp_path, arguments, problem):
+    write_csv(tmp_path / "in.csv", TEXTS[:3])
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(UserError) as raised:
+        call(*(argument.format(tmp=tmp_path) for argument in arguments))
+    assert len(raised.value.problems) == 1
+    assert re.search(problem.format(tmp=re.escape(str(tmp_path))), raised.value.problems[0])
+    assert {path.name for path in tmp_path.iterdir()} == {"in.csv", "taken"}
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_several_mistakes_are_told_at_once(call):
+    with pytest.raises(UserError) as raised:
+        call("--model=", "--resume")
+    assert [problem.split(":")[0] for problem in raised.value.problems] == [
+        "--model",
+        "nothing to answer; pass texts, or --input=FILE, or --input=- for stdin",
+        "--resume",
+    ]
+
+
+LISTS_MODULES = """
+import runpy, sys
+try:
+    runpy.run_module("sentiment_tf.predict", run_name="__main__", alter_sys=True)
+finally:
+    print(*(name for name in ("transformers", "datasets", "torch", "sklearn", "matplotlib") if name in sys.modules))
+"""
+
+
+def test_needs_nothing_of_the_training_and_no_locale(run_folder, model_of_run):
+    """In a Turkish locale a careless lower() makes a dotless i of I."""
+    text = "TITLE OF A FILM I LIKE"
+    asked = process(f"--model={run_folder}", text, "--format=json", code=LISTS_MODULES, LC_ALL="tr_TR.UTF-8")
+    out, err = asked.communicate()
+    assert err == b""
+    assert asked.returncode == 0
+    answer, imported = out.decode().splitlines()
+    assert imported == ""
+    likeliest = model_of_run.probabilities([text.lower()]).max()
+    assert json.loads(answer)["probability"] == pytest.approx(likeliest, abs=1e-5)
+
+
+def test_ctrl_c_leaves_whole_rows(run_folder):
+    asked = process(f"--model={run_folder}", "--input=-", "--format=json")
+    texts = [f"film {number}" for number in range(4 * saved_model.TEXTS_AT_ONCE)]
+    asked.stdin.write("\n".join(texts).encode())
+    asked.stdin.flush()  # and left open: more is to come
+    first = asked.stdout.readline()
+    asked.send_signal(signal.SIGINT)
+    rest = asked.stdout.read()
+    with asked:
+        assert asked.stderr.read() == b"interrupted\n"
+    assert asked.returncode == 130
+    assert (first + rest).endswith(b"\n")
+    answered = [json.loads(line)["text"] for line in (first + rest).splitlines()]
+    assert 0 < len(answered) < len(texts)
+    assert answered == texts[: len(answered)]
+
+
+def test_an_unknown_flag(run_folder):
+    asked = process("good", f"--model={run_folder}", "--modle=x")
+    out, err = asked.communicate()
+    assert asked.returncode == 2
+    assert out == b""
+    assert re.fullmatch(rb"error: .*modle.*\n", err)
