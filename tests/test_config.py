@@ -57,6 +57,10 @@ def test_defaults_are_valid_once_a_data_set_is_named():
         ({"calibrate": "maybe"}, ["--calibrate=maybe", "on, off"]),
         ({"trainable_layers": "-1"}, ["--trainable_layers=-1", "all"]),
         ({"trainable_layers": "some"}, ["--trainable_layers=some", "all"]),
+        ({"profile_steps": "5"}, ["--profile_steps=5", "first,last"]),
+        ({"profile_steps": "0,3"}, ["--profile_steps=0,3", "counted from 1"]),
+        ({"profile_steps": "5,2"}, ["--profile_steps=5,2", "first,last"]),
+        ({"profile_steps": "a,b"}, ["--profile_steps=a,b", "10,20"]),
         ({"run_name": "a/b"}, ["--run_name=a/b", "--output_dir"]),
         ({"train_file": "x.csv"}, ["--train_file=x.csv", "--dataset"]),
         ({"test_file": "x.csv"}, ["--test_file=x.csv", "--train_file"]),
@@ -96,6 +100,11 @@ def test_runs_differ_by_what_is_trained_not_by_where_it_is_kept():
     assert config.differences(mine, elsewhere) == []
     other = dataclasses.asdict(dataclasses.replace(mine, seed=5, epochs=1))
     assert config.differences(mine, other) == ["--epochs: there 1, here 3", "--seed: there 5, here 0"]
+
+
+def test_profiled_steps_are_two_numbers():
+    assert TrainConfig(profile_steps="10,20").profiled_steps == (10, 20)
+    assert TrainConfig().profiled_steps is None
 
 
 def test_written_flags_start_the_same_run(tmp_path):

@@ -6,6 +6,7 @@ in one chart; the folder itself holds the results, the settings and the run's ro
 
 import hashlib
 import json
+import logging
 import os
 import re
 import time
@@ -99,6 +100,10 @@ class Profile(keras.callbacks.Callback):
         self._directory, self._first, self._last = str(directory), first, last
         self._steps, self._running = 0, False
 
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Keeps Keras from warning that a callback (this one, when it starts and stops) is slower than a step."""
+        tf.get_logger().addFilter(_is_no_hint_at_slow_callbacks)
+
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Starts at the first step."""
         self._steps += 1
@@ -114,11 +119,16 @@ class Profile(keras.callbacks.Callback):
     def on_train_end(self, logs: dict | None = None) -> None:
         """Stops where training was shorter."""
         self._stop()
+        tf.get_logger().removeFilter(_is_no_hint_at_slow_callbacks)
 
     def _stop(self) -> None:
         if self._running:
             tf.profiler.experimental.stop()
             self._running = False
+
+
+def _is_no_hint_at_slow_callbacks(record: logging.LogRecord) -> bool:
+    return "is slow compared to the batch time" not in record.getMessage()
 
 
 def write_results(
