@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test quality style clean
+.PHONY: train test quality style benchmark faults clean
 
 train: $(READY)
 	$(BIN)/python -m sentiment_tf.train --flagfile=flags/offline.flags
@@ -30,3 +30,13 @@ $(READY): setup.cfg setup.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info
+
+# The peers (PyTorch, KerasHub) live in an environment of their own.
+benchmark: $(READY)
+	$(PYTHON) -m venv .venv-benchmark
+	.venv-benchmark/bin/python -m pip install --quiet -r benchmarks/requirements.txt
+	$(BIN)/python benchmarks/run.py
+
+# Kills real runs at many moments and compares what they end with.
+faults: $(READY)
+	$(BIN)/python -m tests.faults --kills=20 --output=faults.json
