@@ -176,7 +176,7 @@ def training_dataset(
         return (
             features.gather(rows),
             labels[rows].astype(np.int32),
-            (rows != batching.FILLER).astype(np.float32),
+            np.where(rows != batching.FILLER, weights[rows], 0.0).astype(np.float32),
         )
 
     signature = (

@@ -126,6 +126,22 @@ def test_epoch_loss_is_the_mean_over_rows_filler_left_out(tokens, labels):
     assert history[0]["accuracy"] == pytest.approx(expected["accuracy"])
 
 
+def test_class_weights_weigh_the_rows_of_the_loss(tokens, labels):
+    model = make_tiny_classifier(seed=1)
+    model.config.seq_classif_dropout = 0.0
+    tail = classifier.Tail(model, depth=0, compute_dtype=tf.float32, seed=0, halves=1)
+    inputs = features.compute(
+        model, tokens, depth=0, compute_dtype=tf.float32, max_length=64, cache_dir=None, name="train"
+    )
+    fitting.compile_tail(tail, learning_rate=1e-9, steps=3, warmup_ratio=0.0, weight_decay=0.0, loss_scaling=False)
+    logits = fitting.predict_logits(tail, inputs)
+    losses = [fitting.loss_and_accuracy(logits[labels == label], labels[labels == label])["loss"] for label in (0, 1)]
+    expected = (3.0 * losses[0] * (labels == 0).sum() + 0.5 * losses[1] * (labels == 1).sum()) / ROWS
+    weights = np.array([3.0, 0.5], np.float32)
+    history = fitting.fit(tail, inputs, labels, epochs=1, batch_size=16, seed=0, validate=dict, class_weights=weights)
+    assert history[0]["loss"] == pytest.approx(expected, rel=1e-4)
+
+
 def test_predictions_come_in_row_order_each_row_once(tokens, labels):
     model, tail, inputs, _ = train(tokens, labels, depth=1, epochs=1)
     logits = fitting.predict_logits(tail, inputs)
