@@ -76,6 +76,8 @@ def _check(options, texts: list[str]) -> None:
 
 def _check_output(options) -> list[str]:
     output = Path(options.output)
+    if not options.format and output.suffix in (".parquet", ".tsv"):
+        return [f"--output={output}: answers are JSON lines, CSV or text; name a .jsonl, .csv or .txt file"]
     if not output.exists():
         missing = not output.resolve().parent.is_dir()
         return [f"--output={output}: its folder does not exist; make it first"] if missing else []

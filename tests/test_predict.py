@@ -223,6 +223,7 @@ def test_verify_without_a_manifest(call, tmp_path):
         (["--input={tmp}/in.csv", "--text_column=words"], "--text_column=words: .* pass one of id, text, label"),
         (["--input={tmp}/in.csv", "--output={tmp}/taken"], "--output={tmp}/taken: exists; pass --resume"),
         (["--input={tmp}/in.csv", "--output={tmp}/none/out"], "--output={tmp}/none/out: its folder does not exist"),
+        (["--input={tmp}/in.csv", "--output={tmp}/out.parquet"], "--output={tmp}/out.parquet: answers are JSON lines"),
         (["--input={tmp}/in.csv", "--output={tmp}", "--resume"], "--output={tmp}: is no file"),
         (["--input={tmp}/in.csv", "--resume"], "--resume: what has gone to stdout"),
         (["good", "--model={tmp}/none"], "--model={tmp}/none: no such folder"),

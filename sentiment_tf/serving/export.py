@@ -16,8 +16,6 @@ __all__ = ["ODD_TEXTS", "export_saved_model", "verify"]
 _ROWS_AT_ONCE = 32  # of like length: their activations stay in a core's cache
 _BATCHES_SIDE_BY_SIDE = 4  # bounds memory where there are more cores than that
 
-_TOKENS = tf.TensorSpec([None, None], tf.int32)
-
 
 def export_saved_model(
     directory: Path,
