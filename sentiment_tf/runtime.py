@@ -24,6 +24,8 @@ def start(*, deterministic: bool = False):
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
+    # Warnings about slow callbacks and retracings depend on how busy the machine is, and no user can mend them.
+    tf.get_logger().setLevel("ERROR")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     if not gpus:

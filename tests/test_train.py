@@ -201,6 +201,18 @@ def test_overwrite_swaps_in_the_next_version_and_a_second_seed_run_repeats_its_h
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
 
+def test_depth_search_keeps_the_cheapest_depth_within_the_tolerance(own, tmp_path):
+    printed = succeeded(train(*own_flags(own, tmp_path, trainable_layers="auto", epochs=1, accuracy_tolerance=2)))
+    record = record_of(tmp_path / "run")
+    best = max(row["accuracy"] for row in record["depths"])
+    chosen = [row for row in record["depths"] if row.get("chosen")]
+    assert len(chosen) == 1
+    assert chosen[0] == next(row for row in record["depths"] if row["accuracy"] >= best - 0.02 - 1e-9)
+    assert record["metrics"]["after"]["accuracy"] == pytest.approx(chosen[0]["accuracy"])
+    assert "blocks trained" in printed
+    assert (tmp_path / "run" / "depths.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_three_classes_by_name(own, tmp_path):
     names = ["bad", "good", "so-so"]
     rows = [[text, names[number % 3]] for number, text in enumerate(sentences(240, seed=4)[0])]

@@ -86,9 +86,9 @@ class Curves(keras.callbacks.Callback):
         self._validation.flush()
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Closes the files."""
-        self._train.close()
-        self._validation.close()
+        """Writes out what is held back; the files stay open, for a depth search trains several times."""
+        self._train.flush()
+        self._validation.flush()
 
 
 class Profile(keras.callbacks.Callback):
