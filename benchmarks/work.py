@@ -36,9 +36,9 @@ class Item(NamedTuple):
     few_steps: bool = False  # trains for --steps and compares the rate of the steps alone
 
 
-def _training(layers: str) -> tuple[str, str]:
+def _training(layers: str, dataset: str = "rotten_tomatoes") -> tuple[str, str]:
     """Returns the flags for training the head (0), k blocks under it, or all, at this project's default rate."""
-    rate = resolve(TrainConfig(dataset="rotten_tomatoes", trainable_layers=layers)).learning_rate
+    rate = resolve(TrainConfig(dataset=dataset, trainable_layers=layers)).learning_rate
     return f"--trainable={'head' if layers == '0' else layers}", f"--learning_rate={rate}"
 
 
@@ -68,7 +68,7 @@ ITEMS = {
         ),
         _training("0"),
     ),
-    "sst2_head": Item("SST-2, head only", WHOLE, (_ours("bf16", BF16), TUNED), _training("0"), data="sst2"),
+    "sst2_head": Item("SST-2, head only", WHOLE, (_ours("bf16", BF16), TUNED), _training("0", "sst2"), data="sst2"),
     "rotten_tomatoes_all": Item(
         "Rotten Tomatoes, full fine-tuning",
         "Examples per second of the training steps alone, over a limited number of them.",

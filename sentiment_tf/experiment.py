@@ -12,7 +12,7 @@ import numpy as np
 import xxhash
 
 from sentiment_tf import disk, runtime
-from sentiment_tf.config import HEAD_LEARNING_RATE, TrainConfig
+from sentiment_tf.config import TrainConfig, head_learning_rate
 from sentiment_tf.data import batching, datasets, tokenization
 from sentiment_tf.errors import UserError
 from sentiment_tf.reporting import calibration, summary
@@ -274,7 +274,7 @@ def _fit_head(config: TrainConfig, prepared: Prepared) -> None:
     head_only = dataclasses.replace(
         config,
         epochs=HEAD_EPOCHS,
-        learning_rate=HEAD_LEARNING_RATE,
+        learning_rate=head_learning_rate(config),
         early_stopping_patience=HEAD_PATIENCE,
     )
     history = fit(head_only, prepared, cut(config, prepared, 0), name="head")

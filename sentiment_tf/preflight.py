@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sentiment_tf import experiment, rehearsal
-from sentiment_tf.config import HEAD_LEARNING_RATE, TrainConfig
+from sentiment_tf.config import TrainConfig, head_learning_rate
 from sentiment_tf.data import batching
 from sentiment_tf.reporting import summary, wording
 
@@ -135,7 +135,7 @@ def _head_stage(config: TrainConfig, prepared) -> float:
     """Returns the most seconds that the first of two stages takes; 0 without --stages."""
     if not config.stages:
         return 0.0
-    alone = dataclasses.replace(config, epochs=experiment.HEAD_EPOCHS, learning_rate=HEAD_LEARNING_RATE)
+    alone = dataclasses.replace(config, epochs=experiment.HEAD_EPOCHS, learning_rate=head_learning_rate(config))
     seconds = rehearsal.estimate(alone, prepared, rehearsal.measure(alone, prepared, 0), 0, start=0.0)
     return seconds["features"] + seconds["train"]
 

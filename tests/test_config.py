@@ -79,8 +79,8 @@ def test_all_mistakes_are_said_at_once():
 @pytest.mark.parametrize(
     ("settings", "effective"),
     [
-        ({"dataset": "sst2"}, {"max_length": 128, "learning_rate": 1e-3, "run_name": "sst2"}),
-        ({"dataset": "imdb"}, {"max_length": 256}),
+        ({"dataset": "sst2"}, {"max_length": 128, "learning_rate": 5e-4, "run_name": "sst2"}),
+        ({"dataset": "imdb"}, {"max_length": 256, "learning_rate": 1e-3}),
         ({"dataset": "imdb", "max_length": 64}, {"max_length": 64}),
         ({"dataset": "sst2", "trainable_layers": "1"}, {"learning_rate": 2e-4}),
         ({"dataset": "sst2", "trainable_layers": "all"}, {"learning_rate": 5e-5}),

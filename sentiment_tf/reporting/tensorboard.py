@@ -60,7 +60,7 @@ class Curves(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Writes a point where one is due."""
         done = batch + 1
-        if done % self._every and done != self.params.get("steps"):
+        if done // self._every == self._done // self._every and done != self.params.get("steps"):
             return
         means = {name: float(value) for name, value in logs.items()}
         passed, elapsed = done - self._done, time.perf_counter() - self._since
@@ -95,25 +95,25 @@ class Profile(keras.callbacks.Callback):
     """Records what the devices do between two steps, for TensorBoard's profiler."""
 
     def __init__(self, directory: str | os.PathLike, *, first: int, last: int):
-        """Steps are counted from 1 over the whole run; both ends are profiled."""
+        """Steps are counted from 1; both ends are profiled, and all that Keras runs at once with them."""
         super().__init__()
         self._directory, self._first, self._last = str(directory), first, last
-        self._steps, self._running = 0, False
+        self._began, self._running = False, False
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Keeps Keras from warning that a callback (this one, when it starts and stops) is slower than a step."""
         tf.get_logger().addFilter(_is_no_hint_at_slow_callbacks)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        """Starts at the first step."""
-        self._steps += 1
-        if self._steps == self._first:
+        """Starts at the first step, or before the steps that Keras runs at once with it."""
+        at_once = int(self.model._steps_per_execution)
+        if not self._began and int(self.model.optimizer.iterations) + at_once >= self._first:
             tf.profiler.experimental.start(self._directory)
-            self._running = True
+            self._began = self._running = True
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Stops after the last one."""
-        if self._steps == self._last:
+        if self._running and int(self.model.optimizer.iterations) >= self._last:
             self._stop()
 
     def on_train_end(self, logs: dict | None = None) -> None:

@@ -17,6 +17,8 @@ from sentiment_tf.training.optimizer import FusedAdamW
 from sentiment_tf.training.resume import Checkpointer
 
 EVALUATION_BATCH = 64
+# A step of the head alone is shorter than what Keras does between two steps: it runs this many without looking up.
+HEAD_STEPS_AT_ONCE = 10
 
 
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -83,7 +85,12 @@ def compile_tail(
         )
         if loss_scaling:
             optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
-        tail.compile(optimizer, loss=loss, weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")])
+        tail.compile(
+            optimizer,
+            loss=loss,
+            weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+            steps_per_execution=1 if tail.blocks else HEAD_STEPS_AT_ONCE,
+        )
 
 
 def fit(

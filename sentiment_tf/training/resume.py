@@ -99,11 +99,13 @@ class Checkpointer(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Looks at the loss, and writes a checkpoint where one is due or a signal asks for it."""
-        self.step = batch + 1
+        before = self.epoch * self._steps + self.step
+        self.step = batch + 1  # several steps later, where Keras runs them at once
         self._check(float(logs["loss"]), "loss")
         if self.step == self._steps:  # the epoch's end follows
             return
-        if self._asked or (self._every and (self.epoch * self._steps + self.step) % self._every == 0):
+        is_due = self._every and (self.epoch * self._steps + self.step) // self._every > before // self._every
+        if self._asked or is_due:
             self._write()
         self._obey()
 
