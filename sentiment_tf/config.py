@@ -9,7 +9,7 @@ from sentiment_tf.errors import UserError
 
 DATASETS = ("sst2", "imdb", "rotten_tomatoes")
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
-STRATEGIES = ("auto", "default", "mirrored")
+STRATEGIES = ("auto", "default", "mirrored", "multi_worker", "tpu")
 SCHEDULES = ("linear", "cosine")
 CLASS_WEIGHTS = ("none", "balanced")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -98,7 +98,15 @@ class TrainConfig:
     seed: int = _setting(0, "Of everything random: head, order of batches, dropout, splits.", least=0, below=2**31)
     deterministic: bool = _setting(False, "Reproducible kernels on a GPU too, where they are slower.")
     strategy: str = _setting(
-        "auto", "How devices are used: auto takes every GPU, or else one device.", choices=STRATEGIES
+        "auto",
+        "How devices are used: auto takes every worker of TF_CONFIG, every GPU, or else one device.",
+        choices=STRATEGIES,
+    )
+    pad_to_max_length: bool = _setting(
+        False, "Pad every training batch to --max_length: static shapes, which a TPU needs (implied by tpu)."
+    )
+    startup_timeout: float = _setting(
+        600.0, "Seconds that a worker of TF_CONFIG waits for the others before it gives up.", above=0
     )
 
     calibrate: str = _setting(
@@ -130,6 +138,11 @@ class TrainConfig:
         return int(self.trainable_layers) if self.trainable_layers.isdecimal() else None
 
     @property
+    def least_width(self) -> int:
+        """Tokens that a training batch is padded to at least; of a resolved config."""
+        return self.max_length if self.pad_to_max_length else 2
+
+    @property
     def profiled_steps(self) -> tuple[int, int] | None:
         """First and last profiled step, or None."""
         return tuple(map(int, self.profile_steps.split(","))) if self.profile_steps else None
@@ -140,6 +153,7 @@ INCIDENTAL = (
     "cache",
     "cache_dir",
     "checkpoint_every",
+    "startup_timeout",
     "output_dir",
     "run_name",
     "overwrite",
@@ -174,6 +188,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         config,
         max_length=config.max_length or MAX_LENGTH.get(config.dataset, DEFAULT_MAX_LENGTH),
         learning_rate=config.learning_rate or default_learning_rate(config),
+        pad_to_max_length=config.pad_to_max_length or config.strategy == "tpu",
         run_name=config.run_name or _default_run_name(config),
         cache_dir=str(Path(config.cache_dir or "~/.cache/sentiment_tf").expanduser()),
     )

@@ -26,6 +26,7 @@ def search(config: TrainConfig, prepared, *, callbacks) -> tuple:
       trainable_layers, accuracy (on validation), seconds, chosen).
     """
     from sentiment_tf import experiment
+    from sentiment_tf.training import exchange
 
     model = prepared.model
     pretrained = model.get_weights()
@@ -44,6 +45,7 @@ def search(config: TrainConfig, prepared, *, callbacks) -> tuple:
         seconds += sum(row["seconds"] for row in history)  # as the epochs were, before a kill or after it
         accuracy = max(row["val_accuracy"] for row in history) if config.early_stopping_patience else None
         accuracy = history[-1]["val_accuracy"] if accuracy is None else accuracy
+        seconds = exchange.from_chief(prepared.strategy, seconds)  # workers must agree on when to stop
         rows.append({"trainable_layers": depth, "accuracy": accuracy, "seconds": seconds})
         trained.append((at, history, model.get_weights()))
         log.info("  depth %d: validation accuracy %.2f %% in %.1f s", depth, 100 * accuracy, rows[-1]["seconds"])

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from sentiment_tf.data import batching, datasets, tokenization
 from sentiment_tf.errors import UserError
 from sentiment_tf.reporting import calibration, summary
 from sentiment_tf.run_directory import RunDirectory
+from sentiment_tf.training import cluster
 
 # --stages trains the head until it has converged; from the cache, fifty epochs take seconds.
 HEAD_EPOCHS = 50
@@ -64,6 +66,9 @@ def run(config: TrainConfig) -> RunResult | None:
         checkpoint, the unfinished run stays and the same config goes on with it; else nothing is left behind.
     """
     directory = RunDirectory(config.output_dir, config.run_name)
+    workers = cluster.from_environment(config.strategy)
+    if workers and not workers.is_chief:
+        return _assist(config, directory)
     with directory.locked():
         if directory.is_finished(config):
             log.info("%s is finished; pass --overwrite to train it again", directory.final)
@@ -71,8 +76,12 @@ def run(config: TrainConfig) -> RunResult | None:
             return None
         directory.begin(config)
         try:
-            record = _run(config, directory, Clock())
+            clock = Clock()
+            prepared = prepare(config, clock, checkpoints=directory.checkpoints)
+            outcome = _train(config, prepared, directory, clock)
+            record = _leave_behind(config, prepared, outcome, directory, clock)
             directory.complete()
+            _end_together(prepared)
         except BaseException as error:
             if not directory.has_checkpoints():
                 directory.discard()
@@ -81,6 +90,26 @@ def run(config: TrainConfig) -> RunResult | None:
             raise
     _say_result(record, directory)
     return RunResult(directory.final, record)
+
+
+def _assist(config: TrainConfig, directory: RunDirectory) -> None:
+    """Does the share of a worker that is not the chief, which says and writes everything; what it writes vanishes."""
+    if directory.is_finished(config, recover=False):  # where it sees the chief's folder
+        return
+    log.setLevel(logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as own:
+        directory = RunDirectory(own, config.run_name)
+        directory.building.mkdir()
+        prepared = prepare(config, Clock(), checkpoints=directory.checkpoints)
+        _train(config, prepared, directory, Clock())
+        _end_together(prepared)
+
+
+def _end_together(prepared: "Prepared") -> None:
+    """Waits for the other workers: one that leaves early would take the others' TensorFlow with it."""
+    from sentiment_tf.training import exchange
+
+    exchange.wait(prepared.strategy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,13 +146,6 @@ class Outcome:
     trained_parameters: int
 
 
-def _run(config: TrainConfig, directory: RunDirectory, clock: Clock) -> dict:
-    """Runs every step and fills ``directory.building``; returns the content of run.json."""
-    prepared = prepare(config, clock, checkpoints=directory.checkpoints)
-    outcome = _train(config, prepared, directory, clock)
-    return _leave_behind(config, prepared, outcome, directory, clock)
-
-
 def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = None) -> Prepared:
     """Data → tokens → model."""
     with clock.step("data") as said:
@@ -151,7 +173,9 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
         said += [_truncation(split, tokens[split], config.max_length) for split in tokens]
 
     with clock.step("model") as said:
-        strategy = distribution.make_strategy(config.strategy, batch_size=config.batch_size)
+        strategy = distribution.make_strategy(
+            config.strategy, batch_size=config.batch_size, startup_timeout=config.startup_timeout
+        )
         compute_dtype = distribution.compute_dtype(config.precision)
         with strategy.scope():
             model = classifier.load_classifier(
@@ -175,6 +199,8 @@ def cut(config: TrainConfig, prepared: Prepared, depth: int | None) -> Cut:
             max_length=config.max_length,
             cache_dir=config.cache_dir if config.cache == "on" else None,
             name=split,
+            strategy=prepared.strategy,
+            least_width=config.least_width,
         )
         for split, tokens in prepared.tokens.items()
     }
@@ -187,20 +213,29 @@ def make_tail(config: TrainConfig, prepared: Prepared, depth: int | None):
 
     strategy = prepared.strategy
     with strategy.scope():
-        halves = runtime.cores() if strategy.num_replicas_in_sync == 1 else 1
+        parts = runtime.parts(config.batch_size // strategy.num_replicas_in_sync)
         return classifier.Tail(
-            prepared.model, depth=depth, compute_dtype=prepared.compute_dtype, seed=config.seed, halves=halves
+            prepared.model, depth=depth, compute_dtype=prepared.compute_dtype, seed=config.seed, parts=parts
         )
 
 
 def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clock: Clock) -> Outcome:
-    """Evaluates, trains, evaluates again, on the same rows."""
+    """Evaluates, trains, evaluates again, on the same rows; every worker of a distributed run does this."""
+    from sentiment_tf.training import exchange
+
+    fingerprints = _fingerprints(prepared)
+    directory.begin_training(config, fingerprints)
+    with exchange.loss_of_a_worker_told(prepared.strategy):
+        exchange.check_same(prepared.strategy, fingerprints)
+        return _evaluate_and_train(config, prepared, directory, clock)
+
+
+def _evaluate_and_train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clock: Clock) -> Outcome:
     from sentiment_tf import depth_search
     from sentiment_tf.reporting import tensorboard
 
     reported = prepared.splits.report_split
     labels = prepared.labels[reported]
-    directory.begin_training(config, _fingerprints(prepared))
     callbacks = [tensorboard.Curves(directory.building / "logs", batch_size=config.batch_size)]
     if config.profiled_steps:
         first, last = config.profiled_steps
@@ -376,7 +411,9 @@ def _padding(config: TrainConfig, features) -> str:
     """Says how much of the training batches is padding, measured on the first epoch's plan."""
     lengths = features.lengths
     plan = batching.training_plan(lengths, batch_size=config.batch_size, seed=config.seed, epoch=0)
-    share = 0.0 if features.offsets is None else batching.padding_share(lengths, plan, features.most)
+    share = (
+        0.0 if features.offsets is None else batching.padding_share(lengths, plan, features.most, least=features.least)
+    )
     return f"{share:.1%} of the training batches is padding"
 
 

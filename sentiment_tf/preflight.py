@@ -14,6 +14,7 @@ from sentiment_tf import experiment, rehearsal
 from sentiment_tf.config import TrainConfig, head_learning_rate
 from sentiment_tf.data import batching
 from sentiment_tf.reporting import summary, wording
+from sentiment_tf.training import cluster
 
 BARS, BAR_WIDTH = 8, 40
 
@@ -35,6 +36,9 @@ def report(config: TrainConfig) -> str:
     Raises:
       UserError: a mistake that the run would find, too.
     """
+    if cluster.from_environment(config.strategy):
+        log.info("what follows is for this worker alone; the others would share its work")
+        config = dataclasses.replace(config, strategy="default")
     clock = experiment.Clock()
     prepared = experiment.prepare(config, clock)
     depths = list(range(prepared.model.config.n_layers + 1)) if config.trainable_layers == "auto" else [config.depth]
@@ -90,7 +94,8 @@ def _padding(config: TrainConfig, prepared, depths: list) -> Iterator[list[str]]
         yield ["padding in training", "none: the head reads one vector per text"]
     else:
         plan = batching.training_plan(lengths, batch_size=config.batch_size, seed=config.seed, epoch=0)
-        yield ["padding in training", f"{batching.padding_share(lengths, plan, config.max_length):.1%} of its places"]
+        share = batching.padding_share(lengths, plan, config.max_length, least=config.least_width)
+        yield ["padding in training", f"{share:.1%} of its places"]
 
 
 def _parameters(config: TrainConfig, prepared, depths: list) -> Iterator[list[str]]:

@@ -51,7 +51,7 @@ def measure(config: TrainConfig, prepared, depth: int | None) -> Pace:
     trunk = _time_trunk(config, prepared, depth) if has_trunk(prepared, depth) else (0.0, 0.0)
     tail = experiment.make_tail(config, prepared, depth)
     sample = _sample(prepared.tokens["train"], SAMPLED_TOKENS)
-    evaluation = _time_evaluation(tail, _stand_in(config, prepared, sample, depth))
+    evaluation = _time_evaluation(config, tail, _stand_in(config, prepared, sample, depth))
     return Pace(*trunk, *evaluation, *_time_training(config, prepared, tail, depth))
 
 
@@ -148,7 +148,7 @@ def _time_trunk(config: TrainConfig, prepared, depth: int) -> tuple[float, float
     return _line(places, seconds)
 
 
-def _time_evaluation(tail, features) -> tuple[float, float]:
+def _time_evaluation(config: TrainConfig, tail, features) -> tuple[float, float]:
     """Returns seconds once (TensorFlow compiles in the first pass) and per place."""
     from sentiment_tf.training import fitting
 
@@ -158,23 +158,25 @@ def _time_evaluation(tail, features) -> tuple[float, float]:
         fitting.predict_logits(tail, features)
         seconds.append(time.perf_counter() - began)
     plan = batching.evaluation_plan(features.lengths, batch_size=fitting.EVALUATION_BATCH)
-    return max(seconds[0] - seconds[1], 0.0), seconds[1] / sum(_places(features.lengths, plan, features.most))
+    return max(seconds[0] - seconds[1], 0.0), seconds[1] / sum(_places(features.lengths, plan, config))
 
 
 def _time_training(config: TrainConfig, prepared, tail, depth: int | None) -> tuple[float, float]:
-    """Returns seconds before the first step's end, and per place of the next few steps."""
+    """Returns seconds before the end of the first step (or steps run at once), and per place of the next few."""
     import tf_keras as keras
 
-    ends: list[float] = []
+    from sentiment_tf.training import fitting
+
+    ends: list[tuple[int, float]] = []  # steps done, and when
 
     def tick(batch, logs):
-        ends.append(time.perf_counter())
-        tail.stop_training = len(ends) > TIMED_STEPS and ends[-1] - ends[0] > TIMED_SECONDS
+        ends.append((int(tail.optimizer.iterations.numpy()), time.perf_counter()))
+        tail.stop_training = len(ends) > TIMED_STEPS and ends[-1][1] - ends[0][1] > TIMED_SECONDS
 
     steps = -(-len(prepared.labels["train"]) // config.batch_size)
     settings = dataclasses.replace(
         config,
-        epochs=-(-(TIMED_STEPS + 1) // steps),
+        epochs=-(-(TIMED_STEPS + 1) * fitting.HEAD_STEPS_AT_ONCE // steps),
         learning_rate=config.learning_rate or default_learning_rate(dataclasses.replace(config, trainable_layers="0")),
         early_stopping_patience=None,
     )
@@ -188,9 +190,10 @@ def _time_training(config: TrainConfig, prepared, tail, depth: int | None) -> tu
         experiment.Cut(tail, features),
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=tick)],
     )
-    places = _training_places(config, features["train"].lengths, epochs=settings.epochs)[: len(ends)]
-    pace = (ends[-1] - ends[0]) / sum(places[1:])
-    return max(ends[0] - began - pace * places[0], 0.0), pace
+    places = _training_places(config, features["train"].lengths, epochs=settings.epochs)
+    (first, first_end), (last, last_end) = ends[0], ends[-1]
+    pace = (last_end - first_end) / sum(places[first:last])
+    return max(first_end - began - pace * sum(places[:first]), 0.0), pace
 
 
 def _stand_in(config: TrainConfig, prepared, tokens: Tokens, depth: int | None):
@@ -198,10 +201,10 @@ def _stand_in(config: TrainConfig, prepared, tokens: Tokens, depth: int | None):
     from sentiment_tf.modeling import features
 
     if not has_trunk(prepared, depth):
-        return features.Features(tokens.ids, tokens.offsets, config.max_length)
+        return features.Features(tokens.ids, tokens.offsets, config.max_length, config.least_width)
     shape, dtype = features.layout(prepared.model, tokens, depth)
     zeros = np.broadcast_to(np.zeros((), dtype), shape)
-    return features.Features(zeros, None if depth == 0 else tokens.offsets, config.max_length)
+    return features.Features(zeros, None if depth == 0 else tokens.offsets, config.max_length, config.least_width)
 
 
 def _sample(tokens: Tokens, total: int) -> Tokens:
@@ -230,16 +233,19 @@ def _evaluation_places(lengths: np.ndarray, config: TrainConfig) -> int:
     from sentiment_tf.training import fitting
 
     plan = batching.evaluation_plan(lengths, batch_size=fitting.EVALUATION_BATCH)
-    return sum(_places(lengths, plan, config.max_length))
+    return sum(_places(lengths, plan, config))
 
 
 def _training_places(config: TrainConfig, lengths: np.ndarray, *, epochs: int) -> list[int]:
     """Returns the places of each step of the first epochs."""
     settings = {"batch_size": config.batch_size, "seed": config.seed}
     plans = [batching.training_plan(lengths, **settings, epoch=epoch) for epoch in range(epochs)]
-    return _places(lengths, np.concatenate(plans), config.max_length)
+    return _places(lengths, np.concatenate(plans), config)
 
 
-def _places(lengths: np.ndarray, plan: np.ndarray, most: int) -> list[int]:
+def _places(lengths: np.ndarray, plan: np.ndarray, config: TrainConfig) -> list[int]:
     """Returns the places of each batch of a plan; filler rows are computed and count."""
-    return [len(batch) * batching.padded_width(lengths[batch[batch != batching.FILLER]], most) for batch in plan]
+    settings = {"most": config.max_length, "least": config.least_width}
+    batches = [batch[batch != batching.FILLER] for batch in plan]
+    widths = [batching.padded_width(lengths[batch], **settings) for batch in batches]
+    return [plan.shape[1] * width for width in widths]

@@ -62,13 +62,18 @@ class RunDirectory:
             self._lock.unlink(missing_ok=True)
             file.close()
 
-    def is_finished(self, config: TrainConfig) -> bool:
+    def is_finished(self, config: TrainConfig, *, recover: bool = True) -> bool:
         """Returns whether this very run stands there already.
+
+        Args:
+          config: of the run.
+          recover: whether this process holds the lock and may finish a swap that was cut off.
 
         Raises:
           UserError: the place holds another run, or something that is no run.
         """
-        self._recover()
+        if recover:
+            self._recover()
         if not self.final.exists():
             return False
         recorded = self._record()

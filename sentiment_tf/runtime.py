@@ -6,13 +6,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+# A training batch is cut into parts, one per core, of as many texts at least; what cores are left help inside them.
+LEAST_ROWS, MOST_PARTS = 8, 4
+
 
 def start(*, deterministic: bool = False):
     """Imports TensorFlow and sets what can only be set before its first operation.
 
-    On a CPU whole batches run side by side, one per core, each operation on one thread: encoder layers are
-    many small operations, and splitting each over threads costs a barrier apiece. GPUs get memory growth,
-    so that a run takes what it needs and not the whole device.
+    On a CPU whole batches run side by side, one per core, each operation on one thread (on many cores, few):
+    encoder layers are many small operations, and splitting each over threads costs a barrier apiece. GPUs
+    get memory growth, so that a run takes what it needs and not the whole device.
 
     Args:
       deterministic: whether TensorFlow must pick reproducible kernels (slower on a GPU).
@@ -29,11 +32,20 @@ def start(*, deterministic: bool = False):
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     if not gpus:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(max(cores() // MOST_PARTS, 1))
         tf.config.threading.set_inter_op_parallelism_threads(cores())
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     return tf
+
+
+def parts(rows: int) -> int:
+    """Returns in how many parts, side by side, a device trains a batch of ``rows`` texts."""
+    import tensorflow as tf
+
+    if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
+        return 1
+    return max(min(cores(), rows // LEAST_ROWS, MOST_PARTS), 1)
 
 
 def cores() -> int:

@@ -1,3 +1,4 @@
+import dataclasses
 import logging
 from types import SimpleNamespace
 
@@ -141,7 +142,10 @@ def test_sample_spans_all_lengths():
 
 def test_places_count_padding_and_filler():
     plan = np.array([[0, 1], [2, -1]])
-    assert rehearsal._places(np.array([3, 5, 9]), plan, 10) == [2 * 8, 2 * 10]  # up to a multiple of 4, up to 10
+    lengths, config = np.array([3, 5, 9]), TrainConfig(max_length=10)
+    assert rehearsal._places(lengths, plan, config) == [2 * 8, 2 * 10]  # up to a multiple of 4, up to 10
+    static = dataclasses.replace(config, pad_to_max_length=True)
+    assert rehearsal._places(lengths, plan, static) == [2 * 10, 2 * 10]
 
 
 def test_two_times_give_a_start_and_a_pace():

@@ -32,7 +32,7 @@ def load(arguments) -> Loaded:
     model = classifier.load_classifier(files, label_names=common.LABEL_NAMES, name=arguments.model, seed=arguments.seed)
     dtype = distribution.compute_dtype(PRECISIONS[arguments.precision])
     tail = classifier.Tail(
-        model, depth=arguments.depth, compute_dtype=dtype, seed=arguments.seed, halves=runtime.cores()
+        model, depth=arguments.depth, compute_dtype=dtype, seed=arguments.seed, parts=runtime.parts(common.BATCH_SIZE)
     )
     return Loaded(model, tokenization.load_tokenizer(files.directory), tail, dtype, arguments.depth)
 

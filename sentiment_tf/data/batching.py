@@ -39,21 +39,40 @@ def training_plan(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int
     return plan[random.permutation(len(plan))]
 
 
+def share(plan: np.ndarray, worker: int, workers: int, replicas: int) -> np.ndarray:
+    """Returns a worker's share of a plan, a row for each of its replicas at each step.
+
+    Every row of the plan is in exactly one share. A batch is in order of length: dealt out in turn, so that no
+    worker gets its long texts.
+
+    Args:
+      plan: int64[steps, batch_size].
+      worker: from 0.
+      workers: how many.
+      replicas: of each worker.
+
+    Returns:
+      int64[steps × replicas, batch_size / (workers × replicas)].
+    """
+    steps, batch_size = plan.shape
+    return plan[:, worker::workers].reshape(steps * replicas, batch_size // (workers * replicas))
+
+
 def evaluation_plan(lengths: np.ndarray, *, batch_size: int) -> np.ndarray:
     """Plans one pass in order of length, every row exactly once; int64[steps, batch_size] with `FILLER`."""
     return _rows_to_batches(np.argsort(lengths, kind="stable"), batch_size)
 
 
-def padded_width(lengths: np.ndarray, most: int) -> int:
+def padded_width(lengths: np.ndarray, most: int, *, least: int = 2) -> int:
     """Returns the width a batch of these lengths is padded to: a multiple of `WIDTH_MULTIPLE`, up to ``most``."""
-    longest = max(int(lengths.max(initial=1)), 2)
+    longest = max(int(lengths.max(initial=1)), least)
     return max(min(-(-longest // WIDTH_MULTIPLE) * WIDTH_MULTIPLE, most), longest)
 
 
-def padding_share(lengths: np.ndarray, plan: np.ndarray, most: int) -> float:
+def padding_share(lengths: np.ndarray, plan: np.ndarray, most: int, *, least: int = 2) -> float:
     """Returns the share of padded places among all places that a plan's batches compute, between 0 and 1."""
     batches = [lengths[batch[batch != FILLER]] for batch in plan]
-    places = sum(len(batch) * padded_width(batch, most) for batch in batches)
+    places = sum(len(batch) * padded_width(batch, most, least=least) for batch in batches)
     return 1.0 - float(lengths.sum()) / max(places, 1)
 
 
@@ -104,7 +123,9 @@ def to_dataset(
     return rows.map(load, num_parallel_calls=2, deterministic=True).prefetch(4).with_options(options)
 
 
-def pad(values: np.ndarray, offsets: np.ndarray, rows: Sequence[int], *, most: int) -> tuple[np.ndarray, np.ndarray]:
+def pad(
+    values: np.ndarray, offsets: np.ndarray, rows: Sequence[int], *, most: int, least: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
     """Gathers texts of one batch from a flat array and pads them on the right with zeros.
 
     Args:
@@ -112,12 +133,13 @@ def pad(values: np.ndarray, offsets: np.ndarray, rows: Sequence[int], *, most: i
       offsets: int64[texts + 1].
       rows: of the batch; `FILLER` gives a row with one zero entry.
       most: widest batch allowed.
+      least: narrowest batch allowed.
 
     Returns:
       [batch, width, …] of the values' dtype, and the mask, int32[batch, width].
     """
     lengths = np.where(np.equal(rows, FILLER), 1, offsets[np.add(rows, 1)] - offsets[rows])
-    width = padded_width(lengths, most)
+    width = padded_width(lengths, most, least=least)
     batch = np.zeros((len(rows), width, *values.shape[1:]), values.dtype)
     for place, row in enumerate(rows):
         if row != FILLER:

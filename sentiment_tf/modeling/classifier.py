@@ -42,11 +42,11 @@ class Tail(keras.Model):
     * every block, or everything: token ids int32[batch, tokens] and attention_mask. The embeddings are
       looked up here, trained only for ``depth=None``.
 
-    On a CPU a training batch runs as two halves in one graph, which share no operation until their
+    On a CPU a training batch runs as several parts in one graph, which share no operation until their
     gradients are added, so that each keeps a core busy without a barrier per operation.
     """
 
-    def __init__(self, model, *, depth: int | None, compute_dtype: tf.DType, seed: int, halves: int):
+    def __init__(self, model, *, depth: int | None, compute_dtype: tf.DType, seed: int, parts: int):
         """Cuts ``model`` under its top ``depth`` blocks (None: under everything)."""
         super().__init__(name="tail")
         config = model.config
@@ -61,7 +61,7 @@ class Tail(keras.Model):
         self._rates = encoder.DropoutRates(config.dropout, config.attention_dropout, config.seq_classif_dropout)
         self._heads, self._activation = config.n_heads, config.activation
         self._compute_dtype_of_matmuls = compute_dtype
-        self._seed, self._halves, self._depth_of_network = seed, halves, len(blocks)
+        self._seed, self._parts, self._depth_of_network = seed, parts, len(blocks)
         self.evaluate_batch = tf.function(self.forward, reduce_retracing=True)
 
     def read_weights(self) -> encoder.Weights:
@@ -103,8 +103,8 @@ class Tail(keras.Model):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         step = tf.cast(self.optimizer.iterations, tf.int32)
         logits = []
-        for half, part in enumerate(_split(inputs, self._halves if self.blocks else 1)):
-            seed = tf.stack([self._seed ^ (half << 8) ^ tf.cast(replica, tf.int32), step])
+        for number, part in enumerate(_split(inputs, self._parts if self.blocks else 1)):
+            seed = tf.stack([self._seed ^ (number << 8) ^ tf.cast(replica, tf.int32), step])
             logits.append(self.forward(weights, part, encoder.seeded_dropout(seed)))
         return tf.concat(logits, axis=0)
 

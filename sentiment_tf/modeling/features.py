@@ -1,7 +1,10 @@
 """The trunk × tokens → features, once: what the frozen layers compute is kept on disk for every later epoch and run."""
 
 import collections
+import contextlib
 import dataclasses
+import fcntl
+import functools
 import hashlib
 import json
 import logging
@@ -23,6 +26,7 @@ from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.errors import UserError
 from sentiment_tf.modeling import classifier, encoder
 from sentiment_tf.runtime import cores
+from sentiment_tf.training import exchange
 
 FORMAT = 1  # of the cache; raised whenever the same key would mean other numbers
 TOKENS_AT_ONCE = 2048  # per batch of the trunk: its intermediate results stay in one core's cache
@@ -37,11 +41,13 @@ class Features:
       values: float32[rows, D] ([CLS] vectors), float16[tokens, D] (hidden states), or integer[tokens] (ids).
       offsets: int64[rows + 1] into ``values``, or None where there is one vector per text.
       most: widest batch allowed, the run's ``max_length``.
+      least: narrowest batch allowed: ``most``, too, where shapes must be static.
     """
 
     values: np.ndarray
     offsets: np.ndarray | None
     most: int
+    least: int = 2
 
     def __len__(self) -> int:
         return len(self.values) if self.offsets is None else len(self.offsets) - 1
@@ -55,17 +61,17 @@ class Features:
         """Returns the tail's input for these rows; a `batching.FILLER` row holds zeros or another row's values."""
         if self.offsets is None:
             return {"features": self.values[rows]}
-        features, mask = batching.pad(self.values, self.offsets, rows, most=self.most)
+        features, mask = batching.pad(self.values, self.offsets, rows, most=self.most, least=self.least)
         return {"features": features, "attention_mask": mask}
 
-    @property
-    def signature(self) -> dict[str, tf.TensorSpec]:
-        """The tensors that `gather` gives."""
+    def signature(self, batch_size: int) -> dict[str, tf.TensorSpec]:
+        """Returns the tensors that `gather` gives for so many rows."""
         if self.offsets is None:
-            return {"features": tf.TensorSpec([None, self.values.shape[1]], tf.float32)}
+            return {"features": tf.TensorSpec([batch_size, self.values.shape[1]], tf.float32)}
+        width = self.most if self.least == self.most else None
         return {
-            "features": tf.TensorSpec([None, None, *self.values.shape[1:]], self.values.dtype),
-            "attention_mask": tf.TensorSpec([None, None], tf.int32),
+            "features": tf.TensorSpec([batch_size, width, *self.values.shape[1:]], self.values.dtype),
+            "attention_mask": tf.TensorSpec([batch_size, width], tf.int32),
         }
 
 
@@ -78,8 +84,10 @@ def compute(
     max_length: int,
     cache_dir: str | None,
     name: str,
+    strategy: tf.distribute.Strategy | None = None,
+    least_width: int = 2,
 ) -> Features:
-    """Returns the features of a split, from the cache where it has them.
+    """Returns the features of a split, from the cache where it has them; several workers compute a share each.
 
     Args:
       model: loaded classifier.
@@ -89,26 +97,29 @@ def compute(
       max_length: of the run.
       cache_dir: the cache's folder, or None to compute in memory and keep nothing.
       name: of the split, for the progress bar.
+      strategy: of the run, whose workers share the work; None computes it here.
+      least_width: narrowest batch that `Features.gather` gives.
 
     Raises:
       UserError: the disk has too little space for them.
     """
     if depth is None or depth == model.config.n_layers:
-        return Features(tokens.ids, tokens.offsets, max_length)
+        return Features(tokens.ids, tokens.offsets, max_length, least_width)
     shape, dtype = layout(model, tokens, depth)
 
     def fill(values: np.ndarray) -> None:
         padding = 1 - tokens.lengths.sum() / max(trunk_places(tokens.lengths, max_length), 1)
         log.info("%s: %.1f %% of the places the trunk computes are padding", name, 100 * padding)
-        run_trunk(model, tokens, values, depth=depth, compute_dtype=compute_dtype, max_length=max_length, name=name)
+        settings = {"depth": depth, "compute_dtype": compute_dtype, "max_length": max_length}
+        run_trunk(model, tokens, values, name=name, strategy=strategy, **settings)
 
     if cache_dir is None:
         values = np.empty(shape, dtype)
         fill(values)
     else:
         folder = cache_entry(model, tokens, depth=depth, compute_dtype=compute_dtype, cache_dir=cache_dir)
-        values = _cached(folder, shape, dtype, fill, name)
-    return Features(values, None if depth == 0 else tokens.offsets, max_length)
+        values = _cached(folder, shape, dtype, fill, name, strategy)
+    return Features(values, None if depth == 0 else tokens.offsets, max_length, least_width)
 
 
 def layout(model, tokens: Tokens, depth: int) -> tuple[tuple[int, int], np.dtype]:
@@ -146,8 +157,10 @@ def side_by_side(function, items: Iterable, *, workers: int) -> Iterator:
                 future.cancel()
 
 
-def run_trunk(model, tokens, values, *, depth, compute_dtype, max_length, name) -> None:
+def run_trunk(model, tokens, values, *, depth, compute_dtype, max_length, name, strategy=None) -> None:
     """Fills ``values`` with the trunk's output, longest texts first: what does not fit in memory fails at once.
+
+    Of several workers each computes a share of the batches, and gets the others' shares from them.
 
     Args are those of `compute`; ``values`` is as `layout` says.
     """
@@ -156,8 +169,8 @@ def run_trunk(model, tokens, values, *, depth, compute_dtype, max_length, name) 
     blocks = model.distilbert.transformer.layer[: config.n_layers - depth]
     weights = (
         encoder.read_embeddings(model.distilbert.embeddings),
-        encoder.cast_for_compute(
-            tuple(encoder.read_block(block, heads=config.n_heads) for block in blocks), compute_dtype
+        tuple(
+            encoder.cast_for_compute(encoder.read_block(block, heads=config.n_heads), compute_dtype) for block in blocks
         ),
     )
     replicas = {device: _copy_to(weights, device) for device in set(devices)}
@@ -173,21 +186,27 @@ def run_trunk(model, tokens, values, *, depth, compute_dtype, max_length, name) 
     batches = _token_batches(lengths, max_length)
 
     def run(numbered):
+        """Returns what the trunk makes of a batch, without padding: [rows, D] or [tokens, D]."""
         number, rows = numbered
         device = devices[number % len(devices)]
         ids, mask = batching.pad(tokens.ids, tokens.offsets, rows, most=max_length)
         with tf.device(device):
             output = forward(replicas[device], tf.constant(ids), tf.constant(mask)).numpy()
+        return (output if depth == 0 else output[mask.astype(bool)]).astype(values.dtype)
+
+    def write(rows, output):
         if depth == 0:
             values[rows] = output
-        else:
-            for row, states in zip(rows, output, strict=True):
-                values[tokens.offsets[row] : tokens.offsets[row + 1]] = states[: lengths[row]]
-        return rows
+            return
+        ends = np.cumsum(lengths[rows])
+        for row, start, end in zip(rows, ends - lengths[rows], ends, strict=True):
+            values[tokens.offsets[row] : tokens.offsets[row + 1]] = output[start:end]
 
     quiet = not sys.stderr.isatty() or log.level > logging.INFO
     with tqdm.tqdm(total=len(lengths), desc=name, unit=" texts", disable=quiet) as progress:
-        for rows in side_by_side(run, enumerate(batches), workers=len(devices)):
+        compute = functools.partial(side_by_side, run, workers=len(devices))
+        for rows, output in exchange.shared_out(strategy, batches, compute, like=values[:0]):
+            write(rows, output)
             progress.update(len(rows))
 
 
@@ -218,15 +237,20 @@ def _key(model, tokens: Tokens, depth: int, compute_dtype: tf.DType) -> str:
     return digest.hexdigest()[:32]
 
 
-def _cached(folder: Path, shape: tuple[int, ...], dtype: np.dtype, fill, name: str) -> np.ndarray:
-    """Returns the memory-mapped array of a cache entry, made by ``fill`` where it is missing or damaged."""
-    if (values := _open(folder, shape, dtype)) is not None:
+def _cached(folder: Path, shape: tuple[int, ...], dtype: np.dtype, fill, name: str, strategy) -> np.ndarray:
+    """Returns the memory-mapped array of a cache entry, made by ``fill`` where any worker has none or a damaged one."""
+    values = _open(folder, shape, dtype)
+    if exchange.gather(strategy, np.array([values is not None], np.int32)).all():
         log.info("%s: features found in the cache", name)
         return values
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _delete_left_behind(folder)
     _check_space(folder.parent, int(np.prod(shape)) * dtype.itemsize)
     # Built beside and renamed: what stands under the final name is always whole.
     building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    lock = os.open(building, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # some network file systems lock no folders; then nobody deletes any
+        fcntl.flock(lock, fcntl.LOCK_EX)  # for as long as this process lives
     try:
         disk.allocate(building / "values", int(np.prod(shape)) * dtype.itemsize)
         values = np.memmap(building / "values", dtype, "r+", shape=shape) if shape[0] else np.empty(shape, dtype)
@@ -238,7 +262,21 @@ def _cached(folder: Path, shape: tuple[int, ...], dtype: np.dtype, fill, name: s
         _move_into_place(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+        os.close(lock)
     return _open(folder, shape, dtype)
+
+
+def _delete_left_behind(folder: Path) -> None:
+    """Deletes what killed processes had computed of this entry; gigabytes would pile up otherwise."""
+    for left in folder.parent.glob(f".{folder.name}-*"):
+        lock = os.open(left, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+        except OSError:
+            pass  # its process is alive
+        finally:
+            os.close(lock)
 
 
 def _open(folder: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:

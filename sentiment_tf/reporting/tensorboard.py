@@ -70,10 +70,10 @@ class Curves(keras.callbacks.Callback):
             if name != "gradient_norm"
         }
         values["examples_per_second"] = passed * self._batch_size / max(elapsed, 1e-9)
-        values["learning_rate"] = float(self.model.optimizer.learning_rate)
+        values["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
         if "gradient_norm" in means:
             values["gradient_norm"] = means["gradient_norm"]
-        _scalars(self._train, "step", values, step=int(self.model.optimizer.iterations))
+        _scalars(self._train, "step", values, step=int(self.model.optimizer.iterations.numpy()))
         self._done, self._means, self._since = done, means, time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -106,14 +106,14 @@ class Profile(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Starts at the first step, or before the steps that Keras runs at once with it."""
-        at_once = int(self.model._steps_per_execution)
-        if not self._began and int(self.model.optimizer.iterations) + at_once >= self._first:
+        at_once = int(self.model._steps_per_execution.numpy())
+        if not self._began and int(self.model.optimizer.iterations.numpy()) + at_once >= self._first:
             tf.profiler.experimental.start(self._directory)
             self._began = self._running = True
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Stops after the last one."""
-        if self._running and int(self.model.optimizer.iterations) >= self._last:
+        if self._running and int(self.model.optimizer.iterations.numpy()) >= self._last:
             self._stop()
 
     def on_train_end(self, logs: dict | None = None) -> None:

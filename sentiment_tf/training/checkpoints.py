@@ -4,6 +4,7 @@ A file is called ``<step>-<checksum>.npz``; what stands under such a name is who
 """
 
 import dataclasses
+import io
 import json
 import logging
 import os
@@ -49,7 +50,7 @@ def write(folder: Path, *, step: int, arrays: dict[str, np.ndarray], record: dic
     building = folder / _BUILDING
     try:
         with open(building, "wb") as file:
-            np.savez(file, record=np.frombuffer(json.dumps(record).encode(), np.uint8), **arrays)
+            _save(file, Checkpoint(arrays, record))
             file.flush()
             os.fsync(file.fileno())
         path = folder / f"{step:09d}-{disk.checksum(building)}.npz"
@@ -66,13 +67,23 @@ def read_newest(folder: Path) -> Checkpoint | None:
     for path in files(folder):
         try:
             if disk.checksum(path) == path.stem.split("-")[1]:
-                with np.load(path, allow_pickle=False) as content:
-                    arrays = {name: content[name] for name in content.files}
-                return Checkpoint(arrays, json.loads(arrays.pop("record").tobytes()))
+                return _load(path)
         except OSError:
             pass
         log.warning("%s: this checkpoint is damaged; the one before it is used", path)
     return None
+
+
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    """Returns what its file would hold."""
+    file = io.BytesIO()
+    _save(file, checkpoint)
+    return file.getvalue()
+
+
+def from_bytes(content: bytes) -> Checkpoint:
+    """Returns the checkpoint of `to_bytes`."""
+    return _load(io.BytesIO(content))
 
 
 def files(folder: Path) -> list[Path]:
@@ -85,3 +96,14 @@ def keep(folder: Path, *, newest: Path, steps: set[int]) -> None:
     for path in files(folder):
         if path != newest and int(path.stem.split("-")[0]) not in steps:
             path.unlink()
+
+
+def _save(file, checkpoint: Checkpoint) -> None:
+    record = np.frombuffer(json.dumps(checkpoint.record).encode(), np.uint8)
+    np.savez(file, record=record, **checkpoint.arrays)
+
+
+def _load(file) -> Checkpoint:
+    with np.load(file, allow_pickle=False) as content:
+        arrays = {name: content[name] for name in content.files}
+    return Checkpoint(arrays, json.loads(arrays.pop("record").tobytes()))

@@ -1,5 +1,6 @@
 """Compile and fit the tail."""
 
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from sentiment_tf.data import batching
 from sentiment_tf.modeling.classifier import Tail, decayed
 from sentiment_tf.modeling.features import Features, side_by_side
 from sentiment_tf.runtime import cores
+from sentiment_tf.training import exchange
 from sentiment_tf.training.optimizer import FusedAdamW
 from sentiment_tf.training.resume import Checkpointer
 
@@ -91,6 +93,7 @@ def compile_tail(
             weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
             steps_per_execution=1 if tail.blocks else HEAD_STEPS_AT_ONCE,
         )
+        tail.distribute_reduction_method = "first"  # metrics are over all replicas already; Keras would add them up
 
 
 def fit(
@@ -140,15 +143,32 @@ def fit(
     best = [KeepBest(patience)] if patience else []
     callbacks = [row, *callbacks, *best]
 
+    strategy = tail.distribute_strategy
+    worker, workers = exchange.workers(strategy)
+
     def batches(**start):
-        return training_dataset(
-            features, labels, weights[labels], epochs=epochs, batch_size=batch_size, seed=seed, **start
+        def share(replicas: int = 1):
+            return training_dataset(
+                features,
+                labels,
+                weights[labels],
+                epochs=epochs,
+                batch_size=batch_size,
+                seed=seed,
+                share=(worker, workers, replicas),
+                **start,
+            )
+
+        if workers == 1:  # Keras deals a batch out to the replicas itself
+            return share()
+        return strategy.distribute_datasets_from_function(
+            lambda context: share(context.num_replicas_in_sync // workers)
         )
 
     if checkpoints is None:
         tail.fit(batches(), steps_per_epoch=steps, epochs=epochs, verbose=verbose, callbacks=callbacks)
         return history
-    keeper = Checkpointer(checkpoints, steps=steps, every=checkpoint_every, stateful=[row, *best])
+    keeper = Checkpointer(checkpoints, steps=steps, every=checkpoint_every, stateful=[row, *best], strategy=strategy)
     keeper.restore(tail)
     if not keeper.is_done:
         is_over = any(callback.is_over for callback in best)  # the kill came between the last epoch and the end
@@ -172,12 +192,20 @@ def training_dataset(
     seed: int,
     first_epoch: int = 0,
     first_step: int = 0,
+    share: tuple[int, int, int] = (0, 1, 1),
 ) -> tf.data.Dataset:
     """All epochs' batches, one after another: (tail's inputs, int32[batch] labels, float32[batch] weights).
 
-    A training that goes on gets what is left from ``first_step`` of ``first_epoch``, both counted from 0.
+    A training that goes on gets what is left from ``first_step`` of ``first_epoch``, both counted from 0. A
+    worker of several gets its ``share`` (its number, of how many, its replicas) of every global batch, a batch
+    for each of its replicas in turn.
     """
+    worker, workers, replicas = share
     lengths = features.lengths
+
+    def plan(epoch):
+        whole = batching.training_plan(lengths, batch_size=batch_size, seed=seed, epoch=epoch)
+        return batching.share(whole, worker, workers, replicas)
 
     def gather(rows):
         return (
@@ -186,19 +214,16 @@ def training_dataset(
             np.where(rows != batching.FILLER, weights[rows], 0.0).astype(np.float32),
         )
 
-    signature = (
-        features.signature,
-        tf.TensorSpec([None], tf.int32),
-        tf.TensorSpec([None], tf.float32),
-    )
+    size = batch_size // (workers * replicas)
+    signature = (features.signature(size), tf.TensorSpec([size], tf.int32), tf.TensorSpec([size], tf.float32))
     return batching.to_dataset(
-        lambda epoch: batching.training_plan(lengths, batch_size=batch_size, seed=seed, epoch=epoch),
+        plan,
         epochs,
         gather,
         signature,
-        batch_size=batch_size,
+        batch_size=size,
         first_epoch=first_epoch,
-        first_step=first_step,
+        first_step=first_step * replicas,
     )
 
 
@@ -213,18 +238,24 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
 
 
 def predict_logits(tail: Tail, features: Features) -> np.ndarray:
-    """Returns float32[rows, classes] in row order: every row exactly once, dropout off, batches side by side."""
+    """Returns float32[rows, classes] in row order: every row exactly once, dropout off, batches side by side.
+
+    Of several workers each computes a share, and all get all.
+    """
     weights = tail.read_weights()
     logits = np.zeros((len(features), weights.head.bias.shape[0]), np.float32)
 
-    def run(rows):
-        rows = rows[rows != batching.FILLER]
+    def run(numbered):
+        _, rows = numbered
         inputs = {name: tf.constant(value) for name, value in features.gather(rows).items()}
-        logits[rows] = tail.evaluate_batch(weights, inputs).numpy()
+        return tail.evaluate_batch(weights, inputs).numpy()
 
     plan = batching.evaluation_plan(features.lengths, batch_size=EVALUATION_BATCH)
-    for _ in side_by_side(run, plan, workers=1 if tf.config.list_logical_devices("GPU") else cores()):
-        pass
+    batches = [rows[rows != batching.FILLER] for rows in plan]
+    threads = 1 if tf.config.list_logical_devices("GPU") else cores()
+    compute = functools.partial(side_by_side, run, workers=threads)
+    for rows, answers in exchange.shared_out(tail.distribute_strategy, batches, compute, like=logits[:0]):
+        logits[rows] = answers
     return logits
 
 

@@ -111,6 +111,8 @@ def _without_repeats(gradient):
     """Returns a gradient in which each row of a sparse one stands once."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
+        return tf.convert_to_tensor(gradient)  # how many rows differ is no static shape
     rows, place = tf.unique(gradient.indices)
     values = tf.math.unsorted_segment_sum(gradient.values, place, tf.shape(rows)[0])
     return tf.IndexedSlices(values, rows, gradient.dense_shape)

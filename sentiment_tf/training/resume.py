@@ -4,6 +4,7 @@ Dropout is a function of (seed, step) and the order of batches one of (seed, epo
 is its variables, the place in the plan, and what the stateful callbacks have gathered.
 """
 
+import contextlib
 import logging
 import math
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import tf_keras as keras
 
 from sentiment_tf import interruption
 from sentiment_tf.errors import UserError
-from sentiment_tf.training import checkpoints
+from sentiment_tf.training import checkpoints, exchange
 
 log = logging.getLogger("sentiment_tf")
 
@@ -31,20 +32,21 @@ class Checkpointer(keras.callbacks.Callback):
       is_done: whether this training ran to its end.
     """
 
-    def __init__(self, folder: Path, *, steps: int, every: int | None, stateful: Sequence):
-        """Reads the newest checkpoint.
+    def __init__(self, folder: Path, *, steps: int, every: int | None, stateful: Sequence, strategy):
+        """Reads the newest checkpoint, of several workers the chief's.
 
         Args:
           folder: of this training alone.
           steps: per epoch.
           every: steps from one checkpoint to the next, beside the one at each epoch's end.
           stateful: callbacks whose ``state() -> (record, arrays)`` and ``restore(record, arrays)`` make them go on.
+          strategy: of the run.
         """
         super().__init__()
         self._supports_tf_logs = True  # Keras then converts nothing that we do not ask for
         self._folder, self._steps, self._every, self._stateful = folder, steps, every, stateful
         self._asked: list[int] = []
-        self._found = checkpoints.read_newest(folder)
+        self._found = _newest(folder, strategy)
         place = self._found.record if self._found else {"epoch": 0, "step": 0, "done": False}
         self.epoch, self.step, self.is_done = place["epoch"], place["step"], place["done"]
 
@@ -80,7 +82,9 @@ class Checkpointer(keras.callbacks.Callback):
         """
         # The place where Keras' own BackupAndRestore sits: it is asked for the epoch and the step to begin at.
         tail._training_state = self
-        with interruption.deferred() as self._asked:
+        # Workers would stop at different steps and wait for each other: of several, each obeys at once.
+        alone = exchange.workers(tail.distribute_strategy)[1] == 1
+        with interruption.deferred() if alone else contextlib.nullcontext([]) as self._asked:
             try:
                 tail.fit(dataset, steps_per_epoch=self._steps, epochs=epochs, **settings)
             finally:
@@ -124,7 +128,10 @@ class Checkpointer(keras.callbacks.Callback):
             )
 
     def _write(self, *, done: bool = False) -> None:
-        """Writes the newest checkpoint; all but it and the best epoch's are deleted."""
+        """Writes the newest checkpoint; all but it and the best epoch's are deleted.
+
+        Of several workers all read (a running mean is added up over them), and the chief writes.
+        """
         arrays = _numbered("weights", [variable.numpy() for variable in self.model.trainable_variables])
         for name, array in arrays.items():
             self._check(float(np.abs(array).max(initial=0.0)), name)
@@ -136,11 +143,13 @@ class Checkpointer(keras.callbacks.Callback):
             gathered, of_callback = callback.state()
             record["callbacks"].append(gathered)
             arrays |= {} if done else _numbered(f"callback{number}", of_callback)
+        self.is_done = done
+        if not self.model.distribute_strategy.extended.should_checkpoint:
+            return
         total = self.epoch * self._steps + self.step
         newest = checkpoints.write(self._folder, step=total + done, arrays=arrays, record=record)
         best = set() if done else {self._best_epoch() * self._steps}
         checkpoints.keep(self._folder, newest=newest, steps=best)
-        self.is_done = done
 
     def _best_epoch(self) -> int:
         rows = next((callback.history for callback in self._stateful if hasattr(callback, "history")), [])
@@ -163,6 +172,15 @@ class Checkpointer(keras.callbacks.Callback):
     def _assign(self, kind: str, variables: Sequence[tf.Variable]) -> None:
         for variable, value in zip(variables, _unnumbered(kind, self._found.arrays), strict=True):
             variable.assign(value)
+
+
+def _newest(folder: Path, strategy) -> checkpoints.Checkpoint | None:
+    number, count = exchange.workers(strategy)
+    found = checkpoints.read_newest(folder) if number == 0 else None
+    if count == 1:
+        return found
+    content = exchange.bytes_from_chief(strategy, checkpoints.to_bytes(found) if found else b"")
+    return checkpoints.from_bytes(content) if content else None
 
 
 def _optimizer_variables(optimizer) -> list[tf.Variable]:

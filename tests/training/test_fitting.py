@@ -26,14 +26,14 @@ def labels() -> np.ndarray:
     return np.random.default_rng(6).integers(0, 2, ROWS).astype(np.int32)
 
 
-def train(tokens, labels, *, depth, epochs=2, strategy=None, dropout=True, dtype=tf.float32, halves=2):
+def train(tokens, labels, *, depth, epochs=2, strategy=None, dropout=True, dtype=tf.float32, parts=2):
     """Trains a new tiny model; returns (model, tail, features, history)."""
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = make_tiny_classifier(seed=1)
         if not dropout:
             model.config.dropout = model.config.attention_dropout = model.config.seq_classif_dropout = 0.0
-        tail = classifier.Tail(model, depth=depth, compute_dtype=dtype, seed=3, halves=halves)
+        tail = classifier.Tail(model, depth=depth, compute_dtype=dtype, seed=3, parts=parts)
     inputs = features.compute(
         model, tokens, depth=depth, compute_dtype=dtype, max_length=64, cache_dir=None, name="train"
     )
@@ -114,7 +114,7 @@ def test_loss_falls_and_rows_are_complete(tokens, labels):
 def test_epoch_loss_is_the_mean_over_rows_filler_left_out(tokens, labels):
     model = make_tiny_classifier(seed=1)
     model.config.seq_classif_dropout = 0.0
-    tail = classifier.Tail(model, depth=0, compute_dtype=tf.float32, seed=0, halves=1)
+    tail = classifier.Tail(model, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
     inputs = features.compute(
         model, tokens, depth=0, compute_dtype=tf.float32, max_length=64, cache_dir=None, name="train"
     )
@@ -129,7 +129,7 @@ def test_epoch_loss_is_the_mean_over_rows_filler_left_out(tokens, labels):
 def test_class_weights_weigh_the_rows_of_the_loss(tokens, labels):
     model = make_tiny_classifier(seed=1)
     model.config.seq_classif_dropout = 0.0
-    tail = classifier.Tail(model, depth=0, compute_dtype=tf.float32, seed=0, halves=1)
+    tail = classifier.Tail(model, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
     inputs = features.compute(
         model, tokens, depth=0, compute_dtype=tf.float32, max_length=64, cache_dir=None, name="train"
     )
@@ -152,10 +152,12 @@ def test_predictions_come_in_row_order_each_row_once(tokens, labels):
 
 @pytest.mark.parametrize("depth", [0, 1, None])
 def test_two_devices_take_the_same_steps_as_one(tokens, labels, depth):
-    one, _, _, _ = train(tokens, labels, depth=depth, epochs=1, dropout=False)
+    one, _, _, alone = train(tokens, labels, depth=depth, epochs=1, dropout=False)
     mirrored = distribution.make_strategy("mirrored", batch_size=16)
     assert mirrored.num_replicas_in_sync == 2
-    two, _, _, _ = train(tokens, labels, depth=depth, epochs=1, dropout=False, strategy=mirrored, halves=1)
+    two, _, _, shared = train(tokens, labels, depth=depth, epochs=1, dropout=False, strategy=mirrored, parts=1)
+    for name in ("loss", "accuracy", "gradient_norm"):  # the last: AdamW's steps would hide a gradient's scale
+        assert shared[0][name] == pytest.approx(alone[0][name], rel=1e-5), name
     for name, value in weights_of(one).items():
         np.testing.assert_allclose(value, weights_of(two)[name], atol=2e-5, err_msg=name)
 
@@ -193,7 +195,7 @@ def test_balanced_weights_by_hand():
     ("smoothing", "expected"), [(0.0, np.log(4 / 3)), (0.2, 0.9 * np.log(4 / 3) + 0.1 * np.log(4))]
 )
 def test_label_smoothing_by_hand(tiny_classifier, smoothing, expected):
-    tail = classifier.Tail(tiny_classifier, depth=0, compute_dtype=tf.float32, seed=0, halves=1)
+    tail = classifier.Tail(tiny_classifier, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
     fitting.compile_tail(
         tail, learning_rate=0.1, steps=1, warmup_ratio=0, weight_decay=0, loss_scaling=False, label_smoothing=smoothing
     )
@@ -202,7 +204,7 @@ def test_label_smoothing_by_hand(tiny_classifier, smoothing, expected):
 
 
 def test_layer_decay_counts_from_the_head_down(tiny_classifier):
-    tail = classifier.Tail(tiny_classifier, depth=None, compute_dtype=tf.float32, seed=0, halves=1)
+    tail = classifier.Tail(tiny_classifier, depth=None, compute_dtype=tf.float32, seed=0, parts=1)
     below = {}
     for variable in tiny_classifier.weights:
         below.setdefault(tail.layers_above(variable), set()).add(variable.name)

@@ -53,7 +53,7 @@ def train(inputs, folder, *, callbacks=(), every=None, patience=None, scores=Non
     """Trains a new tiny model, or goes on; returns (its weights, the epochs' rows without clock times)."""
     features, labels = inputs
     model = make_tiny_classifier(seed=1)
-    tail = classifier.Tail(model, depth=None, compute_dtype=dtype, seed=3, halves=2)
+    tail = classifier.Tail(model, depth=None, compute_dtype=dtype, seed=3, parts=2)
     fitting.compile_tail(
         tail,
         learning_rate=5e-3,

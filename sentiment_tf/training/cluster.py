@@ -1,0 +1,127 @@
+"""The workers of a distributed run: who they are (TF_CONFIG), and waiting for all of them to be there."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import selectors
+import socket
+import time
+
+from sentiment_tf.errors import UserError
+
+_GREETING = b"sentiment_tf worker %d of %d\n"
+_RETRY_SECONDS = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """Workers of one run.
+
+    Attributes:
+      addresses: ``host:port`` of each, the chief's first.
+      index: of this process.
+    """
+
+    addresses: tuple[str, ...]
+    index: int
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes the run's folder."""
+        return self.index == 0
+
+
+def from_environment(strategy: str = "auto") -> Cluster | None:
+    """Returns the cluster that TF_CONFIG describes, or None where it is unset or names one worker.
+
+    Args:
+      strategy: of the run; ``default``, ``mirrored`` and ``tpu`` know no other workers.
+
+    Raises:
+      UserError: TF_CONFIG is no such description.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text or strategy not in ("auto", "multi_worker"):
+        return None
+    form = 'pass {"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": n}}'
+    try:
+        config = json.loads(text)
+        if not config.get("cluster"):
+            return None
+        jobs, task = config["cluster"], config["task"]
+        addresses = (*jobs.get("chief", ()), *jobs["worker"])
+        index = int(task["index"]) + (len(jobs.get("chief", ())) if task["type"] == "worker" else 0)
+        known = set(jobs) <= {"chief", "worker"} and task["type"] in jobs and 0 <= index < len(addresses)
+        ports = [int(address.rpartition(":")[2]) for address in addresses]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"TF_CONFIG={text}: cannot be read; {form}") from None
+    if not known or not all(0 < port < 65536 for port in ports):
+        raise UserError(f"TF_CONFIG={text}: names no such worker; {form}")
+    return Cluster(addresses, index) if len(addresses) > 1 else None
+
+
+def wait_for_all(cluster: Cluster, *, timeout: float) -> None:
+    """Returns once every worker is there: each greets each, on the addresses that TensorFlow uses afterwards.
+
+    TensorFlow itself waits without end and without a word.
+
+    Args:
+      cluster: of this process.
+      timeout: seconds.
+
+    Raises:
+      UserError: somebody did not come in time, or this worker's own address cannot be listened on.
+    """
+    others = {index for index in range(len(cluster.addresses)) if index != cluster.index}
+    heard, reached, deadline = set(), set(), time.monotonic() + timeout
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(_listen(cluster))
+        selector = stack.enter_context(selectors.DefaultSelector())
+        selector.register(listener, selectors.EVENT_READ)
+        while heard != others or reached != others:
+            for index in others - reached:
+                if _greet(cluster, index):
+                    reached.add(index)
+            for _ in selector.select(_RETRY_SECONDS):
+                heard |= _hear(listener, len(cluster.addresses)) & others
+            if time.monotonic() > deadline:
+                missing = [
+                    f"worker {index} ({cluster.addresses[index]})" for index in sorted(others - (heard & reached))
+                ]
+                raise UserError(
+                    f"--startup_timeout={timeout:g}: not there after so many seconds: {', '.join(missing)}; "
+                    "start it, correct TF_CONFIG, or wait longer"
+                )
+
+
+def _listen(cluster: Cluster) -> socket.socket:
+    address = cluster.addresses[cluster.index]
+    try:
+        return socket.create_server(("", int(address.rpartition(":")[2])), backlog=len(cluster.addresses))
+    except OSError as error:
+        raise UserError(
+            f"TF_CONFIG: worker {cluster.index} cannot listen on {address} ({error.strerror}); choose a free port"
+        ) from error
+
+
+def _greet(cluster: Cluster, index: int) -> bool:
+    host, _, port = cluster.addresses[index].rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=2) as connection:
+            connection.sendall(_GREETING % (cluster.index, len(cluster.addresses)))
+    except OSError:
+        return False
+    return True
+
+
+def _hear(listener: socket.socket, workers: int) -> set[int]:
+    """Returns the worker that greets on a connection; strangers say something else, or nothing."""
+    try:
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(2)
+            said = connection.makefile("rb").readline(100)
+    except OSError:
+        return set()
+    return {index for index in range(workers) if said == _GREETING % (index, workers)}

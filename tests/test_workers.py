@@ -1,0 +1,114 @@
+"""Several workers on loopback run the whole command: what the chief leaves, and what a lost worker means."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests import faults
+from tests.training.test_cluster import free_addresses
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory) -> list[str]:
+    return [*faults.prepare(tmp_path_factory.mktemp("own")), "--startup_timeout=120"]
+
+
+def start(flags, folder, *, workers: int = 2) -> list[subprocess.Popen]:
+    """Starts the command once for each worker; the chief alone is given the folder of the results."""
+    addresses, processes = free_addresses(workers), []
+    for index in range(workers):
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "sentiment_tf.train", *flags, *faults.places(folder / f"worker{index}")],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"HF_HUB_OFFLINE": "1", "TF_CONFIG": json.dumps(config)},
+            )
+        )
+    return processes
+
+
+def finish(processes) -> list[str]:
+    """Waits for all; returns what they printed."""
+    printed = []
+    for process in processes:
+        out, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, out + errors
+        printed.append(out)
+    return printed
+
+
+def wait_for(folder: Path, pattern: str, processes) -> None:
+    while not list(folder.glob(pattern)):
+        assert all(process.poll() is None for process in processes), [process.communicate() for process in processes]
+        time.sleep(0.05)
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return load_file(folder / "saved_models" / "run" / "hf" / "model.safetensors")
+
+
+def test_the_chief_leaves_the_run_of_one_process_and_the_others_nothing(flags, tmp_path):
+    chief, other = finish(start([*flags, "--seed=3"], tmp_path))
+    assert "2 replicas" in chief
+    assert other == ""
+    assert not list((tmp_path / "worker1").rglob("saved_models/*"))
+    alone = faults.train([*flags, "--seed=3", *faults.places(tmp_path / "alone")])
+    assert alone.returncode == 0, alone.stderr
+    records = [
+        json.loads((tmp_path / name / "saved_models" / "run" / "run.json").read_text()) for name in ("worker0", "alone")
+    ]
+    for name in ("loss", "accuracy"):
+        before = [record["metrics"]["before"][name] for record in records]
+        assert before[0] == pytest.approx(before[1], rel=1e-5)
+    assert {path.name for path in (tmp_path / "worker0" / "saved_models" / "run").iterdir()} == {
+        path.name for path in (tmp_path / "alone" / "saved_models" / "run").iterdir()
+    }
+    # Each computed half of the features, and both keep all of them.
+    cached = [sorted(path.parent.name for path in (tmp_path / name).rglob("values")) for name in ("worker0", "worker1")]
+    assert cached[0] == cached[1]
+    assert len(cached[0]) == 2
+
+
+def test_a_lost_worker_ends_the_run_which_then_goes_on(flags, tmp_path):
+    flags = [*flags, "--epochs=12"]
+    finish(start(flags, tmp_path / "undisturbed"))
+    lost = tmp_path / "lost"
+    processes = start(flags, lost)
+    wait_for(lost / "worker0" / "saved_models", ".run.partial/checkpoints/train/*.npz", processes)
+    processes[1].send_signal(signal.SIGKILL)
+    began = time.monotonic()
+    _, errors = processes[0].communicate(timeout=60)
+    processes[1].communicate()
+    assert processes[0].returncode != 0
+    assert "another worker has ended" in errors, errors
+    assert len(errors.splitlines()) == 1, errors
+    assert time.monotonic() - began < 60
+    chief, _ = finish(start(flags, lost))
+    assert "going on after step" in chief
+    for name, value in weights(tmp_path / "undisturbed" / "worker0").items():
+        np.testing.assert_array_equal(weights(lost / "worker0")[name], value, err_msg=name)
+
+
+def test_a_worker_that_never_arrives_is_named(flags, tmp_path):
+    addresses = free_addresses(2)
+    config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}}
+    call = [sys.executable, "-m", "sentiment_tf.train", *flags, "--startup_timeout=1", *faults.places(tmp_path)]
+    done = subprocess.run(
+        call, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1", "TF_CONFIG": json.dumps(config)}
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --startup_timeout=1: ")
+    assert f"worker 1 ({addresses[1]})" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not any((tmp_path / "saved_models").iterdir())
