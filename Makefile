@@ -10,7 +10,7 @@ train: $(READY)
 	$(BIN)/python -m sentiment_tf.train --flagfile=flags/offline.flags
 
 test: quality
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 quality: $(READY)
 	$(BIN)/ruff check .
