@@ -3,7 +3,8 @@
   .venv/bin/python benchmarks/scaling.py --rounds=3 --output=benchmarks/results/scaling
 
 Runs the whole command on packaged reviews with TF_CONFIG, workers pinned to cores, and reads the times that the
-run itself recorded. Weak scaling: --batch_size is 32 per worker, so two workers take half the steps.
+run itself recorded. Weak scaling: --batch_size is 32 per worker, so two workers take half the steps. Then it
+prints what the same would take on many machines, on paper.
 """
 
 import argparse
@@ -20,6 +21,14 @@ from sentiment_tf.reporting import record
 
 ROWS_PER_WORKER = 32
 LAYERS = ("0", "1", "all")
+
+# For the model on paper: MiniLM as a DistilBERT, Rotten Tomatoes' texts, and a network.
+WIDTH, HIDDEN, BLOCKS, POSITIONS, CLASSES = 384, 1536, 6, 512, 2
+TOKENS = 27  # of a text, on average
+ROWS_OF_WORDS = 500  # of the embeddings that a worker's 32 texts touch, about
+BANDWIDTH, LATENCY = 1.25e9, 50e-6  # bytes per second and seconds: 10 Gbit/s Ethernet
+WORKERS = (1, 4, 16, 64, 256)
+TEXTS = (10**6, 10**7, 10**8, 10**9)
 
 
 def main() -> None:
@@ -43,8 +52,9 @@ def main() -> None:
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
-    options.output.with_suffix(".md").write_text(table(found))
-    print(table(found))
+    page = "\n".join([table(found), *on_paper(found, options.limit)])
+    options.output.with_suffix(".md").write_text(page)
+    print(page)
 
 
 def run(layers: str, workers: int, limit: int) -> dict[str, float]:
@@ -70,7 +80,8 @@ def run(layers: str, workers: int, limit: int) -> dict[str, float]:
             sys.exit("a worker failed")
         content = json.loads(Path(folder, "0/run/run.json").read_text())
     # The second epoch: in the first, TensorFlow compiles.
-    return {"features": content["times"]["features"], "epoch": content["history"][1]["seconds"]}
+    texts = sum(content["data"]["rows"].values())
+    return {"features": content["times"]["features"], "epoch": content["history"][1]["seconds"], "texts": texts}
 
 
 def free_ports(count: int) -> list[int]:
@@ -95,6 +106,47 @@ def table(found: dict[str, list[dict]]) -> str:
             one, two = (statistics.median(row[step] for row in found[f"{layers}/{count}"]) for count in (1, 2))
             lines.append(f"| {layers} | {step} | {one:.1f} s | {two:.1f} s | {one / two:.2f} |")
     return "\n".join(lines) + "\n"
+
+
+def on_paper(found: dict[str, list[dict]], rows: int) -> list[str]:
+    """Returns tables of what many workers would do, from the times that one took here and a ring all-reduce.
+
+    A step costs its computation, which stays the same (32 texts per worker), and the exchange of gradients:
+    2 (W - 1) messages of 1/W of the bytes each (Patarasuk & Yuan, "Bandwidth optimal all-reduce algorithms for
+    clusters of workstations", 2009). The words' gradients are rows, which every worker gets from every other.
+    """
+    lines = [
+        "| blocks trained | workers | bytes of gradients | step | texts/s | of ideal |",
+        "|---|---|---|---|---|---|",
+    ]
+    for layers in LAYERS:
+        compute = statistics.median(row["epoch"] for row in found[f"{layers}/1"]) / (rows / ROWS_PER_WORKER)
+        for workers in WORKERS:
+            dense, sparse = gradient_bytes(layers)
+            exchange = 2 * (workers - 1) * (LATENCY + dense / workers / BANDWIDTH) + (workers - 1) * sparse / BANDWIDTH
+            step = compute + exchange
+            lines.append(
+                f"| {layers} | {workers} | {(dense + sparse) / 1e6:.1f} MB | {1000 * step:,.0f} ms "
+                f"| {workers * ROWS_PER_WORKER / step:,.0f} | {compute / step:.0%} |"
+            )
+    trunk = statistics.median(row["texts"] / row["features"] for row in found["0/1"])
+    lines += ["", "| texts | features of the head | of deeper cuts | trunk, 1 worker | 16 workers | 256 workers |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for texts in TEXTS:
+        head, deeper = texts * WIDTH * 4, texts * TOKENS * WIDTH * 2
+        hours = [texts / (trunk * workers) / 3600 + head / BANDWIDTH / 3600 * (workers > 1) for workers in (1, 16, 256)]
+        cells = [f"{hour:,.1f} h" for hour in hours]
+        lines.append(f"| {texts:,} | {head / 1e9:,.1f} GB | {deeper / 1e9:,.0f} GB | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def gradient_bytes(layers: str) -> tuple[int, int]:
+    """Returns the bytes of a worker's gradients: those of whole matrices, and those of rows of the words."""
+    head = WIDTH * WIDTH + WIDTH + CLASSES * (WIDTH + 1)
+    block = 4 * (WIDTH * WIDTH + WIDTH) + 2 * WIDTH * HIDDEN + WIDTH + HIDDEN + 4 * WIDTH
+    if layers == "all":
+        return 4 * (head + BLOCKS * block + POSITIONS * WIDTH + 2 * WIDTH), 4 * ROWS_OF_WORDS * WIDTH
+    return 4 * (head + int(layers) * block), 0
 
 
 if __name__ == "__main__":

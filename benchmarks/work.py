@@ -69,6 +69,20 @@ ITEMS = {
         _training("0"),
     ),
     "sst2_head": Item("SST-2, head only", WHOLE, (_ours("bf16", BF16), TUNED), _training("0", "sst2"), data="sst2"),
+    "sst2_depth": Item(
+        "SST-2 by depth",
+        f"{WHOLE} Each depth at its default rate.",
+        tuple(
+            _ours(f"{name}, bf16", BF16, *_training(layers, "sst2"))
+            for name, layers in (
+                ("top block", "1"),
+                ("top 2 blocks", "2"),
+                ("top 3 blocks", "3"),
+                ("everything", "all"),
+            )
+        ),
+        data="sst2",
+    ),
     "rotten_tomatoes_all": Item(
         "Rotten Tomatoes, full fine-tuning",
         "Examples per second of the training steps alone, over a limited number of them.",
