@@ -31,22 +31,24 @@ def export(config: TrainConfig, prepared, directory: RunDirectory, *, temperatur
 
     model, tokenizer = prepared.model, prepared.tokenizer
     version = directory.version_folder()
-    saved_model.export_saved_model(
-        version,
-        weights=encoder.read_weights(model),
-        heads=model.config.n_heads,
-        activation=model.config.activation,
-        vocabulary=tokenization.vocabulary(tokenizer),
-        lower_case=tokenizer.do_lower_case,
-        max_length=config.max_length,
-        label_names=prepared.splits.label_names,
-        temperature=temperature,
-    )
-    classifier.save_pretrained(model, prepared.files, directory.building / "hf", max_length=config.max_length)
-    rows = prepared.splits.rows[prepared.splits.report_split]
-    texts = [*rows["text"][:VERIFIED_TEXTS], *saved_model.ODD_TEXTS]
-    tokens = tokenization.tokenize(tokenizer, texts, max_length=config.max_length)
-    return saved_model.verify(version, texts=texts, expected_logits=classifier.reference_logits(model, tokens))
+    with saved_model.fresh_process() as process:
+        saved_model.export_saved_model(
+            version,
+            weights=encoder.read_weights(model),
+            heads=model.config.n_heads,
+            activation=model.config.activation,
+            vocabulary=tokenization.vocabulary(tokenizer),
+            lower_case=tokenizer.do_lower_case,
+            max_length=config.max_length,
+            label_names=prepared.splits.label_names,
+            temperature=temperature,
+        )
+        classifier.save_pretrained(model, prepared.files, directory.building / "hf", max_length=config.max_length)
+        rows = prepared.splits.rows[prepared.splits.report_split]
+        texts = [*rows["text"][:VERIFIED_TEXTS], *saved_model.ODD_TEXTS]
+        tokens = tokenization.tokenize(tokenizer, texts, max_length=config.max_length)
+        expected = classifier.reference_logits(model, tokens)
+        return saved_model.verify(process, version, texts=texts, expected_logits=expected)
 
 
 def describe(config: TrainConfig, prepared, outcome, *, temperature: float) -> dict:

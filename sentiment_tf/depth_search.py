@@ -7,6 +7,8 @@ import time
 from sentiment_tf.config import TrainConfig, default_learning_rate
 from sentiment_tf.reporting import summary, wording
 
+DEPTHS_AT_ONCE = 3  # that one pass of the trunk serves: the search tries as many at least
+
 log = logging.getLogger("sentiment_tf")
 
 
@@ -39,7 +41,7 @@ def search(config: TrainConfig, prepared, *, callbacks) -> tuple:
         settings = dataclasses.replace(config, trainable_layers=str(depth))
         settings = dataclasses.replace(settings, learning_rate=config.learning_rate or default_learning_rate(settings))
         start = time.perf_counter()
-        at = experiment.cut(settings, prepared, depth)
+        at = experiment.cut(settings, prepared, depth, also=prefixes(model, depth))
         seconds = time.perf_counter() - start
         history = experiment.fit(settings, prepared, at, name=f"depth-{depth}", callbacks=callbacks)
         seconds += sum(row["seconds"] for row in history)  # as the epochs were, before a kill or after it
@@ -55,6 +57,11 @@ def search(config: TrainConfig, prepared, *, callbacks) -> tuple:
     model.set_weights(weights)
     log.info("\n%s\n", _table(rows))
     return at, history, rows
+
+
+def prefixes(model, depth: int) -> range:
+    """Returns the deeper cuts whose features the trunk of this one passes on its way, as many as are surely tried."""
+    return range(depth + 1, min(depth + DEPTHS_AT_ONCE, model.config.n_layers))
 
 
 def choose(rows: list[dict], *, tolerance: float) -> int:

@@ -6,7 +6,7 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -185,8 +185,11 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
     return Prepared(splits, labels, tokens, tokenizer, files, strategy, model, compute_dtype, checkpoints)
 
 
-def cut(config: TrainConfig, prepared: Prepared, depth: int | None) -> Cut:
-    """Cuts the model under its top ``depth`` blocks (None: under everything) and runs what is below, once."""
+def cut(config: TrainConfig, prepared: Prepared, depth: int | None, *, also: Sequence[int] = ()) -> Cut:
+    """Cuts the model under its top ``depth`` blocks (None: under everything) and runs what is below, once.
+
+    On its way it keeps what the depths of ``also`` need (see `modeling.features.compute`).
+    """
     from sentiment_tf.modeling import features
 
     tail = make_tail(config, prepared, depth)
@@ -201,6 +204,7 @@ def cut(config: TrainConfig, prepared: Prepared, depth: int | None) -> Cut:
             name=split,
             strategy=prepared.strategy,
             least_width=config.least_width,
+            also=also,
         )
         for split, tokens in prepared.tokens.items()
     }
@@ -241,7 +245,10 @@ def _evaluate_and_train(config: TrainConfig, prepared: Prepared, directory: RunD
         first, last = config.profiled_steps
         callbacks.append(tensorboard.Profile(directory.building / "logs", first=first, last=last))
     with clock.step("features") as said:
-        at = cut(config, prepared, 0 if config.trainable_layers == "auto" else config.depth)
+        if config.trainable_layers == "auto":
+            at = cut(config, prepared, 0, also=depth_search.prefixes(prepared.model, 0))
+        else:
+            at = cut(config, prepared, config.depth)
         said.append(_padding(config, at.features["train"]))
     with clock.step("evaluate_before") as said:
         before = predict_splits(prepared, at)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment_tf import experiment, rehearsal
+from sentiment_tf import depth_search, experiment, rehearsal
 from sentiment_tf.config import TrainConfig, head_learning_rate
 from sentiment_tf.data import batching
 from sentiment_tf.reporting import summary, wording
@@ -149,8 +149,9 @@ def _minutes_of_search(config: TrainConfig, steps: dict[int, dict], spent: dict[
     """Says what each depth of --trainable_layers=auto would take, and what bounds the search."""
     each = {depth: seconds["features"] + seconds["train"] for depth, seconds in steps.items()}
     deepest = max(each)
-    if config.cache == "on":  # the head's features are computed before the search, and found again by it
-        each[0] = steps[0]["train"]
+    if config.cache == "on":  # the head's features are computed before the search; a pass serves several depths
+        shared = (depth for depth in each if depth == 0 or depth % depth_search.DEPTHS_AT_ONCE)
+        each |= {depth: steps[depth]["train"] for depth in shared}
     ends = np.cumsum(list(each.values()))
     least, most = ends[min(2, deepest)], ends[-1]
     bounds = f"depths 0 to {min(2, deepest)} at least, 0 to {deepest} at most"

@@ -137,8 +137,7 @@ def _time_trunk(config: TrainConfig, prepared, depth: int) -> tuple[float, float
         features.run_trunk(
             prepared.model,
             tokens,
-            values,
-            depth=depth,
+            {depth: values},
             compute_dtype=prepared.compute_dtype,
             max_length=config.max_length,
             name="sample",

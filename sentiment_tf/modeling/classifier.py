@@ -193,13 +193,13 @@ def save_pretrained(model, files: ModelFiles, directory: os.PathLike, *, max_len
 
 def reference_logits(model, tokens: Tokens) -> np.ndarray:
     """Returns float32[rows, classes] of the trained model itself, through transformers' own layers, dropout off."""
-    most = int(tokens.lengths.max())
-    logits = []
-    for start in range(0, len(tokens.lengths), REFERENCE_BATCH):
-        rows = np.arange(start, min(start + REFERENCE_BATCH, len(tokens.lengths)))
+    most, order = int(tokens.lengths.max()), np.argsort(tokens.lengths)
+    logits = np.empty((len(order), model.config.num_labels), np.float32)
+    for start in range(0, len(order), REFERENCE_BATCH):
+        rows = order[start : start + REFERENCE_BATCH]
         ids, mask = batching.pad(tokens.ids.astype(np.int32), tokens.offsets, rows, most=most)
-        logits.append(model(ids, attention_mask=mask, training=False).logits.numpy())
-    return np.concatenate(logits)
+        logits[rows] = model(ids, attention_mask=mask, training=False).logits.numpy()
+    return logits
 
 
 def trunk_fingerprint(model, depth: int) -> list[np.ndarray]:

@@ -12,9 +12,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -86,6 +87,7 @@ def compute(
     name: str,
     strategy: tf.distribute.Strategy | None = None,
     least_width: int = 2,
+    also: Sequence[int] = (),
 ) -> Features:
     """Returns the features of a split, from the cache where it has them; several workers compute a share each.
 
@@ -99,26 +101,32 @@ def compute(
       name: of the split, for the progress bar.
       strategy: of the run, whose workers share the work; None computes it here.
       least_width: narrowest batch that `Features.gather` gives.
+      also: depths that will be asked for later; where the trunk has to run, it caches what they need on its way.
 
     Raises:
       UserError: the disk has too little space for them.
     """
     if depth is None or depth == model.config.n_layers:
         return Features(tokens.ids, tokens.offsets, max_length, least_width)
-    shape, dtype = layout(model, tokens, depth)
 
-    def fill(values: np.ndarray) -> None:
+    def fill(values: dict[int, np.ndarray]) -> None:
         padding = 1 - tokens.lengths.sum() / max(trunk_places(tokens.lengths, max_length), 1)
         log.info("%s: %.1f %% of the places the trunk computes are padding", name, 100 * padding)
-        settings = {"depth": depth, "compute_dtype": compute_dtype, "max_length": max_length}
-        run_trunk(model, tokens, values, name=name, strategy=strategy, **settings)
+        settings = {"compute_dtype": compute_dtype, "max_length": max_length, "name": name, "strategy": strategy}
+        run_trunk(model, tokens, values, **settings)
 
     if cache_dir is None:
-        values = np.empty(shape, dtype)
-        fill(values)
+        values = np.empty(*layout(model, tokens, depth))
+        fill({depth: values})
     else:
-        folder = cache_entry(model, tokens, depth=depth, compute_dtype=compute_dtype, cache_dir=cache_dir)
-        values = _cached(folder, shape, dtype, fill, name, strategy)
+        entries = {
+            at: Entry(
+                cache_entry(model, tokens, depth=at, compute_dtype=compute_dtype, cache_dir=cache_dir),
+                *layout(model, tokens, at),
+            )
+            for at in (depth, *also)
+        }
+        values = _cached(entries, depth, fill, name, strategy)
     return Features(values, None if depth == 0 else tokens.offsets, max_length, least_width)
 
 
@@ -157,16 +165,16 @@ def side_by_side(function, items: Iterable, *, workers: int) -> Iterator:
                 future.cancel()
 
 
-def run_trunk(model, tokens, values, *, depth, compute_dtype, max_length, name, strategy=None) -> None:
-    """Fills ``values`` with the trunk's output, longest texts first: what does not fit in memory fails at once.
+def run_trunk(model, tokens, values, *, compute_dtype, max_length, name, strategy=None) -> None:
+    """Runs the trunk once, longest texts first: what does not fit in memory fails at once.
 
     Of several workers each computes a share of the batches, and gets the others' shares from them.
 
-    Args are those of `compute`; ``values`` is as `layout` says.
+    Args are those of `compute`, but for ``values``: by depth, the array to fill, as `layout` says.
     """
-    config = model.config
+    config, depths = model.config, sorted(values, reverse=True)
     devices = [device.name for device in tf.config.list_logical_devices("GPU")] or ["/CPU:0"] * cores()
-    blocks = model.distilbert.transformer.layer[: config.n_layers - depth]
+    blocks = model.distilbert.transformer.layer[: config.n_layers - depths[-1]]
     weights = (
         encoder.read_embeddings(model.distilbert.embeddings),
         tuple(
@@ -177,36 +185,46 @@ def run_trunk(model, tokens, values, *, depth, compute_dtype, max_length, name, 
 
     @tf.function(reduce_retracing=True)
     def forward(weights, ids, mask):
-        hidden = encoder.embed(weights[0], tf.cast(ids, tf.int32))
-        return encoder.run_blocks(
-            weights[1], hidden, mask, heads=config.n_heads, activation=config.activation, pooled=depth == 0
-        )
+        hidden, done, outputs = encoder.embed(weights[0], tf.cast(ids, tf.int32)), 0, []
+        for depth in depths:  # the deeper the cut, the fewer blocks are below it
+            below = weights[1][done : config.n_layers - depth]
+            hidden = encoder.run_blocks(
+                below, hidden, mask, heads=config.n_heads, activation=config.activation, pooled=depth == 0
+            )
+            outputs.append(hidden)
+            done = config.n_layers - depth
+        return outputs
 
     lengths = tokens.lengths
     batches = _token_batches(lengths, max_length)
 
     def run(numbered):
-        """Returns what the trunk makes of a batch, without padding: [rows, D] or [tokens, D]."""
+        """Returns what the trunk makes of a batch at each depth, without padding: [rows, D] or [tokens, D]."""
         number, rows = numbered
         device = devices[number % len(devices)]
         ids, mask = batching.pad(tokens.ids, tokens.offsets, rows, most=max_length)
         with tf.device(device):
-            output = forward(replicas[device], tf.constant(ids), tf.constant(mask)).numpy()
-        return (output if depth == 0 else output[mask.astype(bool)]).astype(values.dtype)
+            outputs = [output.numpy() for output in forward(replicas[device], tf.constant(ids), tf.constant(mask))]
+        return tuple(
+            (output[mask.astype(bool)] if depth else output).astype(values[depth].dtype)
+            for depth, output in zip(depths, outputs, strict=True)
+        )
 
-    def write(rows, output):
+    def write(rows, output, depth):
         if depth == 0:
-            values[rows] = output
+            values[depth][rows] = output
             return
         ends = np.cumsum(lengths[rows])
         for row, start, end in zip(rows, ends - lengths[rows], ends, strict=True):
-            values[tokens.offsets[row] : tokens.offsets[row + 1]] = output[start:end]
+            values[depth][tokens.offsets[row] : tokens.offsets[row + 1]] = output[start:end]
 
     quiet = not sys.stderr.isatty() or log.level > logging.INFO
     with tqdm.tqdm(total=len(lengths), desc=name, unit=" texts", disable=quiet) as progress:
         compute = functools.partial(side_by_side, run, workers=len(devices))
-        for rows, output in exchange.shared_out(strategy, batches, compute, like=values[:0]):
-            write(rows, output)
+        like = [values[depth][:0] for depth in depths]
+        for rows, outputs in exchange.shared_out(strategy, batches, compute, like=like):
+            for depth, output in zip(depths, outputs, strict=True):
+                write(rows, output, depth)
             progress.update(len(rows))
 
 
@@ -237,24 +255,50 @@ def _key(model, tokens: Tokens, depth: int, compute_dtype: tf.DType) -> str:
     return digest.hexdigest()[:32]
 
 
-def _cached(folder: Path, shape: tuple[int, ...], dtype: np.dtype, fill, name: str, strategy) -> np.ndarray:
-    """Returns the memory-mapped array of a cache entry, made by ``fill`` where any worker has none or a damaged one."""
-    values = _open(folder, shape, dtype)
-    if exchange.gather(strategy, np.array([values is not None], np.int32)).all():
+class Entry(NamedTuple):
+    """A place in the cache, and what belongs there."""
+
+    folder: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def bytes(self) -> int:
+        """What its values take on disk."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+def _cached(entries: dict[int, Entry], depth: int, fill, name: str, strategy) -> np.ndarray:
+    """Returns the memory-mapped values of a depth; where any worker has none or damaged ones, ``fill`` makes them.
+
+    With them it makes those of the other entries that are missing.
+    """
+    values = _open(entries[depth])
+    there = [values is not None, *(entry.folder.exists() for entry in entries.values())]
+    there = exchange.gather(strategy, np.array([there], np.int32)).all(axis=0)
+    if there[0]:
         log.info("%s: features found in the cache", name)
         return values
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    missing = [at for at, is_there in zip(entries, there[1:], strict=True) if at == depth or not is_there]
+    _check_space(entries[depth].folder.parent, sum(entries[at].bytes for at in missing))
+    with contextlib.ExitStack() as stack:
+        fill({at: stack.enter_context(_new(entries[at])) for at in missing})
+    return _open(entries[depth])
+
+
+@contextlib.contextmanager
+def _new(entry: Entry) -> Iterator[np.ndarray]:
+    """Yields values to fill, built beside and renamed: what stands under the final name is always whole."""
+    folder, shape, dtype = entry
     _delete_left_behind(folder)
-    _check_space(folder.parent, int(np.prod(shape)) * dtype.itemsize)
-    # Built beside and renamed: what stands under the final name is always whole.
     building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     lock = os.open(building, os.O_RDONLY)
     with contextlib.suppress(OSError):  # some network file systems lock no folders; then nobody deletes any
         fcntl.flock(lock, fcntl.LOCK_EX)  # for as long as this process lives
     try:
-        disk.allocate(building / "values", int(np.prod(shape)) * dtype.itemsize)
+        disk.allocate(building / "values", entry.bytes)
         values = np.memmap(building / "values", dtype, "r+", shape=shape) if shape[0] else np.empty(shape, dtype)
-        fill(values)
+        yield values
         if shape[0]:
             values.flush()
         record = {"shape": list(shape), "dtype": dtype.name, "xxh3": disk.checksum(building / "values")}
@@ -263,7 +307,6 @@ def _cached(folder: Path, shape: tuple[int, ...], dtype: np.dtype, fill, name: s
     finally:
         shutil.rmtree(building, ignore_errors=True)
         os.close(lock)
-    return _open(folder, shape, dtype)
 
 
 def _delete_left_behind(folder: Path) -> None:
@@ -279,8 +322,9 @@ def _delete_left_behind(folder: Path) -> None:
             os.close(lock)
 
 
-def _open(folder: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
+def _open(entry: Entry) -> np.ndarray | None:
     """Returns a cache entry read-only, or None where there is none; a damaged or foreign one is removed."""
+    folder, shape, dtype = entry
     if not folder.exists():
         return None
     try:
@@ -304,6 +348,7 @@ def _move_into_place(building: Path, folder: Path) -> None:
 
 
 def _check_space(folder: Path, needed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(

@@ -9,9 +9,9 @@ from sentiment_tf.data.graph_tokenization import GraphTokenizer
 from sentiment_tf.modeling import encoder
 from sentiment_tf.serving import manifest, warmup
 from sentiment_tf.serving.odd_texts import ODD_TEXTS
-from sentiment_tf.serving.verification import verify
+from sentiment_tf.serving.verification import fresh_process, verify
 
-__all__ = ["ODD_TEXTS", "export_saved_model", "verify"]
+__all__ = ["ODD_TEXTS", "export_saved_model", "fresh_process", "verify"]
 
 _ROWS_AT_ONCE = 32  # of like length: their activations stay in a core's cache
 _BATCHES_SIDE_BY_SIDE = 4  # bounds memory where there are more cores than that

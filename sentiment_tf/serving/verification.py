@@ -1,12 +1,13 @@
 """Proves a SavedModel: a fresh process loads it from disk and must answer as the trained model does."""
 
+import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,20 @@ import numpy as np
 _TIMED_CALLS = {1: 30, 32: 5}  # texts per call → calls
 
 
+@contextlib.contextmanager
+def fresh_process() -> Iterator[subprocess.Popen]:
+    """Yields a process that loads TensorFlow, which takes seconds, while the caller still writes the export."""
+    command = [sys.executable, "-m", "sentiment_tf.serving.verification"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **pipes, text=True, encoding="utf-8") as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def verify(
+    process: subprocess.Popen,
     directory: str | os.PathLike,
     *,
     texts: Sequence[str],
@@ -24,6 +38,7 @@ def verify(
     """Compares both signatures of an export with the trained model.
 
     Args:
+      process: a `fresh_process`; it answers once.
       directory: the version folder.
       texts: that both are asked; real ones and odd ones.
       expected_logits: float32[texts, classes], the trained model's.
@@ -35,7 +50,7 @@ def verify(
     Raises:
       RuntimeError: the answers differ by more than `tolerance`, or the fresh process fails.
     """
-    answer = _ask_fresh_process(directory, texts)
+    answer = _ask(process, directory, texts)
     differences = largest_differences(answer, np.asarray(expected_logits, np.float64))
     worst = int(np.argmax(differences))
     if not differences[worst] <= tolerance:  # a NaN is a difference, too
@@ -66,13 +81,11 @@ def largest_differences(answer: dict, expected_logits: np.ndarray) -> np.ndarray
     ).max(axis=1)
 
 
-def _ask_fresh_process(directory: str | os.PathLike, texts: Sequence[str]) -> dict:
-    question = json.dumps({"directory": str(directory), "texts": list(texts)})
-    command = [sys.executable, "-m", "sentiment_tf.serving.verification"]
-    asked = subprocess.run(command, input=question, capture_output=True, text=True, encoding="utf-8")
-    if asked.returncode:
-        raise RuntimeError(f"the SavedModel in {directory} does not answer:\n{asked.stderr}")
-    return json.loads(asked.stdout.splitlines()[-1])
+def _ask(process: subprocess.Popen, directory: str | os.PathLike, texts: Sequence[str]) -> dict:
+    printed, errors = process.communicate(json.dumps({"directory": str(directory), "texts": list(texts)}))
+    if process.returncode:
+        raise RuntimeError(f"the SavedModel in {directory} does not answer:\n{errors}")
+    return json.loads(printed.splitlines()[-1])
 
 
 def _answer() -> None:
@@ -80,8 +93,10 @@ def _answer() -> None:
     from sentiment_tf import runtime
     from sentiment_tf.serving import saved_model
 
-    question = json.load(sys.stdin)
     runtime.start()
+    import tensorflow_text  # noqa: F401  what loading needs, before there is anything to load
+
+    question = json.load(sys.stdin)
     model = saved_model.load(question["directory"])
     texts = question["texts"]
     answer = {

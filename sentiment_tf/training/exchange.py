@@ -71,15 +71,15 @@ def from_chief(strategy: tf.distribute.Strategy, value):
 
 
 def shared_out(
-    strategy: tf.distribute.Strategy, items: Sequence, compute: Callable, *, like: np.ndarray
+    strategy: tf.distribute.Strategy | None, items: Sequence, compute: Callable, *, like: Sequence[np.ndarray]
 ) -> Iterator[tuple]:
-    """Has each item computed by one worker, and yields (item, its array) for all of them on every worker.
+    """Has each item computed by one worker, and yields (item, its arrays) for all of them on every worker.
 
     Args:
       strategy: of the run.
       items: the same on every worker.
-      compute: gets an iterable of (number, item) and yields an array for each, in order.
-      like: an empty array with the dtype and the inner shape of those; the first axis may differ by item.
+      compute: gets an iterable of (number, item) and yields a tuple of arrays for each, in order.
+      like: empty arrays with the dtypes and inner shapes of those; the first axis may differ by item.
     """
     worker, count = workers(strategy)
     if count == 1:
@@ -87,11 +87,15 @@ def shared_out(
         return
     for start in range(0, len(items), ITEMS_AT_ONCE * count):
         block = items[start : start + ITEMS_AT_ONCE * count]
-        arrays = list(compute(enumerate(block[worker::count])))
-        sizes = gather(strategy, np.array([len(array) for array in arrays], np.int32))
-        everything = gather(strategy, np.concatenate([like, *arrays]))
+        mine = list(compute(enumerate(block[worker::count])))
+        columns = []
+        for place, empty in enumerate(like):
+            arrays = [arrays[place] for arrays in mine]
+            sizes = gather(strategy, np.array([len(array) for array in arrays], np.int32))
+            everything = gather(strategy, np.concatenate([empty, *arrays]))
+            columns.append(np.split(everything, np.cumsum(sizes)[:-1]))
         in_order_of_workers = [item for number in range(count) for item in block[number::count]]
-        yield from zip(in_order_of_workers, np.split(everything, np.cumsum(sizes)[:-1]), strict=True)
+        yield from zip(in_order_of_workers, zip(*columns, strict=True), strict=True)
 
 
 def wait(strategy: tf.distribute.Strategy) -> None:

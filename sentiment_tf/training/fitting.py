@@ -248,13 +248,13 @@ def predict_logits(tail: Tail, features: Features) -> np.ndarray:
     def run(numbered):
         _, rows = numbered
         inputs = {name: tf.constant(value) for name, value in features.gather(rows).items()}
-        return tail.evaluate_batch(weights, inputs).numpy()
+        return (tail.evaluate_batch(weights, inputs).numpy(),)
 
     plan = batching.evaluation_plan(features.lengths, batch_size=EVALUATION_BATCH)
     batches = [rows[rows != batching.FILLER] for rows in plan]
     threads = 1 if tf.config.list_logical_devices("GPU") else cores()
     compute = functools.partial(side_by_side, run, workers=threads)
-    for rows, answers in exchange.shared_out(tail.distribute_strategy, batches, compute, like=logits[:0]):
+    for rows, (answers,) in exchange.shared_out(tail.distribute_strategy, batches, compute, like=[logits[:0]]):
         logits[rows] = answers
     return logits
 

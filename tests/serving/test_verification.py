@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sentiment_tf.serving import verification
-from sentiment_tf.serving.export import verify
+from sentiment_tf.serving.export import fresh_process, verify
 from sentiment_tf.serving.odd_texts import ODD_TEXTS
 from tests.serving import tiny
 
@@ -17,7 +17,8 @@ def logits(model):
 
 
 def test_a_fresh_process_confirms_the_export(version, logits):
-    found = verify(version, texts=TEXTS, expected_logits=logits)
+    with fresh_process() as process:
+        found = verify(process, version, texts=TEXTS, expected_logits=logits)
     assert found["largest_difference"] < 1e-5
     assert found["bytes"] == sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
     assert set(found["latency_ms"]) == {"1", "32"}
@@ -32,11 +33,11 @@ def test_another_answer_fails_and_names_the_text(monkeypatch, version, model, lo
         "temperature": model.temperature,
         "latency_ms": {},
     }
-    monkeypatch.setattr(verification, "_ask_fresh_process", lambda *_: answer)
+    monkeypatch.setattr(verification, "_ask", lambda *_: answer)
     expected = logits.copy()
     expected[3, 1] += wrong
     with pytest.raises(RuntimeError) as raised:
-        verify(version, texts=TEXTS, expected_logits=expected)
+        verify(None, version, texts=TEXTS, expected_logits=expected)
     assert "answers other than the trained model" in str(raised.value)
     assert repr(TEXTS[3][:80]) in str(raised.value)
 
@@ -54,5 +55,5 @@ def test_differences_by_hand():
 
 def test_a_process_that_fails_is_reported(monkeypatch, version, logits):
     monkeypatch.setattr(sys, "executable", "false")
-    with pytest.raises(RuntimeError, match="does not answer"):
-        verify(version, texts=TEXTS, expected_logits=logits)
+    with pytest.raises(RuntimeError, match="does not answer"), fresh_process() as process:
+        verify(process, version, texts=TEXTS, expected_logits=logits)
