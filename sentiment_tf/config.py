@@ -115,7 +115,8 @@ class TrainConfig:
 
     checkpoint_every: int | None = _setting(
         None,
-        "Steps from one checkpoint to the next, beside the one after each epoch (default: that one alone).",
+        "Steps from one checkpoint to the next, beside the one after each epoch (default: that one alone); the head "
+        "alone takes ten at once.",
         least=1,
     )
     cache: str = _setting(
@@ -159,6 +160,22 @@ INCIDENTAL = (
     "overwrite",
     "quiet",
     "profile_steps",
+)
+
+# Settings that may differ between the workers of one run: where things are, and what is said.
+OF_ONE_MACHINE = (
+    "data_dir",
+    "train_file",
+    "validation_file",
+    "test_file",
+    "model",
+    "cache_dir",
+    "output_dir",
+    "run_name",
+    "overwrite",
+    "quiet",
+    "profile_steps",
+    "startup_timeout",
 )
 
 

@@ -12,7 +12,7 @@ DEPTHS_AT_ONCE = 3  # that one pass of the trunk serves: the search tries as man
 log = logging.getLogger("sentiment_tf")
 
 
-def search(config: TrainConfig, prepared, *, callbacks) -> tuple:
+def search(config: TrainConfig, prepared, *, features_seconds: float, callbacks) -> tuple:
     """Trains depth after depth from the same pretrained weights and keeps the cheapest good one.
 
     Depths grow by one block from the head alone. Deepening ends when the last two steps each gained less
@@ -21,20 +21,25 @@ def search(config: TrainConfig, prepared, *, callbacks) -> tuple:
     Args:
       config: its trainable_layers is "auto".
       prepared: experiment.Prepared.
+      features_seconds: that the head's features took, whose pass also made those of the next depths.
       callbacks: Keras callbacks of every depth's training.
 
     Returns:
       (experiment.Cut of the chosen depth, its weights in the model; its epochs' rows; a row per depth:
-      trainable_layers, accuracy (on validation), seconds, chosen).
+      trainable_layers, accuracy (on validation), seconds (trunk and training, had it been alone),
+      training_seconds, chosen).
     """
     from sentiment_tf import experiment
     from sentiment_tf.training import exchange
 
     model = prepared.model
     pretrained = model.get_weights()
-    rows, trained = [], []
+    rows, trained, spent = [], [], features_seconds
+    trunk = features_seconds / model.config.n_layers  # seconds of one frozen block
     for depth in range(model.config.n_layers + 1):
-        if reason := _reason_to_stop(config, rows, sum(row["seconds"] for row in rows)):
+        makes_features = depth and (config.cache == "off" or depth % DEPTHS_AT_ONCE == 0)
+        next_trunk = trunk * (model.config.n_layers - depth) * makes_features
+        if reason := _reason_to_stop(config, rows, spent + next_trunk):
             log.info("  depths from %d on are skipped: %s", depth, reason)
             break
         model.set_weights(pretrained)
@@ -42,15 +47,17 @@ def search(config: TrainConfig, prepared, *, callbacks) -> tuple:
         settings = dataclasses.replace(settings, learning_rate=config.learning_rate or default_learning_rate(settings))
         start = time.perf_counter()
         at = experiment.cut(settings, prepared, depth, also=prefixes(model, depth))
-        seconds = time.perf_counter() - start
+        spent += time.perf_counter() - start
         history = experiment.fit(settings, prepared, at, name=f"depth-{depth}", callbacks=callbacks)
-        seconds += sum(row["seconds"] for row in history)  # as the epochs were, before a kill or after it
+        training = sum(row["seconds"] for row in history)  # as the epochs were, before a kill or after it
+        spent = exchange.from_chief(prepared.strategy, spent + training)  # workers must agree on when to stop
         accuracy = max(row["val_accuracy"] for row in history) if config.early_stopping_patience else None
         accuracy = history[-1]["val_accuracy"] if accuracy is None else accuracy
-        seconds = exchange.from_chief(prepared.strategy, seconds)  # workers must agree on when to stop
-        rows.append({"trainable_layers": depth, "accuracy": accuracy, "seconds": seconds})
+        seconds = trunk * (model.config.n_layers - depth) + training  # what this depth alone would take
+        row = {"trainable_layers": depth, "accuracy": accuracy, "seconds": seconds, "training_seconds": training}
+        rows.append(row)
         trained.append((at, history, model.get_weights()))
-        log.info("  depth %d: validation accuracy %.2f %% in %.1f s", depth, 100 * accuracy, rows[-1]["seconds"])
+        log.info("  depth %d: validation accuracy %.2f %% in %.1f s", depth, 100 * accuracy, seconds)
     chosen = choose(rows, tolerance=config.accuracy_tolerance / 100)
     rows[chosen]["chosen"] = True
     at, history, weights = trained[chosen]
@@ -75,8 +82,8 @@ def _reason_to_stop(config: TrainConfig, rows: list[dict], elapsed: float) -> st
     if len(gains) >= 2 and max(gains[-2:]) < config.accuracy_tolerance / 100:
         return f"the last two gained less than --accuracy_tolerance={config.accuracy_tolerance} points each"
     if config.time_budget and len(rows) >= 2:
-        growth = max(rows[-1]["seconds"] - rows[-2]["seconds"], 0.0)
-        expected = elapsed + rows[-1]["seconds"] + growth
+        before, last = (row["training_seconds"] for row in rows[-2:])
+        expected = elapsed + last + max(last - before, 0.0)
         if expected > 60 * config.time_budget:
             return f"the next would end after {expected / 60:.1f} of --time_budget={config.time_budget} minutes"
     return None

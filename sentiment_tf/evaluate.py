@@ -80,8 +80,13 @@ def _check(options, arguments: list[str]) -> None:
         problems.append("--model: which model? Pass a run's folder, for example saved_models/sst2")
     if not (options.dataset or options.data_dir or options.test_file):
         problems.append("--dataset: measured on what? Pass --dataset, --data_dir or --test_file")
-    if options.output and Path(options.output).exists():
-        problems.append(f"--output={options.output}: exists; name another file or move it away")
+    if options.output and Path(options.output).suffix == ".png":
+        problems.append(
+            f"--output={options.output}: the metrics are JSON, and the picture beside them is PNG; pass .json"
+        )
+    elif options.output:
+        paths = (Path(options.output), Path(options.output).with_suffix(".png"))
+        problems += [f"--output={path}: exists; name another file or move it away" for path in paths if path.exists()]
     if options.output and not Path(options.output).resolve().parent.is_dir():
         problems.append(f"--output={options.output}: its folder does not exist; make it first")
     if problems:
@@ -119,8 +124,13 @@ def _confusion_table(counts: list[list[int]], label_names) -> str:
 def _write(path: Path, result: dict, metrics_of_first: dict, label_names) -> None:
     from sentiment_tf.reporting import diagnostics, plots, record
 
-    record.write_json(path, result)
-    plots.save(diagnostics.confusion(metrics_of_first["confusion"], label_names), path.with_suffix(".png"))
+    try:
+        record.write_json(path, result)
+        plots.save(diagnostics.confusion(metrics_of_first["confusion"], label_names), path.with_suffix(".png"))
+    except OSError as error:
+        for written in (path, path.with_suffix(".png")):
+            written.unlink(missing_ok=True)
+        raise UserError(f"--output={path}: cannot be written ({error.strerror}); name another file") from error
     print(f"\nwritten: {path} {path.with_suffix('.png')}")
 
 

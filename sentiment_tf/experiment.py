@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import shutil
 import sys
 import tempfile
 import time
@@ -13,7 +14,7 @@ import numpy as np
 import xxhash
 
 from sentiment_tf import disk, runtime
-from sentiment_tf.config import TrainConfig, head_learning_rate
+from sentiment_tf.config import OF_ONE_MACHINE, TrainConfig, head_learning_rate
 from sentiment_tf.data import batching, datasets, tokenization
 from sentiment_tf.errors import UserError
 from sentiment_tf.reporting import calibration, summary
@@ -68,31 +69,30 @@ def run(config: TrainConfig) -> RunResult | None:
     directory = RunDirectory(config.output_dir, config.run_name)
     workers = cluster.from_environment(config.strategy)
     if workers and not workers.is_chief:
-        return _assist(config, directory)
-    with directory.locked():
+        return _assist(config, directory, workers)
+    with directory.locked(), _full_disk_told(config, directory):
         if directory.is_finished(config):
             log.info("%s is finished; pass --overwrite to train it again", directory.final)
             _say_what_next(directory)
             return None
-        directory.begin(config)
         try:
+            directory.begin(config)
             clock = Clock()
-            prepared = prepare(config, clock, checkpoints=directory.checkpoints)
-            outcome = _train(config, prepared, directory, clock)
+            with cluster.loss_of_a_worker_told(workers):
+                prepared = prepare(config, clock, checkpoints=directory.checkpoints)
+                outcome = _train(config, prepared, directory, clock)
             record = _leave_behind(config, prepared, outcome, directory, clock)
             directory.complete()
-            _end_together(prepared)
-        except BaseException as error:
+        except BaseException:
             if not directory.has_checkpoints():
                 directory.discard()
-            if disk.is_full(error):
-                raise UserError(_no_space(config, directory, error)) from error
             raise
+        _part(prepared)
     _say_result(record, directory)
     return RunResult(directory.final, record)
 
 
-def _assist(config: TrainConfig, directory: RunDirectory) -> None:
+def _assist(config: TrainConfig, directory: RunDirectory, workers: cluster.Cluster) -> None:
     """Does the share of a worker that is not the chief, which says and writes everything; what it writes vanishes."""
     if directory.is_finished(config, recover=False):  # where it sees the chief's folder
         return
@@ -100,16 +100,34 @@ def _assist(config: TrainConfig, directory: RunDirectory) -> None:
     with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as own:
         directory = RunDirectory(own, config.run_name)
         directory.building.mkdir()
-        prepared = prepare(config, Clock(), checkpoints=directory.checkpoints)
-        _train(config, prepared, directory, Clock())
-        _end_together(prepared)
+        with _full_disk_told(config, directory), cluster.loss_of_a_worker_told(workers):
+            prepared = prepare(config, Clock(), checkpoints=directory.checkpoints)
+            _train(config, prepared, directory, Clock())
+            _part(prepared, told=True)
 
 
-def _end_together(prepared: "Prepared") -> None:
-    """Waits for the other workers: one that leaves early would take the others' TensorFlow with it."""
+def _part(prepared: "Prepared", *, told: bool = False) -> None:
+    """Ends together with the other workers, after the chief has left the whole run behind.
+
+    Args:
+      prepared: of the run.
+      told: whether it is an error when the chief does not come to this place.
+    """
     from sentiment_tf.training import exchange
 
-    exchange.wait(prepared.strategy)
+    (exchange.meet if told else exchange.part)(prepared.strategy)
+    exchange.part(prepared.strategy)
+
+
+@contextlib.contextmanager
+def _full_disk_told(config: TrainConfig, directory: RunDirectory) -> Iterator[None]:
+    """Turns whatever a library raises on a full disk into one line."""
+    try:
+        yield
+    except Exception as error:
+        if disk.is_full(error):
+            raise UserError(_no_space(config, directory, error)) from error
+        raise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,19 +243,14 @@ def make_tail(config: TrainConfig, prepared: Prepared, depth: int | None):
 
 def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clock: Clock) -> Outcome:
     """Evaluates, trains, evaluates again, on the same rows; every worker of a distributed run does this."""
+    from sentiment_tf import depth_search
+    from sentiment_tf.reporting import tensorboard
     from sentiment_tf.training import exchange
 
     fingerprints = _fingerprints(prepared)
     directory.begin_training(config, fingerprints)
-    with exchange.loss_of_a_worker_told(prepared.strategy):
-        exchange.check_same(prepared.strategy, fingerprints)
-        return _evaluate_and_train(config, prepared, directory, clock)
-
-
-def _evaluate_and_train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clock: Clock) -> Outcome:
-    from sentiment_tf import depth_search
-    from sentiment_tf.reporting import tensorboard
-
+    flags = {f"--{name}": value for name, value in dataclasses.asdict(config).items() if name not in OF_ONE_MACHINE}
+    exchange.check_same(prepared.strategy, fingerprints | flags | {"matmuls": prepared.compute_dtype.name})
     reported = prepared.splits.report_split
     labels = prepared.labels[reported]
     callbacks = [tensorboard.Curves(directory.building / "logs", batch_size=config.batch_size)]
@@ -256,7 +269,10 @@ def _evaluate_and_train(config: TrainConfig, prepared: Prepared, directory: RunD
     with clock.step("train") as said:
         depths: list[dict] = []
         if config.trainable_layers == "auto":
-            at, history, depths = depth_search.search(config, prepared, callbacks=callbacks)
+            features_seconds = clock.seconds["features"]
+            at, history, depths = depth_search.search(
+                config, prepared, features_seconds=features_seconds, callbacks=callbacks
+            )
         else:
             if config.stages:
                 _fit_head(config, prepared)
@@ -442,5 +458,14 @@ def _say_result(record: dict, directory: RunDirectory) -> None:
 
 def _say_what_next(directory: RunDirectory) -> None:
     """Says the commands to look at a run and to try it."""
-    log.info("look at it:  tensorboard --logdir %s", directory.final / "logs")
-    log.info('try it:      python -m sentiment_tf.predict --model=%s "a text"', directory.final)
+    programs = _where_programs_are()
+    log.info("look at it:  %stensorboard --logdir %s", programs, directory.final / "logs")
+    log.info('try it:      %spython -m sentiment_tf.predict --model=%s "a text"', programs, directory.final)
+
+
+def _where_programs_are() -> str:
+    """Returns what to put before the name of a program of this environment: nothing, where the shell finds it."""
+    here = Path(sys.executable).parent
+    if shutil.which("python") == str(here / "python"):
+        return ""
+    return f"{here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here}/"

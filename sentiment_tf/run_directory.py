@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import logging
@@ -16,6 +17,7 @@ from sentiment_tf.errors import UserError
 
 RECORD = "run.json"
 BEGUN_WITH = "begun.json"
+KNOWS_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 OUTLIVES_A_KILL = ("checkpoints", "logs")
 
 log = logging.getLogger("sentiment_tf")
@@ -122,7 +124,9 @@ class RunDirectory:
             return
         written = self.building / f".{BEGUN_WITH}"
         written.write_text(json.dumps(begun, indent=2))
+        disk.sync_entries(written)
         os.rename(written, self.building / BEGUN_WITH)
+        disk.sync_entries(self.building)
 
     def has_checkpoints(self) -> bool:
         """Returns whether a killed run could go on."""
@@ -135,7 +139,6 @@ class RunDirectory:
 
     def complete(self) -> None:
         """Swaps the built folder in; what it replaces, and the checkpoints, are deleted after."""
-        (self.building / BEGUN_WITH).unlink(missing_ok=True)
         disk.sync(self.building)
         if self.final.exists():
             os.rename(self.final, self._previous)
@@ -157,6 +160,7 @@ class RunDirectory:
         """Deletes what a finished run no longer needs; a run cut off in here is tidied by the next one."""
         shutil.rmtree(self._previous, ignore_errors=True)
         shutil.rmtree(self.final / self.checkpoints.name, ignore_errors=True)
+        (self.final / BEGUN_WITH).unlink(missing_ok=True)
 
     def _goes_on(self, config: TrainConfig) -> bool:
         """Returns whether an unfinished run of these settings is there; without a checkpoint it is worth nothing."""
@@ -165,7 +169,12 @@ class RunDirectory:
         try:
             recorded = json.loads((self.building / BEGUN_WITH).read_text())["config"]
         except (OSError, ValueError, KeyError):
-            return False
+            if config.overwrite:
+                return False
+            raise UserError(
+                f"{self.building}: an unfinished run is there, but not what it was begun with ({BEGUN_WITH}); "
+                "pass --overwrite to start afresh or another --run_name"
+            ) from None
         others = differences(config, recorded)
         if not others and (recorded["overwrite"] or not config.overwrite):
             return True
@@ -201,6 +210,12 @@ def _lock(path: Path):
                 return file
         except FileNotFoundError:
             pass  # its last holder has deleted it between our two lines
+        except OSError as error:
+            if error.errno not in KNOWS_NO_LOCKS:
+                file.close()
+                raise
+            log.warning("%s: this file system has no locks; start this run once only", path.parent)
+            return file
         except BaseException:
             file.close()
             raise

@@ -75,7 +75,13 @@ def quiet_stderr() -> Iterator[None]:
     except OSError:  # stderr is closed: nothing to hold back
         yield
         return
-    with tempfile.TemporaryFile() as held:
+    try:
+        held = tempfile.TemporaryFile()  # noqa: SIM115 closed below
+    except OSError:  # the disk is full: better loud than not at all
+        os.close(stderr)
+        yield
+        return
+    with held:
         os.dup2(held.fileno(), 2)
         try:
             yield

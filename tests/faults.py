@@ -23,7 +23,7 @@ from pathlib import Path
 from tests.hub import tiny_model
 from tests.test_train import write_csv
 
-# Moments as Python itself reports them (sys.addaudithook): an event, and what its arguments must contain.
+# Moments as Python itself reports them (sys.addaudithook): an event, and how one of its arguments must end.
 MOMENTS = {
     "features": ("open", "features.json"),
     "training": ("open", "/checkpoints/train/building"),
@@ -38,7 +38,7 @@ import os, runpy, signal, sys
 event, words, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 def watch(name, arguments):
     global count
-    if name == event and any(words in str(argument) for argument in arguments):
+    if name == event and any(str(argument).endswith(words) for argument in arguments):
         count -= 1
         if count == 0:
             os.kill(os.getpid(), signal.SIGKILL)

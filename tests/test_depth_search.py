@@ -10,7 +10,7 @@ CONFIG = TrainConfig(dataset="sst2", trainable_layers="auto", accuracy_tolerance
 
 def rows(*accuracies, seconds=10.0):
     return [
-        {"trainable_layers": depth, "accuracy": accuracy, "seconds": seconds * (depth + 1)}
+        {"trainable_layers": depth, "accuracy": accuracy, "training_seconds": seconds * (depth + 1)}
         for depth, accuracy in enumerate(accuracies)
     ]
 

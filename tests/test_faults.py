@@ -28,15 +28,16 @@ def refused(done, *words: str) -> None:
         assert word in done.stderr
 
 
-def test_killed_in_features_checkpoint_and_export_it_ends_as_if_left_alone(flags, undisturbed, tmp_path):
+def test_killed_in_features_checkpoint_export_and_completion_it_ends_as_if_left_alone(flags, undisturbed, tmp_path):
     flags = [*flags, *faults.places(tmp_path)]
-    for moment, count in (("features", 2), ("checkpoint", 3), ("export", 1)):
+    for moment, count in (("features", 2), ("checkpoint", 3), ("export", 1), ("completion", 1)):
         killed = faults.train_and_kill_at(moment, flags, count=count)
         assert killed.returncode == -signal.SIGKILL, (moment, killed.stdout + killed.stderr)
         if moment == "checkpoint":
             refused(faults.train([*flags, "--seed=7", "--batch_size=16"]), "--seed", "--batch_size", "--overwrite")
     done = faults.train(flags)
     assert done.returncode == 0, done.stderr
+    assert "goes on from its last checkpoint" in done.stdout
     assert faults.left_behind(tmp_path) == undisturbed
 
 

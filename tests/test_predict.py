@@ -177,6 +177,15 @@ def test_resume_with_another_input_is_refused(call, tmp_path, other):
     assert output.read_bytes() == before
 
 
+@pytest.mark.parametrize("format", ["csv", "json", "text"])
+def test_resume_keeps_its_hands_off_another_file(call, tmp_path, format):
+    source, output = write_csv(tmp_path / "in.csv", TEXTS[:5]), tmp_path / "notes"
+    output.write_text('a "note of mine, without an end')
+    with pytest.raises(UserError, match="holds no whole answer"):
+        call(f"--input={source}", f"--output={output}", f"--format={format}", "--resume")
+    assert output.read_text() == 'a "note of mine, without an end'
+
+
 def test_a_broken_row_ends_the_run_behind_the_rows_before_it(call, tmp_path, expected):
     lines = [json.dumps({"text": text}) for text in TEXTS]
     lines.insert(550, "{broken")

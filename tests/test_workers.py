@@ -112,3 +112,37 @@ def test_a_worker_that_never_arrives_is_named(flags, tmp_path):
     assert f"worker 1 ({addresses[1]})" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not any((tmp_path / "saved_models").iterdir())
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_signal_to_one_worker_stops_all_at_a_checkpoint(flags, tmp_path, asked):
+    processes = start([*flags, "--epochs=300"], tmp_path)
+    wait_for(tmp_path / "worker0" / "saved_models", ".run.partial/checkpoints/train/*.npz", processes)
+    processes[asked].send_signal(signal.SIGTERM)
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 143, errors
+        assert errors.startswith("terminated: a checkpoint was written after step"), errors
+        assert len(errors.splitlines()) == 1, errors
+
+
+def test_workers_of_different_flags_are_refused(flags, tmp_path):
+    addresses, processes = free_addresses(2), []
+    for index, rate in enumerate(("0.01", "0.02")):
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        call = [sys.executable, "-m", "sentiment_tf.train", *flags, f"--learning_rate={rate}"]
+        processes.append(
+            subprocess.Popen(
+                [*call, *faults.places(tmp_path / str(index))],
+                stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                text=True,
+                env=os.environ | {"HF_HUB_OFFLINE": "1", "TF_CONFIG": json.dumps(config)},
+            )
+        )
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 2, errors
+        assert "worker 1 differs from the chief in --learning_rate" in errors
+        assert len(errors.splitlines()) == 1, errors
+    assert not any((tmp_path / "0" / "saved_models").iterdir())

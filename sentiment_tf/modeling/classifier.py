@@ -172,6 +172,8 @@ def load_classifier(files: ModelFiles, *, label_names: tuple[str, ...], name: st
             ignore_mismatched_sizes=True,  # a checkpoint's own head may have another number of classes
             local_files_only=True,
         )
+    except tf.errors.OpError:  # another worker is gone: variables come from the chief
+        raise
     except Exception as error:  # every reader below raises its own kind for a damaged file
         raise UserError(
             f"--model={name}: the weights cannot be read ({_first_line(error)}); delete the copy and fetch it again"

@@ -280,7 +280,10 @@ def _cached(entries: dict[int, Entry], depth: int, fill, name: str, strategy) ->
         log.info("%s: features found in the cache", name)
         return values
     missing = [at for at, is_there in zip(entries, there[1:], strict=True) if at == depth or not is_there]
-    _check_space(entries[depth].folder.parent, sum(entries[at].bytes for at in missing))
+    folder = entries[depth].folder.parent
+    _check_space(folder, entries[depth].bytes)
+    if sum(entries[at].bytes for at in missing) > shutil.disk_usage(folder).free:
+        missing = [depth]  # the others may never be asked for
     with contextlib.ExitStack() as stack:
         fill({at: stack.enter_context(_new(entries[at])) for at in missing})
     return _open(entries[depth])
@@ -291,7 +294,8 @@ def _new(entry: Entry) -> Iterator[np.ndarray]:
     """Yields values to fill, built beside and renamed: what stands under the final name is always whole."""
     folder, shape, dtype = entry
     _delete_left_behind(folder)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    with _unwritable_told(folder.parent):
+        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     lock = os.open(building, os.O_RDONLY)
     with contextlib.suppress(OSError):  # some network file systems lock no folders; then nobody deletes any
         fcntl.flock(lock, fcntl.LOCK_EX)  # for as long as this process lives
@@ -347,8 +351,20 @@ def _move_into_place(building: Path, folder: Path) -> None:
             raise
 
 
+@contextlib.contextmanager
+def _unwritable_told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if disk.is_full(error):
+            raise
+        reason = f"cannot be written ({error.strerror})"
+        raise UserError(f"--cache_dir={folder.parent}: {reason}; choose another, or pass --cache=off") from error
+
+
 def _check_space(folder: Path, needed: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    with _unwritable_told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(

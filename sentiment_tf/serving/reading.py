@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
@@ -20,8 +21,10 @@ TEXT_COLUMNS = ("text", "sentence", "review", "content", "comment", "tweet", "me
 
 _BY_EXTENSION = {".csv": "csv", ".tsv": "tsv", ".json": "jsonl", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _BY_EXTENSION |= {".parquet": "parquet"}
-_LONGEST_CELL = 1 << 24  # characters; by default the csv module stops at 131,072, less than a long text
+LONGEST_CELL = 1 << 24  # characters; by default the csv module stops at 131,072, less than a long text
 _PARQUET_ROWS = 1024  # decoded at once
+_LOOKED_AT = 1000  # objects of JSON lines, for one that has a text column
+_UNDECODED = re.compile("[\udc80-\udcff]")  # what the error handler surrogateescape makes of a byte
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,22 +133,24 @@ def _read_text(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
 
 def _read_csv(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
     """Reads quoted fields between commas, below a header."""
-    csv.field_size_limit(_LONGEST_CELL)
-    return _read_table(csv.reader(map(bytes.decode, file), strict=True), text_column, name)
+    csv.field_size_limit(LONGEST_CELL)
+    return _read_table(csv.reader(map(_decode, file), strict=True), text_column, name)
 
 
 def _read_tsv(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
     """Reads fields between tabs, below a header; a quotation mark is part of the text, as in GLUE."""
-    csv.field_size_limit(_LONGEST_CELL)
-    records = csv.reader(map(bytes.decode, file), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+    csv.field_size_limit(LONGEST_CELL)
+    records = csv.reader(map(_decode, file), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
     return _read_table(records, text_column, name)
 
 
 def _read_table(records: Iterator[list[str]], text_column: str | None, name: str) -> _Opened:
     try:
         columns = tuple(next(records, ()))
-    except (csv.Error, UnicodeDecodeError) as error:
+    except csv.Error as error:
         raise UserError(f"{name}: its header can't be read ({error}); the first line must name the columns") from None
+    if _UNDECODED.search("".join(columns)):
+        raise UserError(f"{name}: its header can't be read (not UTF-8); the first line must name the columns")
     if len(set(columns)) < len(columns):
         raise UserError(f"{name}: its header names a column twice ({', '.join(columns)}); rename one")
     text_column = _find_text_column(columns, text_column, name)
@@ -155,6 +160,8 @@ def _read_table(records: Iterator[list[str]], text_column: str | None, name: str
         while (record := _next_record(records)) is not None:
             if isinstance(record, str):
                 yield Broken(next(numbers), record)
+            elif undecoded := _UNDECODED.search("".join(record)):
+                yield Broken(next(numbers), f"not UTF-8 (byte {ord(undecoded[0]) - 0xDC00:#04x})")
             elif len(record) == len(columns):
                 cells = dict(zip(columns, record, strict=True))
                 yield Row(next(numbers), cells, cells[text_column])
@@ -170,20 +177,25 @@ def _next_record(records: Iterator[list[str]]) -> list[str] | str | None:
         return next(records, None)
     except csv.Error as error:
         return str(error)
-    except UnicodeDecodeError as error:
-        return _not_utf8(error)
+
+
+def _decode(line: bytes) -> str:
+    """Decodes a line of a record that may go on in the next one: what is no UTF-8 is kept, and found later."""
+    return line.decode("utf-8", "surrogateescape")
 
 
 def _read_jsonl(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
-    """Reads an object per line; the first good one names the columns."""
+    """Reads an object per line; the first one with a text column (of the first `_LOOKED_AT`) names the columns."""
     objects = (_parse_object(number, line) for number, line in enumerate(file, 1) if line.strip())
-    seen, columns = [], ()
-    for item in objects:
+    wanted = {text_column} if text_column else set(TEXT_COLUMNS)
+    seen = []
+    for item in itertools.islice(objects, _LOOKED_AT):
         seen.append(item)
-        if isinstance(item, tuple):
-            columns = tuple(item[1])
-            text_column = _find_text_column(columns, text_column, name)
+        if isinstance(item, tuple) and wanted & set(item[1]):
             break
+    good = [tuple(item[1]) for item in seen if isinstance(item, tuple)]
+    columns = next((columns for columns in good if wanted & set(columns)), good[0] if good else ())
+    text_column = _find_text_column(columns, text_column, name) if good else text_column
     rows = (_row(*item, text_column) if isinstance(item, tuple) else item for item in itertools.chain(seen, objects))
     return columns, rows
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sentiment_tf.errors import UserError
-from sentiment_tf.serving.reading import Row
+from sentiment_tf.serving.reading import LONGEST_CELL, Row
 
 STDOUT = "-"
 FORMATS = ("json", "csv", "text")
@@ -75,6 +75,7 @@ def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layou
 
 
 def _csv(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
+    csv.field_size_limit(LONGEST_CELL)  # what was written must be readable
     added = _apart(("label", "probability", *(f"probability_{name}" for name in label_names)), columns)
 
     def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
@@ -138,6 +139,9 @@ def written(path: str, form: Layout) -> Written:
                     "resume with the settings it was begun with, or name another file"
                 )
             records, end, last = records + 1, end + len(record), record
+        file.seek(0)
+        if end == 0 and not form.header.startswith(file.read(len(form.header) + 1)):
+            raise UserError(f"--output={path}: holds no whole answer; move it away, or name another file")
     return Written(max(records, 0), end, last if records > 0 else b"")
 
 
@@ -190,7 +194,8 @@ class Output:
             except BaseException as error:
                 self._take_back()
                 if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-                    raise UserError(f"--output={self._path}: {error.strerror}; make room and pass --resume") from None
+                    go_on = "make room" if self._path == STDOUT else "make room and pass --resume"
+                    raise UserError(f"--output={self._path}: {error.strerror}; {go_on}") from None
                 raise
             self._end += len(records)
 

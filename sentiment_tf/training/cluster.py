@@ -7,6 +7,7 @@ import os
 import selectors
 import socket
 import time
+from collections.abc import Iterator
 
 from sentiment_tf.errors import UserError
 
@@ -80,9 +81,8 @@ def wait_for_all(cluster: Cluster, *, timeout: float) -> None:
         selector = stack.enter_context(selectors.DefaultSelector())
         selector.register(listener, selectors.EVENT_READ)
         while heard != others or reached != others:
-            for index in others - reached:
-                if _greet(cluster, index):
-                    reached.add(index)
+            # All of them each time: what answered may have been a worker that was about to end, and is back.
+            reached |= {index for index in others if _greet(cluster, index)}
             for _ in selector.select(_RETRY_SECONDS):
                 heard |= _hear(listener, len(cluster.addresses)) & others
             if time.monotonic() > deadline:
@@ -91,8 +91,31 @@ def wait_for_all(cluster: Cluster, *, timeout: float) -> None:
                 ]
                 raise UserError(
                     f"--startup_timeout={timeout:g}: not there after so many seconds: {', '.join(missing)}; "
-                    "start it, correct TF_CONFIG, or wait longer"
+                    "start it (if it has ended, it has said why), correct TF_CONFIG, or wait longer"
                 )
+        for index in others:
+            _greet(cluster, index)
+
+
+@contextlib.contextmanager
+def loss_of_a_worker_told(cluster: Cluster | None) -> Iterator[None]:
+    """Turns what TensorFlow raises when another worker is gone into one line for a person.
+
+    Raises:
+      UserError: another worker has ended before the run has.
+    """
+    try:
+        yield
+    except Exception as error:
+        import tensorflow as tf
+
+        gone = ("Unavailable", "Aborted", "Cancelled", "DeadlineExceeded", "Internal")
+        if cluster is None or not isinstance(error, tuple(getattr(tf.errors, f"{name}Error") for name in gone)):
+            raise
+        raise UserError(
+            "TF_CONFIG: another worker has ended or is out of reach, so this one must end, too; start the same "
+            "command on every worker again: it goes on from the last checkpoint"
+        ) from error
 
 
 def _listen(cluster: Cluster) -> socket.socket:

@@ -13,16 +13,8 @@ import tensorflow as tf
 
 from sentiment_tf.errors import UserError
 
-ITEMS_AT_ONCE = 16  # of each worker, between two exchanges: long enough to hide them, little enough for memory
-
-# What TensorFlow raises in the others once a worker is gone.
-_GONE = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-)
+# Between two exchanges: of each worker, enough to hide them; of all together, few enough for memory.
+ITEMS_OF_ONE, ITEMS_OF_ALL = 16, 512
 
 
 def workers(strategy: tf.distribute.Strategy) -> tuple[int, int]:
@@ -65,9 +57,17 @@ def bytes_from_chief(strategy: tf.distribute.Strategy, content: bytes) -> bytes:
     return gathered[8 : 8 + int.from_bytes(gathered[:8], "little")]
 
 
+def from_all(strategy: tf.distribute.Strategy, value) -> list:
+    """Returns the JSON-able values of all workers, in their order."""
+    mine = np.frombuffer(json.dumps(value).encode(), np.uint8).astype(np.int32)
+    sizes = gather(strategy, np.array([len(mine)], np.int32))
+    everything = gather(strategy, mine).astype(np.uint8)
+    return [json.loads(part.tobytes()) for part in np.split(everything, np.cumsum(sizes)[:-1])]
+
+
 def from_chief(strategy: tf.distribute.Strategy, value):
     """Returns the chief's JSON-able value: decisions must be the same on machines that round differently."""
-    return json.loads(bytes_from_chief(strategy, json.dumps(value).encode()))
+    return from_all(strategy, value)[0]
 
 
 def shared_out(
@@ -85,8 +85,9 @@ def shared_out(
     if count == 1:
         yield from zip(items, compute(enumerate(items)), strict=True)
         return
-    for start in range(0, len(items), ITEMS_AT_ONCE * count):
-        block = items[start : start + ITEMS_AT_ONCE * count]
+    at_once = max(min(ITEMS_OF_ONE * count, ITEMS_OF_ALL), count)
+    for start in range(0, len(items), at_once):
+        block = items[start : start + at_once]
         mine = list(compute(enumerate(block[worker::count])))
         columns = []
         for place, empty in enumerate(like):
@@ -98,49 +99,35 @@ def shared_out(
         yield from zip(in_order_of_workers, zip(*columns, strict=True), strict=True)
 
 
-def wait(strategy: tf.distribute.Strategy) -> None:
-    """Returns once every worker has come to this place, or has ended."""
-    with contextlib.suppress(*_GONE):
-        gather(strategy, np.zeros(1, np.int32))
+def meet(strategy: tf.distribute.Strategy) -> None:
+    """Returns once every worker has come to this place."""
+    gather(strategy, np.zeros(1, np.int32))
 
 
-def check_same(strategy: tf.distribute.Strategy, digests: dict[str, str]) -> None:
+def part(strategy: tf.distribute.Strategy) -> None:
+    """Meets for the last time: a worker that left early would take the others' TensorFlow with it."""
+    with contextlib.suppress(tf.errors.OpError):  # what was to be done is done; whoever has left has left
+        meet(strategy)
+
+
+def check_same(strategy: tf.distribute.Strategy, things: dict[str, object]) -> None:
     """Checks that every worker starts from the same things.
 
     Args:
       strategy: of the run.
-      digests: hexadecimal, by the name of what they are of.
+      things: JSON-able, by what a person calls them.
 
     Raises:
       UserError: some worker has others, with their names.
     """
-    count = workers(strategy)[1]
-    for name, digest in digests.items():
-        mine = np.frombuffer(digest.encode(), np.uint8).astype(np.int32)[None]
-        others = gather(strategy, mine) if count > 1 else mine
-        if different := [number for number in range(count) if (others[number] != others[0]).any()]:
+    everyones = from_all(strategy, things)
+    names = {name for everything in everyones for name in everything}
+    for number, everything in enumerate(everyones):
+        if other := sorted(name for name in names if everything.get(name) != everyones[0].get(name)):
             raise UserError(
-                f"TF_CONFIG: {name} of worker {', '.join(map(str, different))} differ from the chief's; "
+                f"TF_CONFIG: worker {number} differs from the chief in {', '.join(other)}; "
                 "give every worker the same data, model and flags"
             )
-
-
-@contextlib.contextmanager
-def loss_of_a_worker_told(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turns what TensorFlow raises when another worker is gone into one line for a person.
-
-    Raises:
-      UserError: another worker has ended before the run has.
-    """
-    try:
-        yield
-    except _GONE as error:
-        if workers(strategy)[1] == 1:
-            raise
-        raise UserError(
-            "TF_CONFIG: another worker has ended or is out of reach, so this one must end, too; start the same "
-            "command on every worker again: it goes on from the last checkpoint"
-        ) from error
 
 
 def _addresses(resolver) -> list[str]:

@@ -4,7 +4,6 @@ Dropout is a function of (seed, step) and the order of batches one of (seed, epo
 is its variables, the place in the plan, and what the stateful callbacks have gathered.
 """
 
-import contextlib
 import logging
 import math
 from collections.abc import Sequence
@@ -17,6 +16,8 @@ import tf_keras as keras
 from sentiment_tf import interruption
 from sentiment_tf.errors import UserError
 from sentiment_tf.training import checkpoints, exchange
+
+ASK_EVERY = 20  # steps after which several workers ask each other whether a signal came: that is an exchange, too
 
 log = logging.getLogger("sentiment_tf")
 
@@ -45,6 +46,8 @@ class Checkpointer(keras.callbacks.Callback):
         super().__init__()
         self._supports_tf_logs = True  # Keras then converts nothing that we do not ask for
         self._folder, self._steps, self._every, self._stateful = folder, steps, every, stateful
+        self._strategy = strategy
+        self._ask_every = 1 if exchange.workers(strategy)[1] == 1 else ASK_EVERY
         self._asked: list[int] = []
         self._found = _newest(folder, strategy)
         place = self._found.record if self._found else {"epoch": 0, "step": 0, "done": False}
@@ -82,15 +85,13 @@ class Checkpointer(keras.callbacks.Callback):
         """
         # The place where Keras' own BackupAndRestore sits: it is asked for the epoch and the step to begin at.
         tail._training_state = self
-        # Workers would stop at different steps and wait for each other: of several, each obeys at once.
-        alone = exchange.workers(tail.distribute_strategy)[1] == 1
-        with interruption.deferred() if alone else contextlib.nullcontext([]) as self._asked:
+        with interruption.deferred() as self._asked:
             try:
                 tail.fit(dataset, steps_per_epoch=self._steps, epochs=epochs, **settings)
             finally:
                 tail._training_state = None
             self._write(done=True)
-            self._obey()
+            self._obey(self._signal())
 
     def maybe_load_initial_counters_from_ckpt(self, steps_per_epoch, initial_epoch, mode) -> tuple[int, int]:
         """Tells Keras' ``fit`` the epoch and the step to begin at, both counted from 0."""
@@ -105,24 +106,34 @@ class Checkpointer(keras.callbacks.Callback):
         """Looks at the loss, and writes a checkpoint where one is due or a signal asks for it."""
         before = self.epoch * self._steps + self.step
         self.step = batch + 1  # several steps later, where Keras runs them at once
-        self._check(float(logs["loss"]), "loss")
+        self._check(float(logs["loss"]), "loss", since=before)
         if self.step == self._steps:  # the epoch's end follows
             return
-        is_due = self._every and (self.epoch * self._steps + self.step) // self._every > before // self._every
-        if self._asked or is_due:
+        signal = self._signal() if self._passed(before, self._ask_every) else 0
+        if signal or (self._every and self._passed(before, self._every)):
             self._write()
-        self._obey()
+        self._obey(signal)
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes a checkpoint."""
         self.epoch, self.step = epoch + 1, 0
         self._write()
-        self._obey()
+        self._obey(self._signal())
 
-    def _obey(self) -> None:
-        if self._asked:
+    def _passed(self, before: int, every: int) -> bool:
+        """Returns whether a multiple of ``every`` steps was reached since there were ``before``."""
+        return (self.epoch * self._steps + self.step) // every > before // every
+
+    def _signal(self) -> int:
+        """Returns the signal to obey, of several workers that which any of them got; 0 for none."""
+        mine = np.array(self._asked[:1] or [0], np.int32)
+        return int(exchange.gather(self._strategy, mine).max())
+
+    def _obey(self, signal: int) -> None:
+        if signal:
+            exchange.part(self._strategy)
             interruption.stop(
-                self._asked[0],
+                signal,
                 f"a checkpoint was written after step {self.epoch * self._steps + self.step} "
                 f"(epoch {self.epoch + (self.step > 0)}); the same command goes on from there",
             )
@@ -157,14 +168,15 @@ class Checkpointer(keras.callbacks.Callback):
         best = max(scored, key=lambda row: (row["val_accuracy"], -row["val_loss"]), default={"epoch": 0})
         return int(best["epoch"])
 
-    def _check(self, value: float, name: str) -> None:
+    def _check(self, value: float, name: str, *, since: int | None = None) -> None:
         if math.isfinite(value):
             return
         step = self.epoch * self._steps + self.step
+        at = f"at step {step}" if since is None or step == since + 1 else f"between the steps {since + 1} and {step}"
         kept = checkpoints.files(self._folder)
         last = f"the checkpoint of step {int(kept[0].stem.split('-')[0])} is kept" if kept else "none was written yet"
         raise UserError(
-            f"training diverged: {'the loss' if name == 'loss' else 'a weight'} is {value} at step {step} "
+            f"training diverged: {'the loss' if name == 'loss' else 'a weight'} is {value} {at} "
             f"(epoch {step // self._steps + bool(step % self._steps)}); {last}. Pass a lower --learning_rate, "
             "a higher --warmup_ratio or --precision=float32, with --overwrite to start afresh"
         )

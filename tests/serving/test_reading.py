@@ -106,6 +106,14 @@ def test_csv_rows_that_are_broken(read):
     ]
 
 
+def test_a_bad_byte_in_a_cell_of_several_lines_breaks_one_row(read):
+    content = b'text,label\ngood,1\n"one\nbad \xff\nend of text",x\nlast,0\n'
+    _, rows = read(content, input_format="csv")
+    assert [row.number for row in rows] == [1, 2, 3]
+    assert rows[1] == Broken(2, "not UTF-8 (byte 0xff)")
+    assert rows[2].text == "last"
+
+
 def test_csv_cells_may_be_longer_than_the_csv_module_likes(read):
     _, rows = read(b"text\n" + b"x" * 1_000_000 + b"\n", input_format="csv")
     assert len(rows[0].text) == 1_000_000
@@ -144,6 +152,13 @@ def test_json_lines(read):
         Row(1, {"text": "good", "n": 1, "tags": ["a"]}, "good"),
         Row(3, {"other": None, "text": "bad"}, "bad"),
     ]
+
+
+def test_json_lines_whose_first_object_has_no_text(read):
+    columns, rows = read(b'{}\n{"id": 1}\n{"id": 2, "text": "good"}\n', input_format="jsonl")
+    assert columns == ("id", "text")
+    assert numbers(rows, Broken) == [1, 2]
+    assert numbers(rows, Row) == [3]
 
 
 def test_json_rows_that_are_broken(read):

@@ -49,15 +49,17 @@ def inputs() -> tuple[Features, np.ndarray]:
     return Features(ids, offsets, 64), random.integers(0, 2, ROWS).astype(np.int32)
 
 
-def train(inputs, folder, *, callbacks=(), every=None, patience=None, scores=None, dtype=tf.float32, spoil=None):
+def train(
+    inputs, folder, *, callbacks=(), every=None, patience=None, scores=None, dtype=tf.float32, spoil=None, depth=None
+):
     """Trains a new tiny model, or goes on; returns (its weights, the epochs' rows without clock times)."""
     features, labels = inputs
     model = make_tiny_classifier(seed=1)
-    tail = classifier.Tail(model, depth=None, compute_dtype=dtype, seed=3, parts=2)
+    tail = classifier.Tail(model, depth=depth, compute_dtype=dtype, seed=3, parts=2)
     fitting.compile_tail(
         tail,
         learning_rate=5e-3,
-        steps=STEPS * EPOCHS,
+        steps=fitting.steps_per_epoch(len(features), BATCH) * EPOCHS,
         warmup_ratio=0.1,
         weight_decay=0.01,
         loss_scaling=dtype == tf.float16,
@@ -99,6 +101,18 @@ def undisturbed(inputs, tmp_path_factory):
 def test_checkpoints_change_nothing(inputs, undisturbed, tmp_path):
     same(undisturbed, train(inputs, None))
     same(undisturbed, train(inputs, tmp_path, every=1))
+
+
+@pytest.mark.parametrize(("kill", "newest"), [(20, 10), (47, 37)])
+def test_the_head_whose_steps_run_ten_at_once_goes_on_inside_an_epoch(tmp_path, kill, newest):
+    random = np.random.default_rng(5)
+    rows = 27 * BATCH - 3  # an epoch is ten, ten and seven steps
+    inputs = Features(random.normal(size=(rows, 32)).astype(np.float32), None, 64), random.integers(0, 2, rows)
+    expected = train(inputs, tmp_path / "undisturbed", depth=0, every=10)
+    with pytest.raises(Killed):
+        train(inputs, tmp_path / "killed", depth=0, every=10, callbacks=[KillAt(kill)])
+    assert int(checkpoints.files(tmp_path / "killed")[0].stem.split("-")[0]) == newest
+    same(expected, train(inputs, tmp_path / "killed", depth=0, every=10))
 
 
 # Before the first checkpoint, inside an epoch, at its last step, inside the last epoch; checkpoints by epoch or step.

@@ -1,0 +1,70 @@
+"""The command as a user meets it, on a tiny export; the metrics themselves are tested in tests/reporting."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sentiment_tf.serving import saved_model
+from tests.serving import tiny
+
+TEXTS = tiny.texts(60)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny run, another one with other weights, and a file whose labels are mostly what the first answers."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    tiny.export(folder / "a" / "1")
+    tiny.export(folder / "b" / "1", weights=tiny.weights(seed=8))
+    labels, _ = saved_model.load(folder / "a").predict(TEXTS)
+    labels[:6] = ["NEUTRAL" if label != "NEUTRAL" else "POSITIVE" for label in labels[:6]]
+    with open(folder / "test.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["text", "label"], *zip(TEXTS, labels, strict=True)])
+    return folder
+
+
+def evaluate(folder, *flags) -> subprocess.CompletedProcess:
+    call = [sys.executable, "-m", "sentiment_tf.evaluate", f"--test_file={folder}/test.csv", *flags]
+    return subprocess.run(call, capture_output=True, text=True)
+
+
+def test_prints_and_writes_what_the_labels_say(folder, tmp_path):
+    done = evaluate(folder, f"--model={folder}/a", f"--compare={folder}/b", f"--output={tmp_path}/metrics.json")
+    assert done.returncode == 0, done.stderr
+    assert "Accuracy" in done.stdout
+    assert "90.0 %" in done.stdout  # 54 of 60
+    assert "true \\ predicted" in done.stdout
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    first = content["models"][f"{folder}/a"]
+    assert first["accuracy"] == pytest.approx(54 / 60)
+    assert {"loss", "macro_f1", "mcc", "roc_auc"} <= set(first)
+    assert np.trace(first["confusion"]) == 54
+    assert content["comparison"]["p_value"] < 0.05
+    assert (tmp_path / "metrics.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--model={tmp}/none"], ["--model={tmp}/none", "no such folder"]),
+        (["--model={a}", "--output={tmp}/old.json"], ["{tmp}/old.json: exists"]),
+        (["--model={a}", "--output={tmp}/picture.json"], ["{tmp}/picture.png: exists"]),
+        (["--model={a}", "--output={tmp}/new.png"], ["--output={tmp}/new.png", ".json"]),
+        (["--model={a}", "--output={tmp}/none/new.json"], ["its folder does not exist"]),
+        (["--model={a}", "--text_column=words"], ["--text_column=words"]),
+    ],
+)
+def test_mistakes_end_in_one_line_and_lose_nothing(folder, tmp_path, flags, words):
+    for name in ("old.json", "picture.png"):
+        (tmp_path / name).write_text("mine")
+    names = {"tmp": tmp_path, "a": folder / "a"}
+    done = evaluate(folder, *(flag.format(**names) for flag in flags))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    for word in words:
+        assert word.format(**names) in done.stderr
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"old.json": "mine", "picture.png": "mine"}
