@@ -17,6 +17,7 @@ from sentiment_tf.serving.reading import LONGEST_CELL, Row
 
 STDOUT = "-"
 FORMATS = ("json", "csv", "text")
+_LOOKED_AT = 10_000  # bytes of an output without a whole record
 _DIGITS = 6  # of a probability; float32 holds no more
 
 
@@ -28,6 +29,7 @@ class Layout(NamedTuple):
       refuse: (row) → why it can't be written in this layout, or None.
       record: (row, label, probabilities float32[classes]) → one record, its line end included.
       belongs: (record, row) → whether the record answers the row.
+      begins: (bytes) → whether an output of this layout can begin so, cut off before its first record's end.
       quoted: whether a record may hold line ends, between quotation marks.
     """
 
@@ -35,6 +37,7 @@ class Layout(NamedTuple):
     refuse: Callable[[Row], str | None]
     record: Callable[[Row, str, np.ndarray], bytes]
     belongs: Callable[[bytes, Row], bool]
+    begins: Callable[[bytes], bool]
     quoted: bool = False
 
 
@@ -71,7 +74,7 @@ def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layou
         clash = [name for name in added if name in row.columns]
         return f"has the column {clash[0]}, which the first row has not" if clash else None
 
-    return Layout(b"", refuse, record, belongs)
+    return Layout(b"", refuse, record, belongs, lambda content: content.startswith(b"{"))
 
 
 def _csv(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
@@ -92,11 +95,12 @@ def _csv(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
         extra = [name for name in row.columns if name not in columns]
         return f"has the column {extra[0]}, which the first row has not; --format=json can hold it" if extra else None
 
-    return Layout(_csv_line([*columns, *added]), refuse, record, belongs, quoted=True)
+    header = _csv_line([*columns, *added])
+    return Layout(header, refuse, record, belongs, header.startswith, quoted=True)
 
 
 def _text(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
-    del columns, label_names
+    del columns
 
     def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
         return _encode(f"{label}\t{probabilities.max():.4f}\t{_one_line(row.text)}\n")
@@ -104,7 +108,11 @@ def _text(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
     def belongs(record: bytes, row: Row) -> bool:
         return record.split(b"\t", 2)[-1] == _encode(_one_line(row.text) + "\n")
 
-    return Layout(b"", lambda row: None, record, belongs)
+    def begins(content: bytes) -> bool:
+        starts = [_encode(f"{label}\t") for label in label_names]
+        return any(content.startswith(start) or start.startswith(content) for start in starts)
+
+    return Layout(b"", lambda row: None, record, belongs, begins)
 
 
 _LAYOUTS = {"json": _json_lines, "csv": _csv, "text": _text}
@@ -140,7 +148,7 @@ def written(path: str, form: Layout) -> Written:
                 )
             records, end, last = records + 1, end + len(record), record
         file.seek(0)
-        if end == 0 and not form.header.startswith(file.read(len(form.header) + 1)):
+        if end == 0 and (content := file.read(_LOOKED_AT)) and not form.begins(content):
             raise UserError(f"--output={path}: holds no whole answer; move it away, or name another file")
     return Written(max(records, 0), end, last if records > 0 else b"")
 
