@@ -67,7 +67,10 @@ class TrainConfig:
         0.5, "With --trainable_layers=auto: points of validation accuracy given up for a cheaper depth.", least=0
     )
     time_budget: float | None = _setting(
-        None, "With --trainable_layers=auto: minutes for the search; depths over it are skipped.", above=0
+        None,
+        "With --trainable_layers=auto: minutes for the search; depths over it are skipped (default: what training "
+        "every block would take).",
+        above=0,
     )
     precision: str = _setting(
         "auto",

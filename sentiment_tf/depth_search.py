@@ -7,16 +7,18 @@ import time
 from sentiment_tf.config import TrainConfig, default_learning_rate
 from sentiment_tf.reporting import summary, wording
 
-DEPTHS_AT_ONCE = 3  # that one pass of the trunk serves: the search tries as many at least
+SHARED = 4  # depths from 0 on whose features one pass of the trunk makes: those that nearly every search tries
 
 log = logging.getLogger("sentiment_tf")
 
 
 def search(config: TrainConfig, prepared, *, features_seconds: float, callbacks) -> tuple:
-    """Trains depth after depth from the same pretrained weights and keeps the cheapest good one.
+    """Trains some depths from the same pretrained weights and keeps the cheapest good one.
 
-    Depths grow by one block from the head alone. Deepening ends when the last two steps each gained less
-    than the tolerance, when the next depth would pass the time budget, or at the model's last block.
+    Depth doubles (0, 1, 3, 7, …) while that gains more than the tolerance; then the gap below the cheapest good
+    depth is halved until none is left. A depth that would pass the time budget is skipped. Without
+    --time_budget that is what training every block would take, so that the search never costs more than what
+    it spares.
 
     Args:
       config: its trainable_layers is "auto".
@@ -32,16 +34,20 @@ def search(config: TrainConfig, prepared, *, features_seconds: float, callbacks)
     from sentiment_tf import experiment
     from sentiment_tf.training import exchange
 
-    model = prepared.model
+    model, deepest = prepared.model, prepared.model.config.n_layers
     pretrained = model.get_weights()
-    rows, trained, spent = [], [], features_seconds
-    trunk = features_seconds / model.config.n_layers  # seconds of one frozen block
-    for depth in range(model.config.n_layers + 1):
-        makes_features = depth and (config.cache == "off" or depth % DEPTHS_AT_ONCE == 0)
-        next_trunk = trunk * (model.config.n_layers - depth) * makes_features
-        if reason := _reason_to_stop(config, rows, spent + next_trunk):
-            log.info("  depths from %d on are skipped: %s", depth, reason)
-            break
+    rows, trained, spent = [], {}, features_seconds
+    trunk = features_seconds / deepest  # seconds of one frozen block
+    limit = deepest
+    while (depth := next_depth(rows, limit, tolerance=config.accuracy_tolerance / 100)) is not None:
+        makes_features = depth >= SHARED or (depth > 0 and config.cache == "off")
+        own_trunk = trunk * (deepest - depth) * makes_features
+        if reason := over_budget(config, rows, depth, deepest, spent + own_trunk):
+            log.info("  depth %d is skipped: %s", depth, reason)
+            if depth < rows[-1]["trainable_layers"]:
+                break
+            limit = rows[-1]["trainable_layers"]  # there may be time for something shallower
+            continue
         model.set_weights(pretrained)
         settings = dataclasses.replace(config, trainable_layers=str(depth))
         settings = dataclasses.replace(settings, learning_rate=config.learning_rate or default_learning_rate(settings))
@@ -50,25 +56,26 @@ def search(config: TrainConfig, prepared, *, features_seconds: float, callbacks)
         spent += time.perf_counter() - start
         history = experiment.fit(settings, prepared, at, name=f"depth-{depth}", callbacks=callbacks)
         training = sum(row["seconds"] for row in history)  # as the epochs were, before a kill or after it
-        spent = exchange.from_chief(prepared.strategy, spent + training)  # workers must agree on when to stop
+        # Workers must agree on when to stop.
+        spent, training = exchange.from_chief(prepared.strategy, [spent + training, training])
         accuracy = max(row["val_accuracy"] for row in history) if config.early_stopping_patience else None
         accuracy = history[-1]["val_accuracy"] if accuracy is None else accuracy
-        seconds = trunk * (model.config.n_layers - depth) + training  # what this depth alone would take
+        seconds = trunk * (deepest - depth) + training  # what this depth alone would take
         row = {"trainable_layers": depth, "accuracy": accuracy, "seconds": seconds, "training_seconds": training}
-        rows.append(row)
-        trained.append((at, history, model.get_weights()))
+        rows = sorted([*rows, row], key=lambda row: row["trainable_layers"])
+        trained[depth] = (at, history, model.get_weights())
         log.info("  depth %d: validation accuracy %.2f %% in %.1f s", depth, 100 * accuracy, seconds)
-    chosen = choose(rows, tolerance=config.accuracy_tolerance / 100)
-    rows[chosen]["chosen"] = True
-    at, history, weights = trained[chosen]
+    chosen = rows[choose(rows, tolerance=config.accuracy_tolerance / 100)]
+    chosen["chosen"] = True
+    at, history, weights = trained[chosen["trainable_layers"]]
     model.set_weights(weights)
     log.info("\n%s\n", _table(rows))
     return at, history, rows
 
 
 def prefixes(model, depth: int) -> range:
-    """Returns the deeper cuts whose features the trunk of this one passes on its way, as many as are surely tried."""
-    return range(depth + 1, min(depth + DEPTHS_AT_ONCE, model.config.n_layers))
+    """Returns the deeper cuts whose features the trunk of this one makes on its way."""
+    return range(1, min(SHARED, model.config.n_layers)) if depth == 0 else range(0)
 
 
 def choose(rows: list[dict], *, tolerance: float) -> int:
@@ -77,16 +84,53 @@ def choose(rows: list[dict], *, tolerance: float) -> int:
     return next(place for place, row in enumerate(rows) if row["accuracy"] >= best - tolerance - 1e-9)
 
 
-def _reason_to_stop(config: TrainConfig, rows: list[dict], elapsed: float) -> str | None:
-    gains = [later["accuracy"] - earlier["accuracy"] for earlier, later in zip(rows[:-1], rows[1:], strict=True)]
-    if len(gains) >= 2 and max(gains[-2:]) < config.accuracy_tolerance / 100:
-        return f"the last two gained less than --accuracy_tolerance={config.accuracy_tolerance} points each"
-    if config.time_budget and len(rows) >= 2:
-        before, last = (row["training_seconds"] for row in rows[-2:])
-        expected = elapsed + last + max(last - before, 0.0)
-        if expected > 60 * config.time_budget:
-            return f"the next would end after {expected / 60:.1f} of --time_budget={config.time_budget} minutes"
-    return None
+def next_depth(rows: list[dict], limit: int, *, tolerance: float) -> int | None:
+    """Returns the depth to try next, or None at the end.
+
+    Args:
+      rows: tried so far, in order of depth.
+      limit: the deepest that may be tried.
+      tolerance: of accuracy, a share.
+    """
+    if not rows:
+        return 0
+    top = rows[-1]["trainable_layers"]
+    if top < limit and (len(rows) == 1 or rows[-1]["accuracy"] - rows[-2]["accuracy"] >= tolerance):
+        return min(2 * top + 1, limit)
+    good = choose(rows, tolerance=tolerance)
+    depths = [row["trainable_layers"] for row in rows]
+    if good == 0 or depths[good] - depths[good - 1] == 1:
+        return None
+    return (depths[good] + depths[good - 1]) // 2
+
+
+def over_budget(config: TrainConfig, rows: list[dict], depth: int, deepest: int, spent: float) -> str | None:
+    """Returns why a depth must be skipped, or None.
+
+    Args:
+      config: of the run.
+      rows: tried so far, in order of depth; the second depth is never skipped, the third only by --time_budget.
+      depth: to be tried.
+      deepest: blocks of the model.
+      spent: seconds, those of the depth's own trunk included.
+    """
+    if len(rows) < (2 if config.time_budget else 3):
+        return None
+    known = [(row["trainable_layers"], row["training_seconds"]) for row in rows]
+    expected = spent + _extrapolate(known, depth)
+    budget = 60 * config.time_budget if config.time_budget else _extrapolate(known, deepest)
+    if expected <= budget:
+        return None
+    limit = (
+        f"of --time_budget={config.time_budget}" if config.time_budget else f"and training everything {budget / 60:.1f}"
+    )
+    return f"the search would take {expected / 60:.1f} {limit} minutes"
+
+
+def _extrapolate(known: list[tuple[int, float]], depth: int) -> float:
+    """Returns the seconds of a depth on the line through the two known depths next to it."""
+    (one, its), (other, others) = sorted(sorted(known, key=lambda pair: abs(pair[0] - depth))[:2])
+    return its + (others - its) / (other - one) * (depth - one)
 
 
 def _table(rows: list[dict]) -> str:

@@ -149,16 +149,19 @@ def _minutes_of_search(config: TrainConfig, steps: dict[int, dict], spent: dict[
     """Says what each depth of --trainable_layers=auto would take, and what bounds the search."""
     each = {depth: seconds["features"] + seconds["train"] for depth, seconds in steps.items()}
     deepest = max(each)
-    if config.cache == "on":  # the head's features are computed before the search; a pass serves several depths
-        shared = (depth for depth in each if depth == 0 or depth % depth_search.DEPTHS_AT_ONCE)
-        each |= {depth: steps[depth]["train"] for depth in shared}
-    ends = np.cumsum(list(each.values()))
-    least, most = ends[min(2, deepest)], ends[-1]
-    bounds = f"depths 0 to {min(2, deepest)} at least, 0 to {deepest} at most"
+    if config.cache == "on":  # the head's features are computed before the search; that pass serves several depths
+        each |= {depth: steps[depth]["train"] for depth in each if depth < depth_search.SHARED}
+    surely = sorted({0, min(1, deepest), min(3, deepest)})
+    least = sum(each[depth] for depth in surely)
+    bounds = f"depths {', '.join(map(str, surely))}, and others "
     if config.time_budget:
-        budget = max(60 * config.time_budget, ends[min(1, deepest)])
-        least, most = min(least, budget), min(most, budget)
-        bounds += f"; from the third on, a depth that would pass --time_budget={config.time_budget} minutes is skipped"
+        budget = 60 * config.time_budget
+        least = min(least, max(budget, each[0] + each[min(1, deepest)]))
+        bounds += f"that end within --time_budget={config.time_budget} minutes"
+    else:
+        budget = each[deepest]
+        bounds += "while that takes less than training every block"
+    most = max(least, budget)
     around = sum(spent.values()) + steps[0]["features"] + steps[0]["evaluate_before"]
     around += sum(steps[deepest][name] for name in ("evaluate_after", "export", "report"))
     cells = [[f"depth {depth}", wording.duration(seconds)] for depth, seconds in each.items()]

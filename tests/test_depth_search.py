@@ -23,17 +23,38 @@ def test_the_cheapest_within_the_tolerance_of_the_best_is_chosen(accuracies, tol
     assert depth_search.choose(rows(*accuracies), tolerance=tolerance) == chosen
 
 
-def test_goes_on_while_depth_pays():
-    assert depth_search._reason_to_stop(CONFIG, rows(0.7, 0.701, 0.72), 1.0) is None
-    assert depth_search._reason_to_stop(CONFIG, rows(0.7, 0.701), 1.0) is None
+def tried(**accuracies):
+    return [{"trainable_layers": int(depth[1:]), "accuracy": accuracy} for depth, accuracy in accuracies.items()]
 
 
-def test_stops_when_two_steps_in_a_row_gained_too_little_and_says_so():
-    assert "--accuracy_tolerance=0.5" in depth_search._reason_to_stop(CONFIG, rows(0.7, 0.8, 0.804, 0.803), 1.0)
+@pytest.mark.parametrize(
+    ("so_far", "following"),
+    [
+        ({}, 0),
+        ({"d0": 0.7}, 1),
+        ({"d0": 0.7, "d1": 0.8}, 3),
+        ({"d0": 0.7, "d1": 0.8, "d3": 0.85}, 6),  # seven would be too deep
+        ({"d0": 0.7, "d1": 0.8, "d3": 0.803}, None),  # depth 1 is as good, and nothing lies between it and the head
+        ({"d0": 0.7, "d1": 0.8, "d3": 0.85, "d6": 0.853}, 2),
+        ({"d0": 0.7, "d1": 0.8, "d2": 0.82, "d3": 0.85, "d6": 0.853}, None),
+        ({"d0": 0.7, "d1": 0.8, "d3": 0.85, "d6": 0.9}, 4),
+        ({"d0": 0.7, "d1": 0.8, "d3": 0.85, "d4": 0.9, "d6": 0.9}, None),
+        ({"d0": 0.7, "d1": 0.701}, None),
+    ],
+)
+def test_depth_doubles_while_it_pays_then_the_gap_is_halved(so_far, following):
+    assert depth_search.next_depth(tried(**so_far), 6, tolerance=0.005) == following
 
 
 def test_skips_a_depth_that_would_pass_the_budget_and_says_so():
     config = dataclasses.replace(CONFIG, time_budget=1.0)
     # 30 s are gone; the next depth takes the last one's 20 s and what it grew by, 10 s: a minute.
-    assert depth_search._reason_to_stop(config, rows(0.7, 0.8), 30.0) is None
-    assert "--time_budget=1.0" in depth_search._reason_to_stop(config, rows(0.7, 0.8), 31.0)
+    assert depth_search.over_budget(config, rows(0.7, 0.8), 2, 6, 30.0) is None
+    assert "--time_budget=1.0" in depth_search.over_budget(config, rows(0.7, 0.8), 2, 6, 31.0)
+
+
+def test_searches_no_longer_than_everything_takes():
+    three = rows(0.7, 0.8, 0.9)  # 10, 20 and 30 s: depth 3 takes 40, all six blocks 70
+    assert depth_search.over_budget(CONFIG, three, 3, 6, 30.0) is None
+    assert "training everything" in depth_search.over_budget(CONFIG, three, 3, 6, 31.0)
+    assert depth_search.over_budget(CONFIG, three[:2], 3, 6, 1000.0) is None
