@@ -107,10 +107,12 @@ def loss_of_a_worker_told(cluster: Cluster | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        import tensorflow as tf
+        if cluster is None or isinstance(error, UserError):
+            raise
+        import tensorflow as tf  # it was loaded, or the error is not its
 
         gone = ("Unavailable", "Aborted", "Cancelled", "DeadlineExceeded", "Internal")
-        if cluster is None or not isinstance(error, tuple(getattr(tf.errors, f"{name}Error") for name in gone)):
+        if not isinstance(error, tuple(getattr(tf.errors, f"{name}Error") for name in gone)):
             raise
         raise UserError(
             "TF_CONFIG: another worker has ended or is out of reach, so this one must end, too; start the same "
