@@ -93,9 +93,11 @@ ITEMS = {
     "rotten_tomatoes_depth": Item(
         "Rotten Tomatoes by depth",
         WHOLE,
-        tuple(
-            _ours(f"{name}, bf16", BF16, *_training(layers))
-            for name, layers in (("top block", "1"), ("top 2 blocks", "2"), ("everything", "all"))
+        (
+            _ours("top block, bf16", BF16, *_training("1")),
+            _ours("top 2 blocks, bf16", BF16, *_training("2")),
+            _ours("top 2 blocks, float32", *_training("2")),
+            _ours("everything, bf16", BF16, *_training("all")),
         ),
     ),
     "forward": Item(

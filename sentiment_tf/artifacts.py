@@ -8,6 +8,7 @@ import numpy as np
 
 from sentiment_tf.config import TrainConfig, to_flags
 from sentiment_tf.data import leaks, tokenization
+from sentiment_tf.preparation import Prepared
 from sentiment_tf.reporting import calibration, metrics, model_card, plots, record, report, tensorboard
 from sentiment_tf.run_directory import RECORD, RunDirectory
 
@@ -17,7 +18,7 @@ MISTAKES_SHOWN = 50
 log = logging.getLogger("sentiment_tf")
 
 
-def export(config: TrainConfig, prepared, directory: RunDirectory, *, temperature: float) -> dict:
+def export(config: TrainConfig, prepared: Prepared, directory: RunDirectory, *, temperature: float) -> dict:
     """Writes the SavedModel and the Hugging Face folder, and proves the first against the trained model.
 
     Returns:
@@ -51,7 +52,7 @@ def export(config: TrainConfig, prepared, directory: RunDirectory, *, temperatur
         return saved_model.verify(process, version, texts=texts, expected_logits=expected)
 
 
-def describe(config: TrainConfig, prepared, outcome, *, temperature: float) -> dict:
+def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: float) -> dict:
     """Returns the content of run.json, but for the times and what the export measured."""
     splits, reported = prepared.splits, prepared.splits.report_split
     labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]
@@ -100,7 +101,7 @@ def _say_leaks(found: dict) -> None:
     log.info("  %s of %s %s rows stand in another split: %s", f"{total:,}", f"{found['rows'][split]:,}", split, counts)
 
 
-def write(config: TrainConfig, prepared, outcome, content: dict, building: Path) -> None:
+def write(config: TrainConfig, prepared: Prepared, outcome, content: dict, building: Path) -> None:
     """Writes the record, the pictures, the page, the model card and TensorBoard's results."""
     splits, reported = prepared.splits, prepared.splits.report_split
     labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]

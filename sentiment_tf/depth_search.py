@@ -4,7 +4,9 @@ import dataclasses
 import logging
 import time
 
+from sentiment_tf import fine_tuning, preparation
 from sentiment_tf.config import TrainConfig, default_learning_rate
+from sentiment_tf.preparation import Prepared
 from sentiment_tf.reporting import summary, wording
 
 SHARED = 4  # depths from 0 on whose features one pass of the trunk makes: those that nearly every search tries
@@ -12,7 +14,7 @@ SHARED = 4  # depths from 0 on whose features one pass of the trunk makes: those
 log = logging.getLogger("sentiment_tf")
 
 
-def search(config: TrainConfig, prepared, *, features_seconds: float, callbacks) -> tuple:
+def search(config: TrainConfig, prepared: Prepared, *, features_seconds: float, callbacks) -> tuple:
     """Trains some depths from the same pretrained weights and keeps the cheapest good one.
 
     Depth doubles (0, 1, 3, 7, …) while that gains more than the tolerance; then the gap below the cheapest good
@@ -22,17 +24,16 @@ def search(config: TrainConfig, prepared, *, features_seconds: float, callbacks)
 
     Args:
       config: its trainable_layers is "auto".
-      prepared: experiment.Prepared.
+      prepared: what the run starts from.
       features_seconds: that the head's features took, whose pass also made those of the next depths.
       callbacks: Keras callbacks of every depth's training.
 
     Returns:
-      (experiment.Cut of the chosen depth, its weights in the model; its epochs' rows; a row per depth:
+      (preparation.Cut of the chosen depth, its weights in the model; its epochs' rows; a row per depth:
       trainable_layers, accuracy (on validation), seconds (trunk and training, had it been alone),
       training_seconds, chosen).
     """
-    from sentiment_tf import experiment
-    from sentiment_tf.training import exchange
+    from sentiment_tf import exchange
 
     model, deepest = prepared.model, prepared.model.config.n_layers
     pretrained = model.get_weights()
@@ -52,9 +53,9 @@ def search(config: TrainConfig, prepared, *, features_seconds: float, callbacks)
         settings = dataclasses.replace(config, trainable_layers=str(depth))
         settings = dataclasses.replace(settings, learning_rate=config.learning_rate or default_learning_rate(settings))
         start = time.perf_counter()
-        at = experiment.cut(settings, prepared, depth, also=prefixes(model, depth))
+        at = preparation.cut(settings, prepared, depth, also=prefixes(model, depth))
         spent += time.perf_counter() - start
-        history = experiment.fit(settings, prepared, at, name=f"depth-{depth}", callbacks=callbacks)
+        history = fine_tuning.fit(settings, prepared, at, name=f"depth-{depth}", callbacks=callbacks)
         training = sum(row["seconds"] for row in history)  # as the epochs were, before a kill or after it
         # Workers must agree on when to stop.
         spent, training = exchange.from_chief(prepared.strategy, [spent + training, training])

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment_tf import depth_search, experiment, rehearsal
+from sentiment_tf import depth_search, fine_tuning, preparation, rehearsal
+from sentiment_tf.clock import Clock
 from sentiment_tf.config import TrainConfig, head_learning_rate
 from sentiment_tf.data import batching
+from sentiment_tf.preparation import Prepared
 from sentiment_tf.reporting import summary, wording
 from sentiment_tf.training import cluster
 
@@ -39,8 +41,8 @@ def report(config: TrainConfig) -> str:
     if cluster.from_environment(config.strategy):
         log.info("what follows is for this worker alone; the others would share its work")
         config = dataclasses.replace(config, strategy="default")
-    clock = experiment.Clock()
-    prepared = experiment.prepare(config, clock)
+    clock = Clock()
+    prepared = preparation.prepare(config, clock)
     depths = list(range(prepared.model.config.n_layers + 1)) if config.trainable_layers == "auto" else [config.depth]
     lengths = np.concatenate([tokens.lengths for tokens in prepared.tokens.values()])
     return "\n\n".join(
@@ -71,7 +73,7 @@ def length_histogram(lengths: np.ndarray, max_length: int) -> str:
     return summary.aligned(cells)
 
 
-def _rows(prepared) -> str:
+def _rows(prepared: Prepared) -> str:
     """Tabulates rows, classes and cut texts of each split."""
     names = prepared.splits.label_names
     cells = [["split", "rows", *names, "cut at --max_length"]]
@@ -82,13 +84,13 @@ def _rows(prepared) -> str:
     return summary.aligned(cells)
 
 
-def _padding(config: TrainConfig, prepared, depths: list) -> Iterator[list[str]]:
+def _padding(config: TrainConfig, prepared: Prepared, depths: list) -> Iterator[list[str]]:
     """Says which share of what trunk and tail compute is padding."""
-    from sentiment_tf.modeling import features
+    from sentiment_tf.modeling import trunk
 
     lengths = prepared.tokens["train"].lengths
     if any(rehearsal.has_trunk(prepared, depth) for depth in depths):
-        waste = 1 - lengths.sum() / features.trunk_places(lengths, config.max_length)
+        waste = 1 - lengths.sum() / trunk.places(lengths, config.max_length)
         yield ["padding of the trunk", f"{waste:.1%} of its places"]
     if depths == [0]:
         yield ["padding in training", "none: the head reads one vector per text"]
@@ -98,16 +100,16 @@ def _padding(config: TrainConfig, prepared, depths: list) -> Iterator[list[str]]
         yield ["padding in training", f"{share:.1%} of its places"]
 
 
-def _parameters(config: TrainConfig, prepared, depths: list) -> Iterator[list[str]]:
+def _parameters(config: TrainConfig, prepared: Prepared, depths: list) -> Iterator[list[str]]:
     total = prepared.model.count_params()
     for depth in sorted({depths[0], depths[-1]}, key=str):
-        tail = experiment.make_tail(config, prepared, depth)
+        tail = preparation.make_tail(config, prepared, depth)
         trained = sum(int(np.prod(variable.shape)) for variable in tail.trainable_variables)
         at = f" at depth {depth}" if len(depths) > 1 else ""
         yield [f"parameters{at}", f"{trained:,} trainable, {total - trained:,} frozen"]
 
 
-def _devices(prepared) -> Iterator[list[str]]:
+def _devices(prepared: Prepared) -> Iterator[list[str]]:
     import tensorflow as tf
 
     strategy = prepared.strategy
@@ -116,7 +118,7 @@ def _devices(prepared) -> Iterator[list[str]]:
     yield ["matrix products in", prepared.compute_dtype.name]
 
 
-def _minutes(config: TrainConfig, prepared, depths: list, spent: dict[str, float]) -> str:
+def _minutes(config: TrainConfig, prepared: Prepared, depths: list, spent: dict[str, float]) -> str:
     """Times samples and says what each step of the run, and the run, would take."""
     timed = depths if len(depths) == 1 else {0, 1, depths[-1]}
     with _silence():
@@ -136,11 +138,11 @@ def _minutes(config: TrainConfig, prepared, depths: list, spent: dict[str, float
     return summary.aligned([*cells, total])
 
 
-def _head_stage(config: TrainConfig, prepared) -> float:
+def _head_stage(config: TrainConfig, prepared: Prepared) -> float:
     """Returns the most seconds that the first of two stages takes; 0 without --stages."""
     if not config.stages:
         return 0.0
-    alone = dataclasses.replace(config, epochs=experiment.HEAD_EPOCHS, learning_rate=head_learning_rate(config))
+    alone = dataclasses.replace(config, epochs=fine_tuning.HEAD_EPOCHS, learning_rate=head_learning_rate(config))
     seconds = rehearsal.estimate(alone, prepared, rehearsal.measure(alone, prepared, 0), 0, start=0.0)
     return seconds["features"] + seconds["train"]
 
@@ -169,7 +171,7 @@ def _minutes_of_search(config: TrainConfig, steps: dict[int, dict], spent: dict[
     return f"{summary.aligned([*cells, ['around them', wording.duration(around)], total])}\nauto tries {bounds}"
 
 
-def _disk(config: TrainConfig, prepared, depths: list) -> Iterator[list[str]]:
+def _disk(config: TrainConfig, prepared: Prepared, depths: list) -> Iterator[list[str]]:
     """Says what the features take, and what is free where the run writes."""
     needed = feature_bytes(config, prepared, depths)
     if config.cache == "on":
@@ -182,7 +184,7 @@ def _disk(config: TrainConfig, prepared, depths: list) -> Iterator[list[str]]:
     yield ["free for the run", f"{wording.size(_free(config.output_dir))} ({final}{taken})"]
 
 
-def feature_bytes(config: TrainConfig, prepared, depths: list) -> int:
+def feature_bytes(config: TrainConfig, prepared: Prepared, depths: list) -> int:
     """Returns the bytes of the features that are not in the cache yet, over all these depths."""
     from sentiment_tf.modeling import features
 
@@ -194,7 +196,7 @@ def feature_bytes(config: TrainConfig, prepared, depths: list) -> int:
     return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in layouts)
 
 
-def _memory(config: TrainConfig, prepared, depths: list) -> Iterator[list[str]]:
+def _memory(config: TrainConfig, prepared: Prepared, depths: list) -> Iterator[list[str]]:
     """Says the peak of the process: that of the rehearsal, and what a run adds to it."""
     import tensorflow as tf
 

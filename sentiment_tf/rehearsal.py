@@ -10,10 +10,11 @@ import time
 
 import numpy as np
 
-from sentiment_tf import experiment
+from sentiment_tf import fine_tuning, preparation
 from sentiment_tf.config import TrainConfig, default_learning_rate
 from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
+from sentiment_tf.preparation import Prepared
 
 TIMED_SECONDS = 4.0  # of training steps after the first, which TensorFlow compiles
 TIMED_STEPS = 4  # at least
@@ -40,16 +41,16 @@ class Pace:
     training_place: float
 
 
-def measure(config: TrainConfig, prepared, depth: int | None) -> Pace:
+def measure(config: TrainConfig, prepared: Prepared, depth: int | None) -> Pace:
     """Times the parts of a run at one depth.
 
     Args:
       config: of the run.
-      prepared: experiment.Prepared; its model's weights are changed.
+      prepared: what the run starts from; its model's weights are changed.
       depth: blocks trained, or None for everything.
     """
     trunk = _time_trunk(config, prepared, depth) if has_trunk(prepared, depth) else (0.0, 0.0)
-    tail = experiment.make_tail(config, prepared, depth)
+    tail = preparation.make_tail(config, prepared, depth)
     sample = _sample(prepared.tokens["train"], SAMPLED_TOKENS)
     evaluation = _time_evaluation(config, tail, _stand_in(config, prepared, sample, depth))
     return Pace(*trunk, *evaluation, *_time_training(config, prepared, tail, depth))
@@ -69,12 +70,14 @@ def between(paces: dict[int, Pace], depth: int) -> Pace:
     return Pace(*(float(np.interp(depth, known, values)) for values in fields))
 
 
-def estimate(config: TrainConfig, prepared, pace: Pace, depth: int | None, *, start: float) -> dict[str, float]:
+def estimate(
+    config: TrainConfig, prepared: Prepared, pace: Pace, depth: int | None, *, start: float
+) -> dict[str, float]:
     """Returns the seconds of a run's steps from the features on, by their names in run.json.
 
     Args:
       config: of the run.
-      prepared: experiment.Prepared.
+      prepared: what the run starts from.
       pace: at this depth.
       depth: blocks trained, or None for everything.
       start: seconds that TensorFlow took to start, by which steps that are not rehearsed are judged.
@@ -97,18 +100,18 @@ def estimate(config: TrainConfig, prepared, pace: Pace, depth: int | None, *, st
     }
 
 
-def features_seconds(config: TrainConfig, prepared, pace: Pace, depth: int | None) -> float:
+def features_seconds(config: TrainConfig, prepared: Prepared, pace: Pace, depth: int | None) -> float:
     """Returns the seconds the trunk takes for all splits that the cache does not have."""
-    from sentiment_tf.modeling import features
+    from sentiment_tf.modeling import trunk
 
     missing = missing_features(config, prepared, depth)
-    places = sum(features.trunk_places(tokens.lengths, config.max_length) for tokens in missing)
+    places = sum(trunk.places(tokens.lengths, config.max_length) for tokens in missing)
     return len(missing) * pace.trunk_once + places * pace.trunk_place
 
 
-def missing_features(config: TrainConfig, prepared, depth: int | None) -> list[Tokens]:
+def missing_features(config: TrainConfig, prepared: Prepared, depth: int | None) -> list[Tokens]:
     """Returns the tokens of the splits whose features the run must compute."""
-    from sentiment_tf.modeling import features
+    from sentiment_tf.modeling import feature_cache
 
     if not has_trunk(prepared, depth):
         return []
@@ -116,25 +119,25 @@ def missing_features(config: TrainConfig, prepared, depth: int | None) -> list[T
     return [
         tokens
         for tokens in prepared.tokens.values()
-        if config.cache == "off" or not features.cache_entry(prepared.model, tokens, **settings).exists()
+        if config.cache == "off" or not feature_cache.folder_of(prepared.model, tokens, **settings).exists()
     ]
 
 
-def has_trunk(prepared, depth: int | None) -> bool:
+def has_trunk(prepared: Prepared, depth: int | None) -> bool:
     """Returns whether blocks lie below the cut."""
     return depth is not None and depth < prepared.model.config.n_layers
 
 
-def _time_trunk(config: TrainConfig, prepared, depth: int) -> tuple[float, float]:
+def _time_trunk(config: TrainConfig, prepared: Prepared, depth: int) -> tuple[float, float]:
     """Returns seconds once and per place, from a sample and a quarter of it."""
-    from sentiment_tf.modeling import features
+    from sentiment_tf.modeling import features, trunk
 
     places, seconds = [], []
     for sampled in (SAMPLED_TOKENS // 4, SAMPLED_TOKENS):
         tokens = _sample(prepared.tokens["train"], sampled)
         values = np.empty(*features.layout(prepared.model, tokens, depth))
         began = time.perf_counter()
-        features.run_trunk(
+        trunk.run(
             prepared.model,
             tokens,
             {depth: values},
@@ -143,7 +146,7 @@ def _time_trunk(config: TrainConfig, prepared, depth: int) -> tuple[float, float
             name="sample",
         )
         seconds.append(time.perf_counter() - began)
-        places.append(features.trunk_places(tokens.lengths, config.max_length))
+        places.append(trunk.places(tokens.lengths, config.max_length))
     return _line(places, seconds)
 
 
@@ -160,7 +163,7 @@ def _time_evaluation(config: TrainConfig, tail, features) -> tuple[float, float]
     return max(seconds[0] - seconds[1], 0.0), seconds[1] / sum(_places(features.lengths, plan, config))
 
 
-def _time_training(config: TrainConfig, prepared, tail, depth: int | None) -> tuple[float, float]:
+def _time_training(config: TrainConfig, prepared: Prepared, tail, depth: int | None) -> tuple[float, float]:
     """Returns seconds before the end of the first step (or steps run at once), and per place of the next few."""
     import tf_keras as keras
 
@@ -183,10 +186,10 @@ def _time_training(config: TrainConfig, prepared, tail, depth: int | None) -> tu
     features = {split: _stand_in(config, prepared, of_split, depth) for split, of_split in tokens.items()}
     labels = prepared.labels | {"validation": prepared.labels["validation"][: len(features["validation"])]}
     began = time.perf_counter()
-    experiment.fit(
+    fine_tuning.fit(
         settings,
         dataclasses.replace(prepared, labels=labels),
-        experiment.Cut(tail, features),
+        preparation.Cut(tail, features),
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=tick)],
     )
     places = _training_places(config, features["train"].lengths, epochs=settings.epochs)
@@ -195,7 +198,7 @@ def _time_training(config: TrainConfig, prepared, tail, depth: int | None) -> tu
     return max(first_end - began - pace * sum(places[:first]), 0.0), pace
 
 
-def _stand_in(config: TrainConfig, prepared, tokens: Tokens, depth: int | None):
+def _stand_in(config: TrainConfig, prepared: Prepared, tokens: Tokens, depth: int | None):
     """Returns features of these texts: the ids themselves, or zeros that take no memory."""
     from sentiment_tf.modeling import features
 

@@ -1,10 +1,12 @@
 """Starting TensorFlow: quietly, and with the thread layout that the fused encoder wants."""
 
+import collections
 import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 # A training batch is cut into parts, one per core, of as many texts at least; what cores are left help inside them.
 LEAST_ROWS, MOST_PARTS = 8, 4
@@ -51,6 +53,22 @@ def parts(rows: int) -> int:
 def cores() -> int:
     """Returns how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def side_by_side(function, items: Iterable, *, workers: int) -> Iterator:
+    """Yields ``function(item)`` in order, ``workers`` at a time; few are in flight, so memory stays bounded."""
+    pending = collections.deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def has_fast_bfloat16() -> bool:

@@ -12,10 +12,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def flags_table() -> str:
     """The README's table of train's flags; when a flag changes, paste this."""
-    rows = [
-        f"| `--{field.name}` | {'' if field.default is None else f'`{field.default}`'} | {field.metadata['help']} |"
-        for field in dataclasses.fields(TrainConfig)
-    ]
+    rows = []
+    for field in dataclasses.fields(TrainConfig):
+        default = "" if field.default is None else f"`{field.default}`"
+        text = field.metadata["help"].replace("|", r"\|")  # a bare one would end the cell
+        rows.append(f"| `--{field.name}` | {default} | {text} |")
     return "\n".join(["| flag | default | |", "|---|---|---|", *rows])
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from sentiment_tf import runtime
 from sentiment_tf.data import batching
-from sentiment_tf.modeling import encoder, features
+from sentiment_tf.modeling import encoder
 
 
 class Forward(NamedTuple):
@@ -50,7 +50,7 @@ def prepare(forward: Forward, texts):
 
 def run(forward: Forward, work) -> None:
     """Runs the encoder on each batch."""
-    answers = features.side_by_side(
+    answers = runtime.side_by_side(
         lambda batch: forward.graph(forward.weights, *batch).numpy(), work, workers=runtime.cores()
     )
     for _ in answers:

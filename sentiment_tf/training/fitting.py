@@ -10,11 +10,10 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from sentiment_tf import exchange, runtime
 from sentiment_tf.data import batching
 from sentiment_tf.modeling.classifier import Tail, decayed
-from sentiment_tf.modeling.features import Features, side_by_side
-from sentiment_tf.runtime import cores
-from sentiment_tf.training import exchange
+from sentiment_tf.modeling.features import Features
 from sentiment_tf.training.optimizer import FusedAdamW
 from sentiment_tf.training.resume import Checkpointer
 
@@ -143,32 +142,15 @@ def fit(
     best = [KeepBest(patience)] if patience else []
     callbacks = [row, *callbacks, *best]
 
-    strategy = tail.distribute_strategy
-    worker, workers = exchange.workers(strategy)
-
-    def batches(**start):
-        def share(replicas: int = 1):
-            return training_dataset(
-                features,
-                labels,
-                weights[labels],
-                epochs=epochs,
-                batch_size=batch_size,
-                seed=seed,
-                share=(worker, workers, replicas),
-                **start,
-            )
-
-        if workers == 1:  # Keras deals a batch out to the replicas itself
-            return share()
-        return strategy.distribute_datasets_from_function(
-            lambda context: share(context.num_replicas_in_sync // workers)
-        )
-
+    batches = functools.partial(
+        _batches, tail, features, labels, weights[labels], epochs=epochs, batch_size=batch_size, seed=seed
+    )
     if checkpoints is None:
         tail.fit(batches(), steps_per_epoch=steps, epochs=epochs, verbose=verbose, callbacks=callbacks)
         return history
-    keeper = Checkpointer(checkpoints, steps=steps, every=checkpoint_every, stateful=[row, *best], strategy=strategy)
+    keeper = Checkpointer(
+        checkpoints, steps=steps, every=checkpoint_every, stateful=[row, *best], strategy=tail.distribute_strategy
+    )
     keeper.restore(tail)
     if not keeper.is_done:
         is_over = any(callback.is_over for callback in best)  # the kill came between the last epoch and the end
@@ -227,6 +209,19 @@ def training_dataset(
     )
 
 
+def _batches(tail: Tail, *args, **settings):
+    """Returns `training_dataset`, dealt out to the workers of the tail's strategy where there are several."""
+    strategy = tail.distribute_strategy
+    worker, workers = exchange.workers(strategy)
+    if workers == 1:  # Keras deals a batch out to the replicas itself
+        return training_dataset(*args, **settings)
+    return strategy.distribute_datasets_from_function(
+        lambda context: training_dataset(
+            *args, **settings, share=(worker, workers, context.num_replicas_in_sync // workers)
+        )
+    )
+
+
 def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     """Returns float32[classes]: rows / (classes × rows of the class), so that the mean weight of a row is 1."""
     return (len(labels) / (classes * np.maximum(np.bincount(labels, minlength=classes), 1))).astype(np.float32)
@@ -252,8 +247,8 @@ def predict_logits(tail: Tail, features: Features) -> np.ndarray:
 
     plan = batching.evaluation_plan(features.lengths, batch_size=EVALUATION_BATCH)
     batches = [rows[rows != batching.FILLER] for rows in plan]
-    threads = 1 if tf.config.list_logical_devices("GPU") else cores()
-    compute = functools.partial(side_by_side, run, workers=threads)
+    threads = 1 if tf.config.list_logical_devices("GPU") else runtime.cores()
+    compute = functools.partial(runtime.side_by_side, run, workers=threads)
     for rows, (answers,) in exchange.shared_out(tail.distribute_strategy, batches, compute, like=[logits[:0]]):
         logits[rows] = answers
     return logits
@@ -277,10 +272,8 @@ class EpochRow(keras.callbacks.Callback):
         """Appends rows to ``history``; ``filled`` is places over rows, at least 1 (see `batching.training_plan`)."""
         super().__init__()
         self.history, self._validate, self._filled = history, validate, filled
-        self._began, self._before = (
-            time.perf_counter(),
-            0.0,
-        )  # seconds of the epoch that passed before the run was killed
+        self._began = time.perf_counter()
+        self._before = 0.0  # seconds of the epoch that passed before the run was killed
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock."""

@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from sentiment_tf import interruption
+from sentiment_tf import exchange, interruption
 from sentiment_tf.errors import UserError
-from sentiment_tf.training import checkpoints, exchange
+from sentiment_tf.training import checkpoints
 
 ASK_EVERY = 20  # steps after which several workers ask each other whether a signal came: that is an exchange, too
 

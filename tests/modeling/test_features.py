@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.errors import UserError
-from sentiment_tf.modeling import features
+from sentiment_tf.modeling import feature_cache, features, trunk
 
 ROWS = 70
 
@@ -37,7 +37,7 @@ def never_again(monkeypatch):
     def fail(*_, **__):
         raise AssertionError("the trunk ran")
 
-    return lambda: monkeypatch.setattr(features, "run_trunk", fail)
+    return lambda: monkeypatch.setattr(trunk, "run", fail)
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
@@ -80,7 +80,7 @@ def test_a_damaged_entry_is_noticed_and_made_again(tiny_classifier, tokens, tmp_
 
 def test_too_little_disk_is_told_in_bytes_before_the_work(tiny_classifier, tokens, tmp_path, monkeypatch, never_again):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(features.shutil, "disk_usage", lambda _: usage(10**6, 10**6 - 1000, 1000))
+    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: usage(10**6, 10**6 - 1000, 1000))
     never_again()
     needed = ROWS * 32 * 4
     with pytest.raises(UserError, match=f"{needed:,} bytes and 1,000 are free"):
@@ -90,7 +90,7 @@ def test_too_little_disk_is_told_in_bytes_before_the_work(tiny_classifier, token
 
 def test_what_may_never_be_asked_for_needs_no_room(tiny_classifier, tokens, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(features.shutil, "disk_usage", lambda _: usage(10**6, 10**6 - 10_000, 10_000))
+    monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: usage(10**6, 10**6 - 10_000, 10_000))
     compute(tiny_classifier, tokens, str(tmp_path), depth=0, also=[1])
     assert len(entries(tmp_path)) == 1
 

@@ -111,29 +111,29 @@ def test_loss_falls_and_rows_are_complete(tokens, labels):
     }
 
 
-def test_epoch_loss_is_the_mean_over_rows_filler_left_out(tokens, labels):
+@pytest.fixture
+def standing(tokens) -> tuple:
+    """(A head compiled with so small a rate that it stands still, its inputs): an epoch's loss is the model's."""
     model = make_tiny_classifier(seed=1)
     model.config.seq_classif_dropout = 0.0
     tail = classifier.Tail(model, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
     inputs = features.compute(
         model, tokens, depth=0, compute_dtype=tf.float32, max_length=64, cache_dir=None, name="train"
     )
-    # So small a rate that the weights stand still: the epoch's loss is then the loss of the untrained model.
     fitting.compile_tail(tail, learning_rate=1e-9, steps=3, warmup_ratio=0.0, weight_decay=0.0, loss_scaling=False)
+    return tail, inputs
+
+
+def test_epoch_loss_is_the_mean_over_rows_filler_left_out(standing, labels):
+    tail, inputs = standing
     expected = fitting.loss_and_accuracy(fitting.predict_logits(tail, inputs), labels)
     history = fitting.fit(tail, inputs, labels, epochs=1, batch_size=16, seed=0, validate=dict, callbacks=[], verbose=0)
     assert history[0]["loss"] == pytest.approx(expected["loss"], rel=1e-4)
     assert history[0]["accuracy"] == pytest.approx(expected["accuracy"])
 
 
-def test_class_weights_weigh_the_rows_of_the_loss(tokens, labels):
-    model = make_tiny_classifier(seed=1)
-    model.config.seq_classif_dropout = 0.0
-    tail = classifier.Tail(model, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
-    inputs = features.compute(
-        model, tokens, depth=0, compute_dtype=tf.float32, max_length=64, cache_dir=None, name="train"
-    )
-    fitting.compile_tail(tail, learning_rate=1e-9, steps=3, warmup_ratio=0.0, weight_decay=0.0, loss_scaling=False)
+def test_class_weights_weigh_the_rows_of_the_loss(standing, labels):
+    tail, inputs = standing
     logits = fitting.predict_logits(tail, inputs)
     losses = [fitting.loss_and_accuracy(logits[labels == label], labels[labels == label])["loss"] for label in (0, 1)]
     expected = (3.0 * losses[0] * (labels == 0).sum() + 0.5 * losses[1] * (labels == 1).sum()) / ROWS

@@ -1,0 +1,172 @@
+"""What training starts from: data → tokens → model → the cut, and the features below it."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from sentiment_tf import runtime
+from sentiment_tf.clock import Clock
+from sentiment_tf.config import TrainConfig
+from sentiment_tf.data import datasets, tokenization
+from sentiment_tf.errors import UserError
+
+log = logging.getLogger("sentiment_tf")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What training starts from."""
+
+    splits: datasets.Splits
+    labels: dict[str, np.ndarray]  # split → int32[rows]
+    tokens: dict[str, tokenization.Tokens]
+    tokenizer: object
+    files: object  # modeling.classifier.ModelFiles
+    strategy: object  # tf.distribute.Strategy
+    model: object  # TFDistilBertForSequenceClassification
+    compute_dtype: object  # tf.DType of the matmuls
+    checkpoints: Path | None  # a folder per training; None keeps none
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """The model cut at a depth."""
+
+    tail: object  # modeling.classifier.Tail
+    features: dict  # split → modeling.features.Features
+
+
+def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = None) -> Prepared:
+    """Data → tokens → model."""
+    with clock.step("data") as said:
+        splits = _load_splits(config)
+        said += [f"{len(rows):,} {split}" for split, rows in splits.rows.items()]
+    for note in splits.notes:
+        log.info("  %s", note)
+    labels = {split: datasets.label_array(rows).astype(np.int32) for split, rows in splits.rows.items()}
+
+    with clock.step("start"):  # after the data: a mistake there is told before TensorFlow loads
+        runtime.start(deterministic=config.deterministic)
+        from sentiment_tf.modeling import classifier
+        from sentiment_tf.training import distribution
+
+    with clock.step("tokens") as said:
+        files = classifier.find_model(
+            config.model, revision=config.model_revision, cache_dir=config.cache_dir, offline=config.offline
+        )
+        _check_against_model(config, classifier.read_config(files, config.model))
+        tokenizer = tokenization.load_tokenizer(files.directory)
+        tokens = {
+            split: tokenization.tokenize(tokenizer, rows["text"], max_length=config.max_length)
+            for split, rows in splits.rows.items()
+        }
+        said += [_truncation(split, tokens[split], config.max_length) for split in tokens]
+
+    with clock.step("model") as said:
+        strategy = distribution.make_strategy(
+            config.strategy, batch_size=config.batch_size, startup_timeout=config.startup_timeout
+        )
+        compute_dtype = distribution.compute_dtype(config.precision)
+        with strategy.scope():
+            model = classifier.load_classifier(
+                files, label_names=splits.label_names, name=config.model, seed=config.seed
+            )
+        said.append(f"{config.model}: {model.config.n_layers} blocks; matmuls in {compute_dtype.name}")
+    return Prepared(splits, labels, tokens, tokenizer, files, strategy, model, compute_dtype, checkpoints)
+
+
+def cut(config: TrainConfig, prepared: Prepared, depth: int | None, *, also: Sequence[int] = ()) -> Cut:
+    """Cuts the model under its top ``depth`` blocks (None: under everything) and runs what is below, once.
+
+    On its way it keeps what the depths of ``also`` need (see `modeling.features.compute`).
+    """
+    from sentiment_tf.modeling import features
+
+    tail = make_tail(config, prepared, depth)
+    of_split = {
+        split: features.compute(
+            prepared.model,
+            tokens,
+            depth=depth,
+            compute_dtype=prepared.compute_dtype,
+            max_length=config.max_length,
+            cache_dir=config.cache_dir if config.cache == "on" else None,
+            name=split,
+            strategy=prepared.strategy,
+            least_width=config.least_width,
+            also=also,
+        )
+        for split, tokens in prepared.tokens.items()
+    }
+    return Cut(tail, of_split)
+
+
+def make_tail(config: TrainConfig, prepared: Prepared, depth: int | None):
+    """Returns the modeling.classifier.Tail above the cut; nothing is computed."""
+    from sentiment_tf.modeling import classifier
+
+    strategy = prepared.strategy
+    with strategy.scope():
+        parts = runtime.parts(config.batch_size // strategy.num_replicas_in_sync)
+        return classifier.Tail(
+            prepared.model, depth=depth, compute_dtype=prepared.compute_dtype, seed=config.seed, parts=parts
+        )
+
+
+def fingerprints(prepared: Prepared) -> dict[str, str]:
+    """Returns a digest of everything that training starts from and that a setting only names."""
+    found = {}
+    for split, tokens in prepared.tokens.items():
+        labels = xxhash.xxh3_128_hexdigest(prepared.labels[split].tobytes())
+        found[f"the {split} rows"] = f"{tokens.fingerprint}-{labels}"
+    digest = xxhash.xxh3_128()
+    for weight in prepared.model.get_weights():
+        digest.update(np.ascontiguousarray(weight).data)
+    return found | {"the model's weights": digest.hexdigest()}
+
+
+def _load_splits(config: TrainConfig) -> datasets.Splits:
+    return datasets.load(
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        train_file=config.train_file,
+        validation_file=config.validation_file,
+        test_file=config.test_file,
+        text_column=config.text_column,
+        label_column=config.label_column,
+        offline=config.offline,
+        revision=config.dataset_revision,
+        seed=config.seed,
+        limit=config.limit,
+    )
+
+
+def _check_against_model(config: TrainConfig, model_config) -> None:
+    """Checks the settings whose limits only the model knows.
+
+    Raises:
+      UserError: with all problems at once.
+    """
+    problems = []
+    if config.max_length > model_config.max_position_embeddings:
+        problems.append(
+            f"--max_length={config.max_length}: {config.model} has {model_config.max_position_embeddings} positions; "
+            f"pass {model_config.max_position_embeddings} or less"
+        )
+    if (config.depth or 0) > model_config.n_layers:
+        problems.append(
+            f"--trainable_layers={config.trainable_layers}: {config.model} has {model_config.n_layers} blocks; "
+            f"pass 0 to {model_config.n_layers}, or all"
+        )
+    if problems:
+        raise UserError(*problems)
+
+
+def _truncation(split: str, tokens: tokenization.Tokens, max_length: int) -> str:
+    """Says how many texts of a split were cut."""
+    cut, rows = int(tokens.truncated.sum()), len(tokens.truncated)
+    return f"{split}: {cut:,} of {rows:,} texts cut at {max_length} tokens"
