@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from sentiment_tf.config import TrainConfig, to_flags
 from sentiment_tf.data import leaks, tokenization
 from sentiment_tf.preparation import Prepared
 from sentiment_tf.reporting import calibration, metrics, model_card, plots, record, report, tensorboard
-from sentiment_tf.run_directory import RECORD, RunDirectory
+from sentiment_tf.run_directory import RunDirectory
 
 VERIFIED_TEXTS = 224  # of the run's own, beside the odd ones that the export keeps for this
 MISTAKES_SHOWN = 50
@@ -45,9 +46,11 @@ def export(config: TrainConfig, prepared: Prepared, directory: RunDirectory, *, 
             temperature=temperature,
         )
         classifier.save_pretrained(model, prepared.files, directory.building / "hf", max_length=config.max_length)
-        rows = prepared.splits.rows[prepared.splits.report_split]
-        texts = [*rows["text"][:VERIFIED_TEXTS], *saved_model.ODD_TEXTS]
-        tokens = tokenization.tokenize(tokenizer, texts, max_length=config.max_length)
+        splits = (prepared.splits.rows[split] for split in (prepared.splits.report_split, "train"))
+        own = [text for rows in splits for text in rows[:VERIFIED_TEXTS]["text"]][:VERIFIED_TEXTS]
+        texts = [*own, *saved_model.ODD_TEXTS]
+        clean = [re.sub(tokenization.LINE_BREAK, " ", text) for text in texts]
+        tokens = tokenization.tokenize(tokenizer, clean, max_length=config.max_length)
         expected = classifier.reference_logits(model, tokens)
         return saved_model.verify(process, version, texts=texts, expected_logits=expected)
 
@@ -56,6 +59,7 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: f
     """Returns the content of run.json, but for the times and what the export measured."""
     splits, reported = prepared.splits, prepared.splits.report_split
     labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]
+    tokens = prepared.tokens[reported]
     found = leaks.audit({split: rows["text"] for split, rows in splits.rows.items()}, reported)
     _say_leaks(found)
     return {
@@ -75,10 +79,18 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: f
         "metrics": {
             "before": metrics.evaluate(before, labels),
             "after": metrics.evaluate(after, labels)
-            | {"accuracy_without_leaks": accuracy_without(found["leaked_rows"], after, labels)},
+            | {
+                "accuracy_without_leaks": accuracy_without(found["leaked_rows"], after, labels),
+                "by_length": metrics.by_length(after, labels, tokens.lengths),
+                "by_truncation": metrics.by_truncation(after, labels, tokens.truncated),
+            },
             "comparison": metrics.compare(before, after, labels),
         },
-        "calibration": calibration.summarize(after, labels, temperature=temperature),
+        **(
+            {"calibration": calibration.summarize(after, labels, temperature=temperature)}
+            if config.calibrate == "on"  # without a key the page and the model card claim no fitted temperature
+            else {}
+        ),
         "history": outcome.history,
         **({"depths": outcome.depths} if outcome.depths else {}),
         "leaks": found,
@@ -102,7 +114,7 @@ def _say_leaks(found: dict) -> None:
 
 
 def write(config: TrainConfig, prepared: Prepared, outcome, content: dict, building: Path) -> None:
-    """Writes the record, the pictures, the page, the model card and TensorBoard's results."""
+    """Writes the pictures, the page, the model card and TensorBoard's results."""
     splits, reported = prepared.splits, prepared.splits.report_split
     labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]
     texts, tokens = splits.rows[reported]["text"], prepared.tokens[reported]
@@ -136,4 +148,3 @@ def write(config: TrainConfig, prepared: Prepared, outcome, content: dict, build
     )
     record.write_history(building / "history.csv", outcome.history)
     (building / "run.flags").write_text(to_flags(config))
-    record.write_json(building / RECORD, content)

@@ -64,8 +64,20 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(0)
     try:
         return flags.FLAGS(argv)[1:]
-    except flags.Error as error:
-        raise UserError(f"{error}; --help lists the flags") from None
+    except (flags.Error, ValueError) as error:  # the latter for --noswitch=value
+        raise UserError(*(f"{problem}; --help lists the flags" for problem in _problems(argv) or [error])) from None
+
+
+def _problems(argv: list[str]) -> list[str]:
+    """Returns what is wrong with each --flag=value alone: absl stops at the first mistake."""
+    problems = []
+    for argument in argv[1:]:
+        if argument.startswith("-") and "=" in argument:
+            try:
+                flags.FLAGS([argv[0], argument])
+            except (flags.Error, ValueError) as error:
+                problems.append(str(error))
+    return problems
 
 
 def _print_help() -> None:

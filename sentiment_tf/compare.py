@@ -24,13 +24,15 @@ def main(arguments: list[str]) -> int:
     """Prints and draws the runs that the arguments name."""
     if not arguments:
         raise UserError("no runs to compare; pass one or more folders, as in saved_models/*")
+    if (output := flags.FLAGS.output) and Path(output).exists():
+        raise UserError(f"--output={output}: exists; name another file or move it away")
     rows = read(arguments)
     print(table(rows))
     if len({row["texts"] for row in rows}) > 1:
         print("\nThese runs are not reported on the same texts: their accuracies do not compare.")
-    if flags.FLAGS.output:
-        draw(rows, flags.FLAGS.output)
-        print(f"\nwrote {flags.FLAGS.output}")
+    if output:
+        draw(rows, output)
+        print(f"\nwrote {output}")
     return 0
 
 
@@ -71,7 +73,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
                 wording.interval("accuracy", row["interval"]),
                 wording.count(row["examples"]),
                 wording.duration(row["seconds"]),
-                str(row["depth"]),
+                row["depth"],
                 wording.size(row["bytes"]),
                 row["model"],
             ]
@@ -103,11 +105,18 @@ def _row(name: str, run: dict[str, Any]) -> dict[str, Any]:
         "interval": after.get("intervals", {}).get("accuracy"),
         "examples": after["examples"],
         "texts": fingerprint or (config.get("dataset"), split, after["examples"]),
-        "depth": config.get("trainable_layers", wording.UNKNOWN),
+        "depth": _depth(config, run.get("depths") or []),
         "model": config.get("model", wording.UNKNOWN),
         "seconds": sum(run["times"].values()) if run.get("times") else None,
         "bytes": run.get("export", {}).get("bytes"),
     }
+
+
+def _depth(config: dict[str, Any], depths: Sequence[dict[str, Any]]) -> str:
+    """Returns how deep a run was trained, of a search the depth it chose: "2 (auto)"."""
+    told = str(config.get("trainable_layers", wording.UNKNOWN))
+    chosen = [row["trainable_layers"] for row in depths if row.get("chosen")]
+    return f"{chosen[0]} ({told})" if chosen else told
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 import dataclasses
 import math
+import os
 from pathlib import Path
 from typing import Any
 
+from sentiment_tf.data import choice
 from sentiment_tf.errors import UserError
 
-DATASETS = ("sst2", "imdb", "rotten_tomatoes")
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
+PACKAGED_MODEL = "minilm-l6"
 STRATEGIES = ("auto", "default", "mirrored", "multi_worker", "tpu")
 SCHEDULES = ("linear", "cosine")
 CLASS_WEIGHTS = ("none", "balanced")
@@ -195,6 +197,7 @@ def validate(config: TrainConfig) -> None:
         _depth_problems(config.trainable_layers)
         + _contradictions(config)
         + _data_problems(config)
+        + _model_problems(config)
         + _name_problems(config)
         + _profile_problems(config.profile_steps)
     )
@@ -211,6 +214,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
         pad_to_max_length=config.pad_to_max_length or config.strategy == "tpu",
         run_name=config.run_name or _default_run_name(config),
         cache_dir=str(Path(config.cache_dir or "~/.cache/sentiment_tf").expanduser()),
+        output_dir=str(Path(config.output_dir).expanduser()),
+        model=os.path.expanduser(config.model),
     )
 
 
@@ -278,10 +283,16 @@ def _depth_problems(trainable_layers: str) -> list[str]:
 
 def _contradictions(config: TrainConfig) -> list[str]:
     problems = []
-    if config.stages and config.trainable_layers == "0":
+    if config.stages and (config.depth == 0 or config.trainable_layers == "auto"):
         problems.append(
-            "--stages: contradicts --trainable_layers=0, whose one stage is the head; pass 1 or more blocks"
+            f"--stages: contradicts --trainable_layers={config.trainable_layers}, which trains the head alone; "
+            "pass 1 or more blocks"
         )
+    problems += [
+        f"--{name}={getattr(config, name)}: bounds the search of --trainable_layers=auto; pass that, or leave it out"
+        for name in ("time_budget", "accuracy_tolerance")
+        if config.trainable_layers != "auto" and getattr(config, name) != getattr(TrainConfig, name)
+    ]
     if config.early_stopping_patience and config.early_stopping_patience >= config.epochs >= 1:
         problems.append(
             f"--early_stopping_patience={config.early_stopping_patience}: never reached in --epochs={config.epochs}; "
@@ -291,21 +302,24 @@ def _contradictions(config: TrainConfig) -> list[str]:
 
 
 def _data_problems(config: TrainConfig) -> list[str]:
-    problems = []
-    if config.dataset is not None and config.dataset not in DATASETS:
-        problems.append(
-            f"--dataset={config.dataset}: not known; choose from {', '.join(DATASETS)}, "
-            "or pass your own texts with --data_dir or --train_file"
-        )
-    if not (config.dataset or config.data_dir or config.train_file):
-        problems.append(f"--dataset: what to train on? Pass one of {', '.join(DATASETS)}, --data_dir or --train_file")
-    if config.train_file and (config.dataset or config.data_dir):
-        other = "--dataset" if config.dataset else "--data_dir"
-        problems.append(f"--train_file={config.train_file}: contradicts {other}; pass one of the two")
-    for name in ("validation_file", "test_file"):
-        if getattr(config, name) and not config.train_file:
-            problems.append(f"--{name}={getattr(config, name)}: goes with --train_file, which is missing")
-    return problems
+    return choice.problems(
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        files={"train": config.train_file, "validation": config.validation_file, "test": config.test_file},
+        text_column=config.text_column,
+        label_column=config.label_column,
+        offline=config.offline,
+        revision=config.dataset_revision,
+    )
+
+
+def _model_problems(config: TrainConfig) -> list[str]:
+    path = Path(config.model).expanduser()
+    if config.model_revision and (config.model == PACKAGED_MODEL or path.is_dir()):
+        return [f"--model_revision={config.model_revision}: is the hub's; --model={config.model} is on this machine"]
+    if not path.is_dir() and (config.model.count("/") > 1 or config.model.startswith((".", "/", "~"))):
+        return [f"--model={config.model}: there is no such folder"]
+    return []
 
 
 def _name_problems(config: TrainConfig) -> list[str]:

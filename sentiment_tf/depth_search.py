@@ -1,20 +1,27 @@
 """--trainable_layers=auto: how deep must one train? The cheapest depth that is nearly as good as the best."""
 
 import dataclasses
+import json
 import logging
+import os
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from sentiment_tf import fine_tuning, preparation
 from sentiment_tf.config import TrainConfig, default_learning_rate
 from sentiment_tf.preparation import Prepared
 from sentiment_tf.reporting import summary, wording
 
+DECISIONS = "depths.json"  # beside the checkpoints
 SHARED = 4  # depths from 0 on whose features one pass of the trunk makes: those that nearly every search tries
 
 log = logging.getLogger("sentiment_tf")
 
 
-def search(config: TrainConfig, prepared: Prepared, *, features_seconds: float, callbacks) -> tuple:
+def search(
+    config: TrainConfig, prepared: Prepared, *, features_seconds: float, callbacks: Callable[[str], list]
+) -> tuple:
     """Trains some depths from the same pretrained weights and keeps the cheapest good one.
 
     Depth doubles (0, 1, 3, 7, …) while that gains more than the tolerance; then the gap below the cheapest good
@@ -26,7 +33,7 @@ def search(config: TrainConfig, prepared: Prepared, *, features_seconds: float, 
       config: its trainable_layers is "auto".
       prepared: what the run starts from.
       features_seconds: that the head's features took, whose pass also made those of the next depths.
-      callbacks: Keras callbacks of every depth's training.
+      callbacks: makes the Keras callbacks of a training of this name.
 
     Returns:
       (preparation.Cut of the chosen depth, its weights in the model; its epochs' rows; a row per depth:
@@ -37,30 +44,34 @@ def search(config: TrainConfig, prepared: Prepared, *, features_seconds: float, 
 
     model, deepest = prepared.model, prepared.model.config.n_layers
     pretrained = model.get_weights()
+    # What a killed run decided stands: it went by times that cannot be measured again.
+    decided = exchange.from_chief(prepared.strategy, _read(prepared.checkpoints)) or {"steps": []}
+    features_seconds = decided.setdefault("features_seconds", features_seconds)
+    made: list[dict] = []
     rows, trained, spent = [], {}, features_seconds
     trunk = features_seconds / deepest  # seconds of one frozen block
     limit = deepest
     while (depth := next_depth(rows, limit, tolerance=config.accuracy_tolerance / 100)) is not None:
         makes_features = depth >= SHARED or (depth > 0 and config.cache == "off")
         own_trunk = trunk * (deepest - depth) * makes_features
-        if reason := over_budget(config, rows, depth, deepest, spent + own_trunk):
+        then = decided["steps"][len(made)] if len(made) < len(decided["steps"]) else None
+        reason = then["skipped"] if then else over_budget(config, rows, depth, deepest, spent + own_trunk)
+        made.append({"depth": depth, "skipped": reason, "spent": then and then["spent"]})
+        if reason:
             log.info("  depth %d is skipped: %s", depth, reason)
             if depth < rows[-1]["trainable_layers"]:
                 break
             limit = rows[-1]["trainable_layers"]  # there may be time for something shallower
             continue
         model.set_weights(pretrained)
-        settings = dataclasses.replace(config, trainable_layers=str(depth))
-        settings = dataclasses.replace(settings, learning_rate=config.learning_rate or default_learning_rate(settings))
-        start = time.perf_counter()
-        at = preparation.cut(settings, prepared, depth, also=prefixes(model, depth))
-        spent += time.perf_counter() - start
-        history = fine_tuning.fit(settings, prepared, at, name=f"depth-{depth}", callbacks=callbacks)
+        at, history, cutting = _train(config, prepared, depth, callbacks)
         training = sum(row["seconds"] for row in history)  # as the epochs were, before a kill or after it
         # Workers must agree on when to stop.
-        spent, training = exchange.from_chief(prepared.strategy, [spent + training, training])
-        accuracy = max(row["val_accuracy"] for row in history) if config.early_stopping_patience else None
-        accuracy = history[-1]["val_accuracy"] if accuracy is None else accuracy
+        spent, training = exchange.from_chief(prepared.strategy, [spent + cutting + training, training])
+        spent = made[-1]["spent"] = then["spent"] if then else spent
+        _write(prepared.checkpoints, decided | {"steps": made})
+        accuracies = [row["val_accuracy"] for row in history]
+        accuracy = max(accuracies) if config.early_stopping_patience else accuracies[-1]
         seconds = trunk * (deepest - depth) + training  # what this depth alone would take
         row = {"trainable_layers": depth, "accuracy": accuracy, "seconds": seconds, "training_seconds": training}
         rows = sorted([*rows, row], key=lambda row: row["trainable_layers"])
@@ -72,6 +83,16 @@ def search(config: TrainConfig, prepared: Prepared, *, features_seconds: float, 
     model.set_weights(weights)
     log.info("\n%s\n", _table(rows))
     return at, history, rows
+
+
+def _train(config: TrainConfig, prepared: Prepared, depth: int, callbacks: Callable[[str], list]) -> tuple:
+    """Returns the cut at this depth, trained; its epochs' rows; the seconds that the cut and its features took."""
+    settings = dataclasses.replace(config, trainable_layers=str(depth))
+    settings = dataclasses.replace(settings, learning_rate=config.learning_rate or default_learning_rate(settings))
+    began, name = time.perf_counter(), f"depth-{depth}"
+    at = preparation.cut(settings, prepared, depth, also=prefixes(prepared.model, depth))
+    cutting = time.perf_counter() - began
+    return at, fine_tuning.fit(settings, prepared, at, name=name, callbacks=callbacks(name)), cutting
 
 
 def prefixes(model, depth: int) -> range:
@@ -110,11 +131,14 @@ def over_budget(config: TrainConfig, rows: list[dict], depth: int, deepest: int,
 
     Args:
       config: of the run.
-      rows: tried so far, in order of depth; the second depth is never skipped, the third only by --time_budget.
+      rows: tried so far, in order of depth; the first is never skipped, the second only once the time has passed,
+        the third only by --time_budget.
       depth: to be tried.
       deepest: blocks of the model.
       spent: seconds, those of the depth's own trunk included.
     """
+    if config.time_budget and rows and spent >= 60 * config.time_budget:
+        return f"--time_budget={config.time_budget} minutes have passed"
     if len(rows) < (2 if config.time_budget else 3):
         return None
     known = [(row["trainable_layers"], row["training_seconds"]) for row in rows]
@@ -126,6 +150,21 @@ def over_budget(config: TrainConfig, rows: list[dict], depth: int, deepest: int,
         f"of --time_budget={config.time_budget}" if config.time_budget else f"and training everything {budget / 60:.1f}"
     )
     return f"the search would take {expected / 60:.1f} {limit} minutes"
+
+
+def _read(checkpoints: Path | None) -> dict | None:
+    """Returns what a killed run's search decided, or None."""
+    try:
+        return json.loads((checkpoints / DECISIONS).read_text()) if checkpoints else None
+    except FileNotFoundError:
+        return None
+
+
+def _write(checkpoints: Path | None, decided: dict) -> None:
+    if checkpoints:
+        written = checkpoints / f".{DECISIONS}"
+        written.write_text(json.dumps(decided))
+        os.replace(written, checkpoints / DECISIONS)
 
 
 def _extrapolate(known: list[tuple[int, float]], depth: int) -> float:

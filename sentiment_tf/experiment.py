@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import shlex
 import shutil
 import sys
 import tempfile
@@ -17,8 +18,8 @@ from sentiment_tf.config import OF_ONE_MACHINE, TrainConfig
 from sentiment_tf.data import batching
 from sentiment_tf.errors import UserError
 from sentiment_tf.preparation import Prepared
-from sentiment_tf.reporting import calibration, summary
-from sentiment_tf.run_directory import RunDirectory
+from sentiment_tf.reporting import calibration, record, summary, wording
+from sentiment_tf.run_directory import RECORD, RunDirectory
 from sentiment_tf.training import cluster
 
 log = logging.getLogger("sentiment_tf")
@@ -73,15 +74,15 @@ def run(config: TrainConfig) -> RunResult | None:
             with cluster.loss_of_a_worker_told(workers):
                 prepared = preparation.prepare(config, clock, checkpoints=directory.checkpoints)
                 outcome = _train(config, prepared, directory, clock)
-            record = _leave_behind(config, prepared, outcome, directory, clock)
+            content = _leave_behind(config, prepared, outcome, directory, clock)
             directory.complete()
         except BaseException:
             if not directory.has_checkpoints():
                 directory.discard()
             raise
         _part(prepared)
-    _say_result(record, directory)
-    return RunResult(directory.final, record)
+    _say_result(content, directory)
+    return RunResult(directory.final, content)
 
 
 def _assist(config: TrainConfig, directory: RunDirectory, workers: cluster.Cluster) -> None:
@@ -133,10 +134,16 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
     exchange.check_same(prepared.strategy, fingerprints | flags | {"matmuls": prepared.compute_dtype.name})
     reported = prepared.splits.report_split
     labels = prepared.labels[reported]
-    callbacks = [tensorboard.Curves(directory.building / "logs", batch_size=config.batch_size)]
-    if config.profiled_steps:
-        first, last = config.profiled_steps
-        callbacks.append(tensorboard.Profile(directory.building / "logs", first=first, last=last))
+
+    def callbacks(name: str = "") -> list:
+        """Makes what writes a training's curves; those of a depth or a stage stand apart, under its name."""
+        logs = directory.building / "logs" / name
+        made = [tensorboard.Curves(logs, batch_size=config.batch_size)]
+        if config.profiled_steps:
+            first, last = config.profiled_steps
+            made.append(tensorboard.Profile(logs, first=first, last=last))
+        return made
+
     with clock.step("features") as said:
         if config.trainable_layers == "auto":
             at = preparation.cut(config, prepared, 0, also=depth_search.prefixes(prepared.model, 0))
@@ -155,15 +162,17 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
             )
         else:
             if config.stages:
-                fine_tuning.fit_head(config, prepared)
-            history = fine_tuning.fit(config, prepared, at, callbacks=callbacks)
+                fine_tuning.fit_head(config, prepared, callbacks=callbacks("head"))
+            history = fine_tuning.fit(config, prepared, at, callbacks=callbacks())
         rate = len(prepared.labels["train"]) * len(history) / sum(row["seconds"] for row in history)
         said.append(f"{len(history)} epochs, {rate:,.0f} texts/s")
+    trained = sum(row["seconds"] for row in history)
+    clock.seconds["train"] = max(clock.seconds["train"], trained)  # of a resumed run, with what it was before
     with clock.step("evaluate_after") as said:
         after = fine_tuning.predict_splits(prepared, at)
         said.append(_headline(after[reported], labels, reported))
-    trained = sum(int(np.prod(variable.shape)) for variable in at.tail.trainable_variables)
-    return Outcome(before, after, history, depths, trained)
+    parameters = sum(int(np.prod(variable.shape)) for variable in at.tail.trainable_variables)
+    return Outcome(before, after, history, depths, parameters)
 
 
 def _leave_behind(
@@ -179,10 +188,11 @@ def _leave_behind(
         exported = artifacts.export(config, prepared, directory, temperature=temperature)
         said.append(f"largest difference from the trained model {exported['largest_difference']:.1e}")
     with clock.step("report"):
-        record = artifacts.describe(config, prepared, outcome, temperature=temperature)
-        record |= {"export": exported, "times": clock.seconds}
-        artifacts.write(config, prepared, outcome, record, directory.building)
-    return record
+        content = artifacts.describe(config, prepared, outcome, temperature=temperature)
+        content |= {"export": exported, "times": clock.seconds}
+        artifacts.write(config, prepared, outcome, content, directory.building)
+    record.write_json(directory.building / RECORD, content)
+    return content
 
 
 def _no_space(config: TrainConfig, directory: RunDirectory, error: BaseException) -> str:
@@ -195,12 +205,8 @@ def _no_space(config: TrainConfig, directory: RunDirectory, error: BaseException
 
 def _padding(config: TrainConfig, features) -> str:
     """Says how much of the training batches is padding, measured on the first epoch's plan."""
-    lengths = features.lengths
-    plan = batching.training_plan(lengths, batch_size=config.batch_size, seed=config.seed, epoch=0)
-    share = (
-        0.0 if features.offsets is None else batching.padding_share(lengths, plan, features.most, least=features.least)
-    )
-    return f"{share:.1%} of the training batches is padding"
+    plan = batching.training_plan(features.lengths, batch_size=config.batch_size, seed=config.seed, epoch=0)
+    return f"{features.padding_share(plan):.1%} of the training batches is padding"
 
 
 def _headline(logits: np.ndarray, labels: np.ndarray, split: str) -> str:
@@ -210,10 +216,11 @@ def _headline(logits: np.ndarray, labels: np.ndarray, split: str) -> str:
     return f"accuracy {scores['accuracy']:.2%}, loss {scores['loss']:.4f} on {len(labels):,} {split} rows"
 
 
-def _say_result(record: dict, directory: RunDirectory) -> None:
-    """Says the table before/after, what was made and where."""
-    columns = {moment: record["metrics"][moment] for moment in ("before", "after")}
-    log.info("\n%s\n", summary.table(columns, colour=summary.wants_colour(sys.stdout)))
+def _say_result(content: dict, directory: RunDirectory) -> None:
+    """Says the table before/after, whether that may be chance, what was made and where."""
+    columns = {moment: content["metrics"][moment] for moment in ("before", "after")}
+    log.info("\n%s", summary.table(columns, colour=summary.wants_colour(sys.stdout)))
+    log.info("\n%s\n", wording.verdict(content["metrics"]["comparison"]))
     made = sorted(path.name + "/" * path.is_dir() for path in directory.final.iterdir())
     log.info("made in %s: %s", directory.final, " ".join(made))
     _say_what_next(directory)
@@ -222,8 +229,9 @@ def _say_result(record: dict, directory: RunDirectory) -> None:
 def _say_what_next(directory: RunDirectory) -> None:
     """Says the commands to look at a run and to try it."""
     programs = _where_programs_are()
-    log.info("look at it:  %stensorboard --logdir %s", programs, directory.final / "logs")
-    log.info('try it:      %spython -m sentiment_tf.predict --model=%s "a text"', programs, directory.final)
+    logs, model = shlex.quote(str(directory.final / "logs")), shlex.quote(str(directory.final))
+    log.info("look at it:  %stensorboard --logdir %s", programs, logs)
+    log.info('try it:      %spython -m sentiment_tf.predict --model=%s "a text"', programs, model)
 
 
 def _where_programs_are() -> str:

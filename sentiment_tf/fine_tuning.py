@@ -58,7 +58,7 @@ def fit(
     )
 
 
-def fit_head(config: TrainConfig, prepared: Prepared) -> None:
+def fit_head(config: TrainConfig, prepared: Prepared, *, callbacks=()) -> None:
     """The first of two stages: the head alone, to convergence."""
     head_only = dataclasses.replace(
         config,
@@ -66,7 +66,7 @@ def fit_head(config: TrainConfig, prepared: Prepared) -> None:
         learning_rate=head_learning_rate(config),
         early_stopping_patience=HEAD_PATIENCE,
     )
-    history = fit(head_only, prepared, preparation.cut(config, prepared, 0), name="head")
+    history = fit(head_only, prepared, preparation.cut(config, prepared, 0), name="head", callbacks=callbacks)
     best = max(row["val_accuracy"] for row in history)
     log.info("  head first: %d epochs, validation accuracy %.2f %%", len(history), 100 * best)
 

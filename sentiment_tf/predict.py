@@ -6,6 +6,7 @@ rows come out in their order, with their own columns and the answers beside them
 
 import contextlib
 import functools
+import os
 import sys
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 def main(texts: list[str]) -> int:
     """Answers what the flags and arguments name."""
     options = flags.FLAGS
+    _complete_paths(options)
     _check(options, texts)
     folder = saved_model.find(options.model)
     if options.verify:
@@ -57,6 +59,15 @@ def main(texts: list[str]) -> int:
     return 0
 
 
+def _complete_paths(options) -> None:
+    """Expands ~, which a shell leaves alone behind --flag=, and calls stdout by its one name."""
+    for flag in ("model", "input", "output"):
+        if path := options[flag].value:
+            options[flag].value = os.path.expanduser(path)
+    if options.output == "/dev/stdout":
+        options.output = writing.STDOUT
+
+
 def _check(options, texts: list[str]) -> None:
     """Checks what can be checked before anything is loaded; tells all problems at once."""
     problems = []
@@ -64,6 +75,13 @@ def _check(options, texts: list[str]) -> None:
         problems.append("--model: which model? Pass a run's folder, for example saved_models/sst2")
     if texts and options.input:
         problems.append(f"--input={options.input}: there are texts on the command line, too; pass one or the other")
+    elif texts:
+        unused = {"text_column": options.text_column, "input_format": options.input_format}
+        problems += [
+            f"--{flag}={value}: is for --input, but the texts are on the command line; leave it out"
+            for flag, value in unused.items()
+            if value
+        ]
     if not (texts or options.input or options.verify):
         problems.append("nothing to answer; pass texts, or --input=FILE, or --input=- for stdin")
     if options.output != writing.STDOUT:
@@ -81,8 +99,12 @@ def _check_output(options) -> list[str]:
     if not output.exists():
         missing = not output.resolve().parent.is_dir()
         return [f"--output={output}: its folder does not exist; make it first"] if missing else []
+    if writing.is_special(options.output):
+        return [f"--resume: what has gone to {output} can't be read back; leave it out"] if options.resume else []
     if not output.is_file():
         return [f"--output={output}: is no file; pass a file to write"]
+    if options.input and os.path.exists(options.input) and os.path.samefile(options.input, output):
+        return [f"--output={output}: is the same file as --input; name another file"]
     return [] if options.resume else [writing.exists(options.output)]
 
 

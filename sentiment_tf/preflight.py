@@ -45,14 +45,18 @@ def report(config: TrainConfig) -> str:
     prepared = preparation.prepare(config, clock)
     depths = list(range(prepared.model.config.n_layers + 1)) if config.trainable_layers == "auto" else [config.depth]
     lengths = np.concatenate([tokens.lengths for tokens in prepared.tokens.values()])
+    missing = {depth: rehearsal.missing_features(config, prepared, depth) for depth in depths}
+    if config.stages:
+        missing[0] = rehearsal.missing_features(config, prepared, 0)
+    needed = feature_bytes(prepared, missing)
     return "\n\n".join(
         [
             _rows(prepared),
             length_histogram(lengths, config.max_length),
             summary.aligned([*_padding(config, prepared, depths), *_parameters(config, prepared, depths)]),
             summary.aligned([*_devices(prepared)]),
-            _minutes(config, prepared, depths, clock.seconds),
-            summary.aligned([*_disk(config, prepared, depths), *_memory(config, prepared, depths)]),
+            _minutes(config, prepared, depths, missing, clock.seconds),
+            summary.aligned([*_disk(config, needed), *_memory(config, prepared, needed)]),
         ]
     )
 
@@ -118,14 +122,18 @@ def _devices(prepared: Prepared) -> Iterator[list[str]]:
     yield ["matrix products in", prepared.compute_dtype.name]
 
 
-def _minutes(config: TrainConfig, prepared: Prepared, depths: list, spent: dict[str, float]) -> str:
+def _minutes(
+    config: TrainConfig, prepared: Prepared, depths: list, missing: dict[int | None, list], spent: dict[str, float]
+) -> str:
     """Times samples and says what each step of the run, and the run, would take."""
     timed = depths if len(depths) == 1 else {0, 1, depths[-1]}
     with _silence():
         paces = {depth: rehearsal.measure(config, prepared, depth) for depth in timed}
-        head = _head_stage(config, prepared)
+        head = _head_stage(config, prepared, missing[0]) if config.stages else 0.0
     steps = {
-        depth: rehearsal.estimate(config, prepared, rehearsal.between(paces, depth), depth, start=spent["start"])
+        depth: rehearsal.estimate(
+            config, prepared, rehearsal.between(paces, depth), depth, missing=missing[depth], start=spent["start"]
+        )
         for depth in depths
     }
     if len(depths) > 1:
@@ -138,12 +146,10 @@ def _minutes(config: TrainConfig, prepared: Prepared, depths: list, spent: dict[
     return summary.aligned([*cells, total])
 
 
-def _head_stage(config: TrainConfig, prepared: Prepared) -> float:
-    """Returns the most seconds that the first of two stages takes; 0 without --stages."""
-    if not config.stages:
-        return 0.0
+def _head_stage(config: TrainConfig, prepared: Prepared, missing: list) -> float:
+    """Returns the most seconds that the first of two stages takes."""
     alone = dataclasses.replace(config, epochs=fine_tuning.HEAD_EPOCHS, learning_rate=head_learning_rate(config))
-    seconds = rehearsal.estimate(alone, prepared, rehearsal.measure(alone, prepared, 0), 0, start=0.0)
+    seconds = rehearsal.estimate(alone, prepared, rehearsal.measure(alone, prepared, 0), 0, missing=missing, start=0.0)
     return seconds["features"] + seconds["train"]
 
 
@@ -171,9 +177,8 @@ def _minutes_of_search(config: TrainConfig, steps: dict[int, dict], spent: dict[
     return f"{summary.aligned([*cells, ['around them', wording.duration(around)], total])}\nauto tries {bounds}"
 
 
-def _disk(config: TrainConfig, prepared: Prepared, depths: list) -> Iterator[list[str]]:
-    """Says what the features take, and what is free where the run writes."""
-    needed = feature_bytes(config, prepared, depths)
+def _disk(config: TrainConfig, needed: int) -> Iterator[list[str]]:
+    """Says what the features take (``needed`` bytes), and what is free where the run writes."""
     if config.cache == "on":
         yield ["features to cache", wording.size(needed)]
         yield ["free for the cache", f"{wording.size(_free(config.cache_dir))} ({config.cache_dir})"]
@@ -184,25 +189,21 @@ def _disk(config: TrainConfig, prepared: Prepared, depths: list) -> Iterator[lis
     yield ["free for the run", f"{wording.size(_free(config.output_dir))} ({final}{taken})"]
 
 
-def feature_bytes(config: TrainConfig, prepared: Prepared, depths: list) -> int:
+def feature_bytes(prepared: Prepared, missing: dict[int | None, list]) -> int:
     """Returns the bytes of the features that are not in the cache yet, over all these depths."""
     from sentiment_tf.modeling import features
 
-    layouts = [
-        features.layout(prepared.model, tokens, depth)
-        for depth in depths
-        for tokens in rehearsal.missing_features(config, prepared, depth)
-    ]
+    layouts = [features.layout(prepared.model, tokens, depth) for depth, splits in missing.items() for tokens in splits]
     return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in layouts)
 
 
-def _memory(config: TrainConfig, prepared: Prepared, depths: list) -> Iterator[list[str]]:
+def _memory(config: TrainConfig, prepared: Prepared, needed: int) -> Iterator[list[str]]:
     """Says the peak of the process: that of the rehearsal, and what a run adds to it."""
     import tensorflow as tf
 
     added = EXPORT_BYTES + EXPORT_COPIES * 4 * prepared.model.count_params()
     if config.cache == "off":
-        added += feature_bytes(config, prepared, depths)
+        added += needed
     if peak := _peak_so_far():
         yield ["peak memory", f"about {wording.size(peak + added)}"]
     for device in tf.config.list_logical_devices("GPU"):

@@ -58,8 +58,9 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
         files = classifier.find_model(
             config.model, revision=config.model_revision, cache_dir=config.cache_dir, offline=config.offline
         )
-        _check_against_model(config, classifier.read_config(files, config.model))
-        tokenizer = tokenization.load_tokenizer(files.directory)
+        model_config = classifier.read_config(files, config.model)
+        _check_against_model(config, model_config)
+        tokenizer = _load_tokenizer(config, files.directory, vocabulary=model_config.vocab_size)
         tokens = {
             split: tokenization.tokenize(tokenizer, rows["text"], max_length=config.max_length)
             for split, rows in splits.rows.items()
@@ -164,6 +165,27 @@ def _check_against_model(config: TrainConfig, model_config) -> None:
         )
     if problems:
         raise UserError(*problems)
+
+
+def _load_tokenizer(config: TrainConfig, folder: str, *, vocabulary: int):
+    """Loads the model's tokenizer.
+
+    Raises:
+      UserError: there is none, or it is not that of a model with so many words.
+    """
+    try:
+        tokenizer = tokenization.load_tokenizer(folder)
+        ids = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)  # what is lacking is added silently
+    except Exception as error:  # each kind of damage raises its own
+        raise UserError(
+            f"--model={config.model}: {folder} has no tokenizer that can be read ({type(error).__name__}); "
+            "put its vocab.txt or tokenizer.json there"
+        ) from error
+    lacking = [token for token in tokenization.SPECIAL_TOKENS if token not in ids]
+    if lacking or max(ids.values()) >= vocabulary:
+        reason = f"lacks {', '.join(lacking)}" if lacking else f"has more words than the model's {vocabulary:,}"
+        raise UserError(f"--model={config.model}: its tokenizer {reason}; put the model's own vocab.txt there")
+    return tokenizer
 
 
 def _truncation(split: str, tokens: tokenization.Tokens, max_length: int) -> str:

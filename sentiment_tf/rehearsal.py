@@ -71,7 +71,13 @@ def between(paces: dict[int, Pace], depth: int) -> Pace:
 
 
 def estimate(
-    config: TrainConfig, prepared: Prepared, pace: Pace, depth: int | None, *, start: float
+    config: TrainConfig,
+    prepared: Prepared,
+    pace: Pace,
+    depth: int | None,
+    *,
+    missing: list[Tokens],
+    start: float,
 ) -> dict[str, float]:
     """Returns the seconds of a run's steps from the features on, by their names in run.json.
 
@@ -80,6 +86,7 @@ def estimate(
       prepared: what the run starts from.
       pace: at this depth.
       depth: blocks trained, or None for everything.
+      missing: see `missing_features`.
       start: seconds that TensorFlow took to start, by which steps that are not rehearsed are judged.
     """
     lengths = {split: _widths_of(tokens, depth) for split, tokens in prepared.tokens.items()}
@@ -91,7 +98,7 @@ def estimate(
     text = evaluation / sum(len(lengths[split]) for split in reported)
     text += pace.trunk_place * float(prepared.tokens["train"].lengths.mean())
     return {
-        "features": features_seconds(config, prepared, pace, depth),
+        "features": len(missing) * pace.trunk_once + pace.trunk_place * _trunk_places(config, missing),
         "evaluate_before": pace.evaluation_once + evaluation,
         "train": pace.training_once + training + validation,
         "evaluate_after": evaluation,
@@ -100,17 +107,11 @@ def estimate(
     }
 
 
-def features_seconds(config: TrainConfig, prepared: Prepared, pace: Pace, depth: int | None) -> float:
-    """Returns the seconds the trunk takes for all splits that the cache does not have."""
-    from sentiment_tf.modeling import trunk
-
-    missing = missing_features(config, prepared, depth)
-    places = sum(trunk.places(tokens.lengths, config.max_length) for tokens in missing)
-    return len(missing) * pace.trunk_once + places * pace.trunk_place
-
-
 def missing_features(config: TrainConfig, prepared: Prepared, depth: int | None) -> list[Tokens]:
-    """Returns the tokens of the splits whose features the run must compute."""
+    """Returns the tokens of the splits whose features the run must compute.
+
+    To be asked before `measure`: the cache knows features by the weights that made them.
+    """
     from sentiment_tf.modeling import feature_cache
 
     if not has_trunk(prepared, depth):
@@ -121,6 +122,12 @@ def missing_features(config: TrainConfig, prepared: Prepared, depth: int | None)
         for tokens in prepared.tokens.values()
         if config.cache == "off" or not feature_cache.folder_of(prepared.model, tokens, **settings).exists()
     ]
+
+
+def _trunk_places(config: TrainConfig, splits: list[Tokens]) -> int:
+    from sentiment_tf.modeling import trunk
+
+    return sum(trunk.places(tokens.lengths, config.max_length) for tokens in splits)
 
 
 def has_trunk(prepared: Prepared, depth: int | None) -> bool:

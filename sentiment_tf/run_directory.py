@@ -116,12 +116,15 @@ class RunDirectory:
         begun = {"config": dataclasses.asdict(config), "fingerprints": fingerprints}
         if self.has_checkpoints():
             recorded = json.loads((self.building / BEGUN_WITH).read_text())["fingerprints"]
-            if changed := [name for name in fingerprints if recorded.get(name) != fingerprints[name]]:
-                raise UserError(
-                    f"{self.building}: changed since this unfinished run began: {', '.join(changed)}; "
-                    "put it back to go on, or pass --overwrite to start afresh"
-                )
-            return
+            changed = [name for name in fingerprints if recorded.get(name) != fingerprints[name]]
+            if not changed:
+                return
+            told = f"{self.building}: changed since this unfinished run began: {', '.join(changed)}"
+            if not config.overwrite:
+                raise UserError(f"{told}; put it back to go on, or pass --overwrite to start afresh")
+            log.info("%s; it starts afresh", told)
+            for name in OUTLIVES_A_KILL:
+                shutil.rmtree(self.building / name, ignore_errors=True)
         written = self.building / f".{BEGUN_WITH}"
         written.write_text(json.dumps(begun, indent=2))
         disk.sync_entries(written)

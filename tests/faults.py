@@ -1,6 +1,6 @@
 """Kills a real training process again and again, starts it anew, and compares what it leaves with a run left alone.
 
-    python -m tests.faults --kills=20 --seed=0 --output=faults.json
+    python -m tests.faults --kills=20 --seed=0 --output=benchmarks/results/faults.json
 
 Every kill is a SIGKILL at a random moment of the run, from its first line to its last; after each the same command
 is started again until it ends by itself. What is left must be equal: the weights bit for bit, the history, the
@@ -8,6 +8,7 @@ metrics, and the set of files. The tests use the same parts, with kills at chose
 """
 
 import argparse
+import collections
 import hashlib
 import json
 import os
@@ -20,8 +21,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from sentiment_tf.reporting import record as run_record
 from tests.hub import tiny_model
 from tests.test_train import write_csv
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "faults.json"
 
 # Moments as Python itself reports them (sys.addaudithook): an event, and how one of its arguments must end.
 MOMENTS = {
@@ -87,23 +91,34 @@ def train_and_kill_at(moment: str, flags: list[str], *, count: int = 1) -> subpr
     return subprocess.run(call, capture_output=True, text=True, env=_environment())
 
 
-def train_and_kill_after(seconds: float, flags: list[str]) -> tuple[int, str]:
-    """Runs the command for so long; returns its exit code (-9 where it was killed) and the last step it told of."""
+def train_and_kill_after(seconds: float, flags: list[str]) -> str | None:
+    """Runs the command for so long.
+
+    Returns:
+      The last step it told of where it was killed; None where it was done before.
+
+    Raises:
+      RuntimeError: it failed by itself; that is no kill, and would hide a mistake among them.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "sentiment_tf.train", *flags],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
         env=_environment(),
         start_new_session=True,
     )
     try:
-        printed, _ = process.communicate(timeout=seconds)
+        printed, errors = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # with the process that verifies the export
-        printed, _ = process.communicate()
+        printed, errors = process.communicate()
+    if process.returncode == 0:
+        return None
+    if process.returncode != -signal.SIGKILL:
+        raise RuntimeError(f"the run failed by itself, exit code {process.returncode}:\n{printed}{errors}")
     steps = re.findall(r"^([a-z_ ]+?) +\d+\.\d s", printed, flags=re.MULTILINE)
-    return process.returncode, steps[-1] if steps else "nothing"
+    return steps[-1] if steps else "nothing"
 
 
 def left_behind(folder: Path) -> dict:
@@ -129,7 +144,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--kills", type=int, default=20)
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--output", type=Path, help="JSON file with the figures")
+    options.add_argument("--output", type=Path, default=RESULTS, help="JSON file with the figures")
     options = options.parse_args()
     moments = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
@@ -144,10 +159,10 @@ def main() -> int:
             here, runs = folder / f"run{runs}", runs + 1
             for _ in range(min(moments.randint(1, 3), options.kills - len(kills))):
                 seconds = moments.uniform(0.05, 1.0) * whole
-                code, step = train_and_kill_after(seconds, [*flags, *places(here)])
-                if code == 0:
+                step = train_and_kill_after(seconds, [*flags, *places(here)])
+                if step is None:
                     break
-                kills.append({"run": runs, "seconds": round(seconds, 2), "after": step, "code": code})
+                kills.append({"run": runs, "seconds": round(seconds, 2), "after": step})
                 print(f"kill {len(kills)}: after {seconds:.1f} s, last step done: {step}", flush=True)
             ended = train([*flags, *places(here)])
             found = left_behind(here) if ended.returncode == 0 else {"error": ended.stderr}
@@ -155,15 +170,18 @@ def main() -> int:
             unequal += [{"run": runs, "different": different, "stderr": ended.stderr}] if different else []
             print(f"run {runs}: {different if different else 'equal'}", flush=True)
     figures = {
+        "commit": run_record.commit(),
+        "seed": options.seed,
         "kills": len(kills),
+        "kills_after": dict(collections.Counter(kill["after"] for kill in kills)),
         "runs": runs,
         "equal_runs": runs - len(unequal),
         "seconds_undisturbed": round(whole, 1),
         "moments": kills,
         "unequal": unequal,
     }
-    if options.output:
-        options.output.write_text(json.dumps(figures, indent=2) + "\n")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(figures, indent=2) + "\n")
     print(f"{len(kills)} kills, {runs} runs, {runs - len(unequal)} equal to the undisturbed one")
     return 1 if unequal else 0
 

@@ -41,6 +41,7 @@ def leaky(tmp_path_factory) -> tuple[Path, str]:
         "epochs": 2,
         "learning_rate": 0.01,
         "profile_steps": "2,3",
+        "calibrate": "off",
     }
     printed = succeeded(train(*(f"--{name}={value}" for name, value in settings.items())))
     return folder / "m" / "run", printed
@@ -56,6 +57,21 @@ def test_leaked_rows_are_said_and_accuracy_is_given_without_them(leaky):
     right = round(after["accuracy"] * 21)
     assert after["accuracy_without_leaks"] in (pytest.approx(right / 20), pytest.approx((right - 1) / 20))
     assert after["accuracy_without_leaks"] != after["accuracy"]
+
+
+def test_accuracy_by_kind_of_text_is_recorded(leaky):
+    after = json.loads((leaky[0] / "run.json").read_text())["metrics"]["after"]
+    for kind in ("by_length", "by_truncation"):
+        assert sum(row["examples"] for row in after[kind]) == 21
+        right = sum(row["examples"] * row["accuracy"] for row in after[kind])
+        assert right / 21 == pytest.approx(after["accuracy"])
+
+
+def test_without_calibration_none_is_claimed(leaky):
+    run, _ = leaky
+    assert "calibration" not in json.loads((run / "run.json").read_text())
+    for page in ("report.html", "hf/README.md"):
+        assert "fitted on validation" not in (run / page).read_text(encoding="utf-8")
 
 
 def test_profiled_steps_are_there_for_tensorboard(leaky):

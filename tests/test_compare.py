@@ -51,6 +51,24 @@ def test_what_a_run_does_not_say_is_a_dash(tmp_path):
     assert " ".join(compare.table([row]).split()).endswith(f"{run} 50.0 % 9 – 2 – minilm-l6")
 
 
+def test_a_search_shows_the_depth_that_it_chose(tmp_path):
+    config = {"dataset": "sst2", "model": "minilm-l6", "trainable_layers": "auto"}
+    depths = [{"trainable_layers": 0}, {"trainable_layers": 3, "chosen": True}]
+    run = write_run(tmp_path / "searched", 0.8, config=config, depths=depths)
+    (row,) = compare.read([run])
+    assert row["depth"] == "3 (auto)"
+    assert "  3 (auto)  " in compare.table([row])
+
+
+def test_output_that_exists_is_left_alone(runs, tmp_path):
+    (tmp_path / "runs.png").write_text("mine")
+    done = command(*runs, f"--output={tmp_path / 'runs.png'}")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == f"error: --output={tmp_path / 'runs.png'}: exists; name another file or move it away\n"
+    assert (tmp_path / "runs.png").read_text() == "mine"
+
+
 def test_command_draws_and_warns_of_different_texts(runs, tmp_path):
     other = write_run(
         tmp_path / "other", 0.6, data={"report_split": "test", "source": {"fingerprint": {"test": "xyz"}}}

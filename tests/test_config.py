@@ -62,8 +62,20 @@ def test_defaults_are_valid_once_a_data_set_is_named():
         ({"profile_steps": "5,2"}, ["--profile_steps=5,2", "first,last"]),
         ({"profile_steps": "a,b"}, ["--profile_steps=a,b", "10,20"]),
         ({"run_name": "a/b"}, ["--run_name=a/b", "--output_dir"]),
-        ({"train_file": "x.csv"}, ["--train_file=x.csv", "--dataset"]),
-        ({"test_file": "x.csv"}, ["--test_file=x.csv", "--train_file"]),
+        ({"train_file": "x.csv"}, ["--train_file", "--dataset=sst2", "not both"]),
+        ({"dataset": None, "test_file": "x.csv"}, ["--train_file: is missing", "--test_file"]),
+        ({"dataset": None, "train_file": "/nowhere.csv"}, ["--train_file=/nowhere.csv", "no such file"]),
+        ({"data_dir": "/nowhere"}, ["--data_dir=/nowhere", "no such folder"]),
+        ({"offline": True}, ["--offline", "--dataset=sst2", "--data_dir"]),
+        ({"text_column": "x"}, ["--text_column=x", "your own files"]),
+        ({"model": "/nowhere/model"}, ["--model=/nowhere/model", "no such folder"]),
+        ({"model": "minilm-l6", "model_revision": "v1"}, ["--model_revision=v1", "minilm-l6"]),
+        ({"stages": True}, ["--stages", "--trainable_layers=0"]),
+        ({"stages": True, "trainable_layers": "00"}, ["--stages", "--trainable_layers=00"]),
+        ({"stages": True, "trainable_layers": "auto"}, ["--stages", "--trainable_layers=auto"]),
+        ({"early_stopping_patience": 3}, ["--early_stopping_patience=3", "--epochs=3"]),
+        ({"time_budget": 5.0}, ["--time_budget=5.0", "--trainable_layers=auto"]),
+        ({"accuracy_tolerance": 1.0}, ["--accuracy_tolerance=1.0", "--trainable_layers=auto"]),
     ],
 )
 def test_a_mistake_is_said_with_its_value_and_what_is_allowed(settings, says):
@@ -73,7 +85,7 @@ def test_a_mistake_is_said_with_its_value_and_what_is_allowed(settings, says):
 
 
 def test_all_mistakes_are_said_at_once():
-    assert len(problems_of(dataset="x", batch_size=0, epochs=0, learning_rate=-1.0)) == 4
+    assert len(problems_of(dataset="x", batch_size=0, epochs=0, learning_rate=-1.0, text_column="a")) == 5
 
 
 @pytest.mark.parametrize(
@@ -92,6 +104,12 @@ def test_defaults_that_depend_on_other_settings(settings, effective):
     resolved = config.resolve(TrainConfig(**settings))
     for name, value in effective.items():
         assert getattr(resolved, name) == value
+
+
+def test_a_home_folder_is_the_users():
+    resolved = config.resolve(TrainConfig(dataset="sst2", output_dir="~/runs", cache_dir="~/c", model="~/m"))
+    home = str(Path.home())
+    assert (resolved.output_dir, resolved.cache_dir, resolved.model) == (f"{home}/runs", f"{home}/c", f"{home}/m")
 
 
 def test_runs_differ_by_what_is_trained_not_by_where_it_is_kept():

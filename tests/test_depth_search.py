@@ -1,6 +1,8 @@
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
+import tensorflow as tf
 
 from sentiment_tf import depth_search
 from sentiment_tf.config import TrainConfig
@@ -51,6 +53,9 @@ def test_skips_a_depth_that_would_pass_the_budget_and_says_so():
     # 30 s are gone; the next depth takes the last one's 20 s and what it grew by, 10 s: a minute.
     assert depth_search.over_budget(config, rows(0.7, 0.8), 2, 6, 30.0) is None
     assert "--time_budget=1.0" in depth_search.over_budget(config, rows(0.7, 0.8), 2, 6, 31.0)
+    assert depth_search.over_budget(config, [], 0, 6, 100.0) is None
+    assert depth_search.over_budget(config, rows(0.7), 1, 6, 59.0) is None
+    assert "--time_budget=1.0" in depth_search.over_budget(config, rows(0.7), 1, 6, 60.0)
 
 
 def test_searches_no_longer_than_everything_takes():
@@ -58,3 +63,29 @@ def test_searches_no_longer_than_everything_takes():
     assert depth_search.over_budget(CONFIG, three, 3, 6, 30.0) is None
     assert "training everything" in depth_search.over_budget(CONFIG, three, 3, 6, 31.0)
     assert depth_search.over_budget(CONFIG, three[:2], 3, 6, 1000.0) is None
+
+
+def test_a_killed_search_goes_on_as_it_had_decided(monkeypatch, tmp_path):
+    """After a kill, features and finished depths take no time: the clock must not decide anew."""
+    model = SimpleNamespace(config=SimpleNamespace(n_layers=6), get_weights=list, set_weights=lambda weights: None)
+    prepared = SimpleNamespace(model=model, strategy=tf.distribute.get_strategy(), checkpoints=tmp_path)
+    config = dataclasses.replace(CONFIG, time_budget=2.0)
+    tried = []
+
+    def train_depth(config, prepared, depth, callbacks):
+        tried.append(depth)
+        return None, [{"val_accuracy": 0.7 + 0.03 * depth, "seconds": 10.0 * (depth + 1)}], cutting
+
+    def search(features_seconds):
+        tried.clear()
+        _, _, rows = depth_search.search(config, prepared, features_seconds=features_seconds, callbacks=None)
+        return list(tried), rows
+
+    monkeypatch.setattr(depth_search, "_train", train_depth)
+    cutting = 30.0
+    first = search(20.0)
+    assert first[0] == [0, 1]
+    cutting = 0.0
+    assert search(0.0) == first
+    (tmp_path / depth_search.DECISIONS).unlink()
+    assert search(0.0)[0] == [0, 1, 3, 2]

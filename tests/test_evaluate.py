@@ -43,7 +43,9 @@ def test_prints_and_writes_what_the_labels_say(folder, tmp_path):
     assert first["accuracy"] == pytest.approx(54 / 60)
     assert {"loss", "macro_f1", "mcc", "roc_auc"} <= set(first)
     assert np.trace(first["confusion"]) == 54
-    assert content["comparison"]["p_value"] < 0.05
+    comparison = content["comparison"]
+    assert comparison["p_value"] < 0.05
+    assert f"a difference in accuracy of {100 * comparison['accuracy_difference']:+.1f} points (95 % " in done.stdout
     assert (tmp_path / "metrics.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from sentiment_tf.training import checkpoints
 from tests import faults
 
 
@@ -48,6 +49,12 @@ def test_a_second_process_of_the_same_run_is_refused(flags, tmp_path):
         refused(faults.train([*flags, *faults.places(tmp_path)]), "another process is training this run")
 
 
+def test_a_run_that_fails_by_itself_is_no_kill(flags, tmp_path):
+    assert faults.train_and_kill_after(0.05, [*flags, *faults.places(tmp_path)]) == "nothing"
+    with pytest.raises(RuntimeError, match=r"exit code 2:\nerror: --epochs=-1"):
+        faults.train_and_kill_after(60, [*flags, "--epochs=-1", *faults.places(tmp_path)])
+
+
 # Files larger than this cannot be written: first the features do not fit, then the checkpoint.
 @pytest.mark.parametrize("limit", [200_000, 90_000])
 def test_no_space_is_said_in_one_line_and_leaves_nothing(flags, tmp_path, limit):
@@ -55,3 +62,18 @@ def test_no_space_is_said_in_one_line_and_leaves_nothing(flags, tmp_path, limit)
     refused(faults.train([*flags, *cache, *faults.places(tmp_path)], largest_file=limit), "no space left", "make room")
     assert not any((tmp_path / "saved_models").iterdir())
     assert not any((tmp_path / "cache").rglob("values"))
+
+
+def test_no_space_for_the_export_keeps_the_checkpoints_and_the_next_run_ends_as_if_left_alone(
+    flags, undisturbed, tmp_path
+):
+    flags = [*flags, *faults.places(tmp_path)]
+    # Features (220 kB) and checkpoints (less) can be written, the graph of the SavedModel (760 kB) cannot.
+    refused(faults.train(flags, largest_file=500_000), "no space left", "make room")
+    assert [path.name for path in (tmp_path / "saved_models").iterdir()] == [".run.partial"]
+    kept = checkpoints.read_newest(tmp_path / "saved_models" / ".run.partial" / "checkpoints" / "train")
+    assert kept is not None
+    done = faults.train(flags)
+    assert done.returncode == 0, done.stderr
+    assert "goes on from its last checkpoint" in done.stdout
+    assert faults.left_behind(tmp_path) == undisturbed

@@ -186,6 +186,49 @@ def test_resume_keeps_its_hands_off_another_file(call, tmp_path, format):
     assert output.read_text() == 'a "note of mine, without an end'
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.csv"])
+@pytest.mark.parametrize("made", ["itself", "link", "copy"])
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_resume_never_takes_the_input_for_its_answers(call, tmp_path, name, made, end):
+    content = {"a.jsonl": '{"text": "good"}\n{"text": "bad"}', "a.txt": "good\nbad", "a.csv": "text\ngood\nbad"}[name]
+    source, output = tmp_path / name, tmp_path / f"output{name}"
+    source.write_text(content + end)
+    if made == "copy":
+        output.write_text(content + end)
+    elif made == "link":
+        os.link(source, output)
+    else:
+        output = source
+    problem = "do not answer|its header is not" if made == "copy" else f"--output={output}: is the same file as --input"
+    with pytest.raises(UserError, match=problem):
+        call(f"--input={source}", f"--output={output}", "--resume")
+    assert source.read_text() == output.read_text() == content + end
+
+
+@pytest.mark.parametrize("flag", [[], ["--resume"]])
+def test_special_files(call, flag, tmp_path):
+    (tmp_path / "in.txt").write_text("good\n")
+    arguments = f"--input={tmp_path / 'in.txt'}", "--output=/dev/null", *flag
+    if flag:
+        with pytest.raises(UserError, match="--resume: what has gone to /dev/null can't be read back"):
+            call(*arguments)
+    else:
+        assert call(*arguments).out == b"1 rows answered in /dev/null\n"
+
+
+def test_home_is_expanded_in_every_path(call, tmp_path, run_folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run").symlink_to(run_folder)
+    (tmp_path / "in.txt").write_text("good\n")
+    call("--input=~/in.txt", "--output=~/out.txt", "--verify", model="~/run")
+    assert (tmp_path / "out.txt").read_text().endswith("\tgood\n")
+
+
+def test_dev_stdout_is_stdout(call):
+    out = call("good", "--output=/dev/stdout", "--format=json").out
+    assert json.loads(out)["text"] == "good"
+
+
 def test_a_broken_row_ends_the_run_behind_the_rows_before_it(call, tmp_path, expected):
     lines = [json.dumps({"text": text}) for text in TEXTS]
     lines.insert(550, "{broken")
@@ -228,6 +271,9 @@ def test_verify_without_a_manifest(call, tmp_path):
     [
         ([], "nothing to answer; pass texts"),
         (["good", "--input=x.csv"], "--input=x.csv: there are texts on the command line, too"),
+        (["good", "--text_column=body"], "--text_column=body: is for --input, but the texts are on the command line"),
+        (["good", "--input_format=csv"], "--input_format=csv: is for --input, but the texts are on the command line"),
+        (["--input={tmp}/in.csv", "--input_format=jsonl", "--output={tmp}/in.csv"], "is the same file as --input"),
         (["--input={tmp}/none.csv"], "--input={tmp}/none.csv: No such file"),
         (["--input={tmp}/in.csv", "--text_column=words"], "--text_column=words: .* pass one of id, text, label"),
         (["--input={tmp}/in.csv", "--output={tmp}/taken"], "--output={tmp}/taken: exists; pass --resume"),
@@ -249,6 +295,16 @@ def test_mistakes_are_told_and_nothing_is_lost(call, tmp_path, arguments, proble
     assert re.search(problem.format(tmp=re.escape(str(tmp_path))), raised.value.problems[0])
     assert {path.name for path in tmp_path.iterdir()} == {"in.csv", "taken"}
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_settings_of_a_file_beside_texts_are_told_with_the_rest(call):
+    with pytest.raises(UserError) as raised:
+        call("good", "--model=", "--text_column=body", "--input_format=csv")
+    assert [problem.split(":")[0] for problem in raised.value.problems] == [
+        "--model",
+        "--text_column=body",
+        "--input_format=csv",
+    ]
 
 
 def test_several_mistakes_are_told_at_once(call):

@@ -177,7 +177,8 @@ def test_estimate_adds_up(tiny_classifier):
         training_once=3.0,
         training_place=0.5,
     )
-    seconds = rehearsal.estimate(config, prepared, pace, 1, start=1.0)
+    missing = rehearsal.missing_features(config, prepared, 1)
+    seconds = rehearsal.estimate(config, prepared, pace, 1, missing=missing, start=1.0)
     assert seconds["features"] == pytest.approx(3 * 1.0 + (3 * 4 + 8 + 2 * 8) * 0.1)
     # The evaluation's batches are of EVALUATION_BATCH = 64 places in height, filled or not.
     one_pass = 64 * 8 * 0.01

@@ -177,6 +177,17 @@ def test_hugging_face_folder_answers_as_the_saved_model(finished):
     assert list(labels) == [model.config.id2label[number] for number in np.argmax(theirs, axis=1)]
 
 
+def test_hugging_face_folder_works_in_a_pipeline(finished):
+    from transformers import pipeline
+
+    from sentiment_tf.serving import saved_model
+
+    classify = pipeline("text-classification", str(finished[0] / "hf"), framework="tf", torch_dtype=None)
+    texts, _ = sentences(20, seed=3)
+    labels, _ = saved_model.load(finished[0]).predict(texts)
+    assert [answer["label"] for answer in classify(texts)] == list(labels)
+
+
 def test_same_command_again_says_it_is_finished(finished, own):
     run, _ = finished
     before = (run / "run.json").read_bytes()
@@ -211,6 +222,17 @@ def test_depth_search_keeps_the_cheapest_depth_within_the_tolerance(own, tmp_pat
     assert record["metrics"]["after"]["accuracy"] == pytest.approx(chosen[0]["accuracy"])
     assert "blocks trained" in printed
     assert (tmp_path / "run" / "depths.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_way_of_training_at_once(own, tmp_path):
+    settings = {"trainable_layers": 1, "epochs": 3, "early_stopping_patience": 1, "class_weight": "balanced"}
+    settings |= {"layer_decay": 0.9, "label_smoothing": 0.1, "schedule": "cosine", "weight_decay": 0.1}
+    printed = succeeded(train(*own_flags(own, tmp_path, **settings), "--stages", "--calibrate=off"))
+    assert "head first" in printed
+    record = record_of(tmp_path / "run")
+    assert record["metrics"]["after"]["accuracy"] > 0.8
+    assert 1 < len(record["history"]) <= 3
+    assert (tmp_path / "run" / "logs" / "head" / "train").is_dir()
 
 
 def test_three_classes_by_name(own, tmp_path):
@@ -306,13 +328,38 @@ def test_mistakes_that_only_data_or_model_show_leave_nothing(own, tmp_path, chan
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("damage", ["foreign", "cut", "no weights", "pickle"])
+def test_mistakes_are_told_together(own, tmp_path):
+    done = train("--train_file=/nowhere.csv", "--epochs=0", "--stages", f"--output_dir={tmp_path}")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 3, done.stderr
+    done = train("--epochs=x", "--batch_sise=3", "--nooffline=true", f"--output_dir={tmp_path}")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 3, done.stderr
+    assert not any(tmp_path.iterdir())
+
+
+CHANGED_CONFIG = {"foreign": {"model_type": "bert"}, "more blocks than weights": {"n_layers": 3}, "other": {"dim": 48}}
+
+
+@pytest.mark.parametrize(
+    "damage", [*CHANGED_CONFIG, "cut", "no weights", "pickle", "no tokenizer", "another's tokenizer", "no separator"]
+)
 def test_a_foreign_or_damaged_checkpoint_is_refused(own, tmp_path, damage):
     model = tiny_model(tmp_path / "model")
     weights = model / "model.safetensors"
-    if damage == "foreign":
-        config = json.loads((model / "config.json").read_text()) | {"model_type": "bert"}
+    if damage in CHANGED_CONFIG:
+        config = json.loads((model / "config.json").read_text()) | CHANGED_CONFIG[damage]
         (model / "config.json").write_text(json.dumps(config))
+    elif "tokenizer" in damage or damage == "no separator":
+        words = (model / "vocab.txt").read_text().splitlines() if (model / "vocab.txt").exists() else []
+        for path in model.glob("*token*"):
+            path.unlink()
+        if damage == "no tokenizer":
+            (model / "vocab.txt").unlink(missing_ok=True)
+        elif damage == "no separator":
+            (model / "vocab.txt").write_text("\n".join(word for word in words if word != "[SEP]"))
+        else:
+            (model / "vocab.txt").write_text("\n".join([*words, *(f"word{number}" for number in range(5000))]))
     elif damage == "cut":
         weights.write_bytes(weights.read_bytes()[:-500])
     else:

@@ -77,8 +77,6 @@ def load(
     Raises:
       UserError: whatever is wrong with the settings, the files, their rows, or the way to the hub.
     """
-    if train_file is None and (validation_file is not None or test_file is not None):
-        raise UserError("--train_file: is missing; --validation_file and --test_file go with it")
     source = sources.find(
         dataset=dataset,
         data_dir=data_dir,

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from sentiment_tf.data.tokenization import LINE_BREAK, SPECIAL_TOKENS
+
 # Deleted wherever they stand: controls other than tab, line feed and carriage return (which are white space),
 # format characters, private use, and U+FFFD, which stands for what some other program could not read.
 _CONTROLS = r"\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F\x{FFFD}\p{Cf}\p{Co}"
@@ -62,7 +64,7 @@ class GraphTokenizer(tf.Module):
 
     def __init__(self, vocabulary: Sequence[str], lower_case: bool, max_length: int):
         super().__init__()
-        missing = {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} - set(vocabulary)
+        missing = set(SPECIAL_TOKENS) - set(vocabulary)
         if missing:
             raise ValueError(f"the vocabulary lacks {', '.join(sorted(missing))}")
         self.lower_case = lower_case
@@ -102,6 +104,7 @@ class GraphTokenizer(tf.Module):
           string[batch], valid UTF-8.
         """
         text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="ignore")
+        text = tf.strings.regex_replace(text, LINE_BREAK, " ")  # as training texts are cleaned (labels.py)
         text = _replace(text, _LETTERS_BY_OLDER_TABLES, self._unknown_letter)
         text = _replace(text, _PUNCTUATION_BY_OLDER_TABLES, f" {self._unknown_letter} ")
         text = _replace(text, _CONTROLS, "")

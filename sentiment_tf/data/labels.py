@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sentiment_tf.data.readers import Raw, quiet
+from sentiment_tf.data.tokenization import LINE_BREAK
 from sentiment_tf.errors import UserError
 
 MAX_CLASSES = 1000  # more than that is a wrong column
@@ -66,7 +67,7 @@ def class_number(value: str, label_names: Sequence[str], class_names: Sequence[s
     """
     known = {name.casefold(): number for number, name in enumerate(label_names)}
     label = _plain(value)
-    if class_names and label.isdigit() and int(label) < len(class_names):
+    if class_names and label.isdecimal() and int(label) < len(class_names):
         name = class_names[int(label)].casefold()
         by_name = known.get(name, known.get(_LONG_FORMS.get(name, name)))
         # Where the classes have no names, their order is all there is to go by.
@@ -75,7 +76,7 @@ def class_number(value: str, label_names: Sequence[str], class_names: Sequence[s
     for name in (folded, _LONG_FORMS.get(folded, folded)):
         if name in known:
             return known[name]
-    if label.isdigit() and int(label) < len(label_names) and not _are_numbers(label_names):
+    if label.isdecimal() and int(label) < len(label_names) and not _are_numbers(label_names):
         return int(label)
     return None
 
@@ -100,7 +101,7 @@ def encode(raw: Raw, label_names: Sequence[str]) -> datasets.Dataset:
     def clean(batch: pa.Table) -> pa.Table:
         texts = pc.fill_null(batch["text"].cast(pa.string()), "")
         texts.validate(full=True)  # Parquet and JSON may hold any bytes for a string
-        texts = pc.replace_substring_regex(texts, r"(?i)<br\s*/?>", " ")
+        texts = pc.replace_substring_regex(texts, LINE_BREAK, " ")
         return pa.table({"text": texts, "label": pc.take(codes, pc.index_in(_spell(batch["label"]), keys))})
 
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.Value("int64")})

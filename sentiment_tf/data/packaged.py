@@ -10,12 +10,14 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
+from sentiment_tf import disk
 from sentiment_tf.errors import UserError
 
 REVIEWS = ("imdb", "rotten_tomatoes")  # values of the column `source` in the reviews' file
@@ -82,15 +84,19 @@ def convert_minilm(target_dir: str | os.PathLike) -> Path:
         return target
     if target.exists():
         raise UserError(f"{target}: holds something other than the converted MiniLM; remove it or name another")
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        beside.mkdir(parents=True)
-        _write_folder(source, beside, config)
-        _rename(beside, target, config)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own: process ids are equal in containers that share a folder, and a killed one leaves its own.
+        beside = {"prefix": f".{target.name}.", "dir": target.parent, "ignore_cleanup_errors": True}
+        with tempfile.TemporaryDirectory(**beside) as folder:
+            building = Path(folder, target.name)
+            building.mkdir()  # the folder around it is for this user alone, this one as others are
+            _write_folder(source, building, config)
+            disk.sync(building)
+            _rename(building, target, config)
+        disk.sync_entries(target.parent)
     except OSError as error:
         raise UserError(f"{target}: the converted MiniLM can't be written ({error})") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     _log.info("Converted the packaged MiniLM to a DistilBERT in %s", target)
     return target
 
@@ -185,10 +191,10 @@ def _write_folder(source: Path, folder: Path, config: dict) -> None:
     _write_json(folder / "config.json", config)
 
 
-def _rename(beside: Path, target: Path, config: dict) -> None:
+def _rename(building: Path, target: Path, config: dict) -> None:
     """Puts the finished folder in its place, unless another process has put its like there meanwhile."""
     try:
-        beside.rename(target)
+        building.rename(target)
     except OSError:
         if not _is_complete(target, config):
             raise

@@ -8,7 +8,7 @@ import datasets
 import huggingface_hub
 import numpy as np
 
-from sentiment_tf.data import labels, packaged, readers
+from sentiment_tf.data import choice, labels, packaged, readers
 from sentiment_tf.data.readers import Raw
 from sentiment_tf.errors import UserError
 
@@ -64,18 +64,13 @@ def find(
     Raises:
       UserError: contradictory settings, or whatever is wrong with that place; an empty split.
     """
-    own = f"--data_dir or --{next(iter(files))}_file"  # the flags that name the user's own data
-    files = {split: Path(file).expanduser() for split, file in files.items() if file is not None}
     columns = {"text_column": text_column, "label_column": label_column}
-    _check(
-        dataset=dataset,
-        data_dir=data_dir,
-        files=files,
-        own=own,
-        columns=columns,
-        offline=offline,
-        revision=revision,
+    problems = choice.problems(
+        dataset=dataset, data_dir=data_dir, files=files, **columns, offline=offline, revision=revision
     )
+    if problems:
+        raise UserError(*problems)
+    files = {split: Path(file).expanduser() for split, file in files.items() if file is not None}
     if files:
         splits = {split: readers.read_file(file, **columns) for split, file in files.items()}
         source = Source("custom", splits, None, _described("files", files=files.values()))
@@ -91,47 +86,6 @@ def find(
     return source
 
 
-def _check(
-    *,
-    dataset: str | None,
-    data_dir: str | Path | None,
-    files: Mapping[str, Path],
-    own: str,
-    columns: Mapping[str, str | None],
-    offline: bool,
-    revision: str | None,
-) -> None:
-    """Raises for settings that contradict each other, all of them together."""
-    problems = []
-    named = f"--dataset={dataset}"
-    given = [f"--{split}_file" for split in files]
-    if dataset is not None and dataset not in HUB_IDS:
-        problems.append(f"{named}: unknown; known are {', '.join(HUB_IDS)}; or pass {own}")
-    if not files and data_dir is None and dataset is None:
-        problems.append(f"--dataset: name one of {', '.join(HUB_IDS)}, or pass {own}")
-    if files and data_dir is not None:
-        problems.append(f"--data_dir={data_dir}: pass it or {', '.join(given)}, not both")
-    if files and dataset is not None:
-        problems.append(f"{named}: pass it or {', '.join(given)}, not both")
-    if len(set(files.values())) < len(files):
-        problems.append(f"{', '.join(given)}: each split needs a file of its own")
-    if revision is not None and (files or data_dir is not None or offline):
-        problems.append(f"--dataset_revision={revision}: is the hub's; it can't be had from files or --offline")
-    if not files and data_dir is None:
-        problems += [
-            f"--{flag}={column}: is for your own files; {named} knows its columns"
-            for flag, column in columns.items()
-            if column is not None and dataset is not None
-        ]
-        if offline and dataset in HUB_IDS and dataset not in packaged.REVIEWS:
-            problems.append(
-                f"--offline: {named} has no packaged copy; {' and '.join(packaged.REVIEWS)} have; "
-                "or pass --data_dir=FOLDER with its train.tsv and dev.tsv"
-            )
-    if problems:
-        raise UserError(*problems)
-
-
 def _described(kind: str, *, id: str | None = None, revision: str | None = None, files=()) -> dict:
     return {
         "kind": kind,
@@ -144,7 +98,7 @@ def _described(kind: str, *, id: str | None = None, revision: str | None = None,
 def _drop_unlabelled_test(source: Source) -> Source:
     """Drops a test split that came along without labels, as GLUE's do."""
     test = source.splits.get("test")
-    if test is None or not labels.is_unlabelled(test):
+    if test is None or len(test.rows) == 0 or not labels.is_unlabelled(test):
         return source
     splits = {split: raw for split, raw in source.splits.items() if split != "test"}
     note = f"The test split ({test.name}) has no labels and is left out."

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+LINE_BREAK = r"(?i)<br\s*/?>"  # RE2; a space to training and to the export, for web pages leave it in reviews
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 TEXTS_AT_ONCE = 2_000  # bounds the memory of the tokenizer's own objects
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from sentiment_tf.config import PACKAGED_MODEL
 from sentiment_tf.data import batching, packaged
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.errors import UserError
 from sentiment_tf.modeling import encoder
 from sentiment_tf.runtime import quiet_stderr
 
-PACKAGED_MODEL = "minilm-l6"
 WEIGHT_FILES = ("model.safetensors", "tf_model.h5")  # never pickles, which can run code
 CONFIG_AND_TOKENIZER_FILES = ("config.json", "tokenizer_config.json", "tokenizer.json", "vocab.txt")
 REFERENCE_BATCH = 32
@@ -117,8 +117,8 @@ class Tail(keras.Model):
     def train_step(self, data) -> dict:
         """Keras' training step, with the gradient's norm (before clipping) beside the metrics."""
         logs = super().train_step(data)
-        norm = getattr(self.optimizer, "gradient_norm", None)  # a loss-scaling optimizer keeps it to itself
-        return logs if norm is None else logs | {"gradient_norm": norm}
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # below loss scaling
+        return logs | {"gradient_norm": tf.identity(optimizer.gradient_norm)}
 
 
 def find_model(name: str, *, revision: str | None, cache_dir: str, offline: bool) -> ModelFiles:
@@ -131,7 +131,7 @@ def find_model(name: str, *, revision: str | None, cache_dir: str, offline: bool
       offline: whether asking the hub is forbidden.
 
     Raises:
-      UserError: the folder has no DistilBERT, or the hub cannot be reached or does not have it.
+      UserError: the hub cannot be reached or does not have it.
     """
     if name == PACKAGED_MODEL:
         directory = Path(cache_dir) / "models" / PACKAGED_MODEL
@@ -139,8 +139,6 @@ def find_model(name: str, *, revision: str | None, cache_dir: str, offline: bool
         return ModelFiles(str(directory), None)
     if os.path.isdir(name):
         return ModelFiles(name, None)
-    if name.count("/") > 1 or name.startswith((".", "/", "~")):
-        raise UserError(f"--model={name}: there is no such folder")
     return _download(name, revision, offline)
 
 
@@ -165,12 +163,13 @@ def load_classifier(files: ModelFiles, *, label_names: tuple[str, ...], name: st
     config = read_config(files, name)
     keras.utils.set_random_seed(seed)
     try:
-        return transformers.TFDistilBertForSequenceClassification.from_pretrained(
+        model, found = transformers.TFDistilBertForSequenceClassification.from_pretrained(
             files.directory,
             config=_with_labels(config, label_names),
             use_safetensors=os.path.exists(os.path.join(files.directory, WEIGHT_FILES[0])),
             ignore_mismatched_sizes=True,  # a checkpoint's own head may have another number of classes
             local_files_only=True,
+            output_loading_info=True,
         )
     except tf.errors.OpError:  # another worker is gone: variables come from the chief
         raise
@@ -178,6 +177,14 @@ def load_classifier(files: ModelFiles, *, label_names: tuple[str, ...], name: st
         raise UserError(
             f"--model={name}: the weights cannot be read ({_first_line(error)}); delete the copy and fetch it again"
         ) from error
+    # What the file lacks was drawn at random, which is meant for the head alone.
+    lacking = [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
+    if lacking := [key for key in lacking if "classifier" not in key]:
+        raise UserError(
+            f"--model={name}: its weights do not fit its config.json: {len(lacking)} are missing or of another shape, "
+            f"such as {lacking[0]}; pass the folder of a whole DistilBERT"
+        )
+    return model
 
 
 def save_pretrained(model, files: ModelFiles, directory: os.PathLike, *, max_length: int) -> None:

@@ -70,10 +70,7 @@ def _new(entry: Entry) -> Iterator[np.ndarray]:
     folder, shape, dtype = entry
     _delete_left_behind(folder)
     with _unwritable_told(folder.parent):
-        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    lock = os.open(building, os.O_RDONLY)
-    with contextlib.suppress(OSError):  # some network file systems lock no folders; then nobody deletes any
-        fcntl.flock(lock, fcntl.LOCK_EX)  # for as long as this process lives
+        building, lock = _make_locked(folder)
     try:
         disk.allocate(building / "values", entry.bytes)
         values = np.memmap(building / "values", dtype, "r+", shape=shape) if shape[0] else np.empty(shape, dtype)
@@ -88,10 +85,27 @@ def _new(entry: Entry) -> Iterator[np.ndarray]:
         os.close(lock)
 
 
+def _make_locked(folder: Path) -> tuple[Path, int]:
+    """Makes a folder to build the entry in; returns it and the descriptor that locks it while this process lives."""
+    while True:
+        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        # Another run that looks for leftovers may lock the new folder first, and deletes it: then make another.
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(building, os.O_RDONLY)
+            with contextlib.suppress(OSError):  # some network file systems lock no folders; then nobody deletes any
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if building.exists():
+                return building, lock
+            os.close(lock)
+
+
 def _delete_left_behind(folder: Path) -> None:
     """Deletes what killed processes had computed of this entry; gigabytes would pile up otherwise."""
     for left in folder.parent.glob(f".{folder.name}-*"):
-        lock = os.open(left, os.O_RDONLY)
+        try:
+            lock = os.open(left, os.O_RDONLY)
+        except OSError:  # its process has finished it, or given up, since it was listed; or it is another user's
+            continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left, ignore_errors=True)

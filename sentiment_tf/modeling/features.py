@@ -45,6 +45,12 @@ class Features:
         features, mask = batching.pad(self.values, self.offsets, rows, most=self.most, least=self.least)
         return {"features": features, "attention_mask": mask}
 
+    def padding_share(self, plan: np.ndarray) -> float:
+        """Returns the share of padding in the batches of a plan; 0 where there is one vector per text."""
+        if self.offsets is None:
+            return 0.0
+        return batching.padding_share(self.lengths, plan, self.most, least=self.least)
+
     def signature(self, batch_size: int) -> dict[str, tf.TensorSpec]:
         """Returns the tensors that `gather` gives for so many rows."""
         if self.offsets is None:

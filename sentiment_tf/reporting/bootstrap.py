@@ -8,6 +8,7 @@ That makes 1,000 resamples of 25,000 rows seconds of work; calling scikit-learn 
 from collections.abc import Callable
 
 import numpy as np
+from scipy import sparse
 
 from sentiment_tf.reporting import calibration
 
@@ -79,25 +80,27 @@ def weighted_metrics(
     rows, classes = probabilities.shape
     predictions = probabilities.argmax(axis=1)
     highest, bins = calibration.confidence(probabilities)
-    cells = np.eye(classes * classes)[labels * classes + predictions]
-    gaps = np.eye(calibration.BINS)[bins] * (highest - (predictions == labels))[:, None]
-    columns = np.column_stack([negative_log_likelihood, squared_error, cells, gaps])
+    right = predictions == labels
+    gaps = np.eye(calibration.BINS)[bins] * (highest - right)[:, None]
+    columns = np.column_stack([negative_log_likelihood, squared_error, gaps])
+    # Accuracy, F1 and Matthews' correlation need no confusion matrix, whose cells are classes squared.
+    members = [_members(labels, right, classes), *(_members(kind, None, classes) for kind in (labels, predictions))]
     ranked = range(classes) if classes > 2 else [1]
     rankings = [_ranking(probabilities[:, number], labels == number) for number in ranked]
 
     def metrics(counts):
         means = counts @ columns / rows
-        confusion = means[:, 2 : 2 + classes * classes].reshape(-1, classes, classes)
+        hits, true, predicted = (counts @ of_class / rows for of_class in members)
         areas, precisions = zip(*(ranking(counts) for ranking in rankings), strict=True)
         return {
             "loss": means[:, 0],
-            "accuracy": np.trace(confusion, axis1=1, axis2=2),
-            "macro_f1": _macro_f1(confusion),
-            "mcc": _matthews(confusion),
+            "accuracy": hits.sum(axis=1),
+            "macro_f1": _macro_f1(hits, true, predicted),
+            "mcc": _matthews(hits, true, predicted),
             "roc_auc": _defined_mean(areas),
             "average_precision": _defined_mean(precisions),
             "brier": means[:, 1],
-            "ece": np.abs(means[:, 2 + classes * classes :]).sum(axis=1),
+            "ece": np.abs(means[:, 2:]).sum(axis=1),
         }
 
     return metrics
@@ -114,21 +117,28 @@ def _resampled_counts(rows, resamples, seed):
         yield np.bincount(drawn.ravel(), minlength=block * rows).reshape(block, rows).astype(np.float64)
 
 
-def _macro_f1(confusion):
-    """Mean F1 over the classes that occur as a label or as a prediction; float64[resamples]."""
-    hits = np.diagonal(confusion, axis1=1, axis2=2)
-    occurrences = confusion.sum(axis=1) + confusion.sum(axis=2)
+def _members(numbers, among, classes):
+    """Returns sparse float64[rows, classes]: 1 at each row's class, of the rows ``among`` bool[rows] (None: all)."""
+    rows = np.arange(len(numbers)) if among is None else np.flatnonzero(among)
+    return sparse.csr_array((np.ones(len(rows)), (rows, numbers[rows])), shape=(len(numbers), classes))
+
+
+def _macro_f1(hits, true, predicted):
+    """Mean F1 over the classes that occur as a label or as a prediction; float64[resamples].
+
+    The arguments, here and below, are shares of rows by class, float64[resamples, classes].
+    """
+    occurrences = true + predicted
     f1 = np.divide(2 * hits, occurrences, out=np.zeros_like(hits), where=occurrences > 0)
     return f1.sum(axis=1) / (occurrences > 0).sum(axis=1)
 
 
-def _matthews(confusion):
+def _matthews(hits, true, predicted):
     """Matthews' correlation from shares of rows; 0 where it is undefined, as scikit-learn has it.
 
     Source: Gorodkin 2004, "Comparing two K-category assignments by a K-category correlation coefficient".
     """
-    true, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
-    together = np.trace(confusion, axis1=1, axis2=2) - (true * predicted).sum(axis=1)
+    together = hits.sum(axis=1) - (true * predicted).sum(axis=1)
     spread = (1 - (true**2).sum(axis=1)) * (1 - (predicted**2).sum(axis=1))
     # One class alone leaves a spread of zero but for rounding.
     defined = spread > 1e-12

@@ -20,18 +20,22 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
       labels: int[rows].
 
     Returns:
-      float between 0.05 and 20; above 1 the model was overconfident. Rows that are all predicted right
-      have no finite optimum and end at the lower bound.
+      float between 0.05 and 20; above 1 the model was overconfident. It is 1 where the rows do not say how
+      sure the model may be: without a single error every lower temperature is likelier still, and the search
+      would end at its lower bound, which turns every answer into one of 100 %.
     """
     logits = np.asarray(logits, np.float64)
     chosen = np.asarray(labels, np.int64)[:, None]
+    if (logits.argmax(axis=1) == chosen[:, 0]).all():
+        return 1.0
 
     def negative_log_likelihood(log_temperature):
         scaled = log_softmax(logits / np.exp(log_temperature), axis=-1)
         return -np.take_along_axis(scaled, chosen, axis=1).mean()
 
     found = minimize_scalar(negative_log_likelihood, bounds=_LOG_TEMPERATURE, method="bounded")
-    return float(np.exp(found.x))
+    at_lower_bound = found.x < _LOG_TEMPERATURE[0] + 1e-3
+    return 1.0 if at_lower_bound else float(np.exp(found.x))
 
 
 def confidence(probabilities: np.ndarray, *, bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:

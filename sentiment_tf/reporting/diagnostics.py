@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy.special import softmax
@@ -17,13 +18,21 @@ from sentiment_tf.reporting.style import (
     draw_interval,
     figure,
     percent,
+    short,
     styled,
 )
+
+CELLS_WITH_NUMBERS = 10  # classes; above that the cells are too small for numbers, and too many to be drawn one by one
+TICKS = 25  # names beside a confusion matrix
+ROC_CLASSES = len(CYCLE)  # curves that colours still tell apart
+_LIGHTEST, _DARKEST = 0.06, 0.56  # opacity of a share of 0 and of 1
 
 
 @styled
 def confusion(counts: Sequence, label_names: Sequence[str], *, title: str = "Confusion") -> Figure:
     """Draws true against predicted classes; the colour is the share of the true class.
+
+    Above ten classes the cells are an image without numbers, and not every class is named beside it.
 
     Args:
       counts: int[true class][predicted class].
@@ -33,30 +42,37 @@ def confusion(counts: Sequence, label_names: Sequence[str], *, title: str = "Con
     classes = len(counts)
     drawn, (axes,) = figure(height=3.8)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    for true in range(classes):
-        for predicted in range(classes):
-            share = shares[true, predicted]
-            cell = Rectangle((predicted, true), 0.97, 0.97, color=BLUE, alpha=0.06 + 0.5 * share, linewidth=0)
-            axes.add_patch(cell)
-            if classes <= 10:
-                text = f"{counts[true, predicted]:,}\n{share:.0%}"
-                axes.text(
-                    predicted + 0.485,
-                    true + 0.485,
-                    text,
-                    ha="center",
-                    va="center",
-                    size=max(7, 15 - classes),
-                )
-    places = np.arange(classes) + 0.485
+    if classes <= CELLS_WITH_NUMBERS:
+        _cells(axes, counts, shares)
+    else:
+        shades = LinearSegmentedColormap.from_list("share", [to_rgba(BLUE, _LIGHTEST), to_rgba(BLUE, _DARKEST)])
+        axes.imshow(shares, cmap=shades, vmin=0, vmax=1, extent=(0, classes, classes, 0), aspect="auto")
+    named = np.arange(0, classes, -(-classes // TICKS))
+    places, names = named + 0.485, [short(label_names[number]) for number in named]
     axes.set(xlim=(0, classes), ylim=(classes, 0), xticks=places, yticks=places, title=title)
-    axes.set_xticklabels(label_names, rotation=0 if classes <= 3 else 45, ha="center" if classes <= 3 else "right")
-    axes.set_yticklabels(label_names, rotation=90 if classes <= 3 else 0, va="center")
+    size = {} if classes <= CELLS_WITH_NUMBERS else {"size": 7}
+    axes.set_xticklabels(names, rotation=0 if classes <= 3 else 45, ha="center" if classes <= 3 else "right", **size)
+    axes.set_yticklabels(names, rotation=90 if classes <= 3 else 0, va="center", **size)
     axes.set(xlabel="predicted", ylabel="true class")
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return drawn
+
+
+def _cells(axes, counts: np.ndarray, shares: np.ndarray) -> None:
+    """Draws a rectangle and its numbers for each pair of classes."""
+    for (true, predicted), share in np.ndenumerate(shares):
+        alpha = _LIGHTEST + (_DARKEST - _LIGHTEST) * share
+        axes.add_patch(Rectangle((predicted, true), 0.97, 0.97, color=BLUE, alpha=alpha, linewidth=0))
+        axes.text(
+            predicted + 0.485,
+            true + 0.485,
+            f"{counts[true, predicted]:,}\n{share:.0%}",
+            ha="center",
+            va="center",
+            size=max(7, 15 - len(counts)),
+        )
 
 
 @styled
@@ -98,6 +114,8 @@ def roc(
 ) -> Figure:
     """Draws the ROC curve, or one per class against the rest where there are more than two.
 
+    Of many classes those with the most rows are drawn; the title says how many.
+
     Args:
       logits: float32[rows, classes].
       labels: int[rows], with at least two classes among them.
@@ -105,22 +123,26 @@ def roc(
     """
     drawn, (axes,) = figure(height=3.8)
     labels = np.asarray(labels)
+    title = "ROC curve"
     if len(label_names) == 2:
         kinds = [("after", logits, 1, BLUE, "-")]
         if before is not None:
             kinds.insert(0, ("before", before, 1, VERMILLION, (0, (5, 2))))
     else:
+        rows = np.bincount(labels, minlength=len(label_names))
+        largest = np.argsort(-rows, kind="stable")[:ROC_CLASSES]
         kinds = [
-            (name, logits, number, CYCLE[number % len(CYCLE)], "-")
-            for number, name in enumerate(label_names)
-            if (labels == number).any()
+            (short(label_names[number]), logits, number, CYCLE[place], "-")
+            for place, number in enumerate(np.sort(largest[rows[largest] > 0]))
         ]
+        if (present := int((rows > 0).sum())) > ROC_CLASSES:
+            title = f"ROC curve: {ROC_CLASSES} largest of {present} classes"
     for name, scores, number, colour, line in kinds:
         scores = softmax(np.asarray(scores, np.float64), axis=-1)[:, number]
         wrong, right, _ = roc_curve(labels == number, scores)
         axes.plot(wrong, right, color=colour, linestyle=line, label=f"{name}: area {auc(wrong, right):.3f}")
     axes.plot([0, 1], [0, 1], color=MUTED, linestyle=(0, (1, 2)), linewidth=1.4)
-    axes.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC curve", aspect="equal")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title, aspect="equal")
     axes.legend(loc="lower right", fontsize=10 if len(kinds) < 5 else 8)
     return drawn
 

@@ -5,6 +5,7 @@ import html
 import io
 import os
 import re
+import warnings
 from collections.abc import Callable
 
 import matplotlib
@@ -19,6 +20,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7"
 INK, MUTED, GRID = "#1b1f24", "#5b6570", "#d9dde2"
 CYCLE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, INK)
+
+LONGEST_NAME = 18  # characters of a class' name in a picture
 
 # A page's own colours take the place of these, so that a picture follows it into the dark.
 _PAGE_COLOURS = {
@@ -60,11 +63,16 @@ _SETTINGS = {
 
 
 def styled(draw: Callable) -> Callable:
-    """Runs a drawing function in the project's style, whatever matplotlib's own settings are."""
+    """Runs a drawing function in the project's style, whatever matplotlib's own settings are.
+
+    A name in a script that the font lacks is drawn as boxes in a PNG (a page takes a font of its reader's);
+    matplotlib would warn of each such character.
+    """
 
     @functools.wraps(draw)
     def wrapper(*args, **kwargs):
-        with matplotlib.rc_context():
+        with matplotlib.rc_context(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"(Glyph \d+|Matplotlib currently does not support)")
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_SETTINGS)
             return draw(*args, **kwargs)
@@ -77,6 +85,11 @@ def figure(panels: int = 1, *, width: float = 4.8, height: float = 3.4) -> tuple
     drawn = Figure(figsize=(width * panels, height), layout="constrained")
     drawn.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
     return drawn, list(drawn.subplots(1, panels, squeeze=False)[0])
+
+
+def short(name: str) -> str:
+    """Returns a class' name, cut where it would take the picture's place."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def percent(axis: Axis, *, ticks: int = 6) -> None:

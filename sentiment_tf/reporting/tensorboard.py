@@ -33,15 +33,17 @@ class Curves(keras.callbacks.Callback):
     """Writes scalars by step and by epoch; it reads nothing from the device between its points.
 
     ``step/loss`` and ``step/accuracy`` are means over the steps since the last point, not over the epoch so
-    far as Keras' own are. A value "gradient_norm" in the logs of a batch is written too. Of an epoch's logs,
-    ``val_x`` becomes ``epoch/x`` of validation, everything else ``epoch/…`` of train.
+    far as Keras' own are; only the first point of a training that goes on in the middle of an epoch is such a
+    mean, too. A value "gradient_norm" in the logs of a batch is written too. Of an epoch's logs, ``val_x``
+    becomes ``epoch/x`` of validation, everything else ``epoch/…`` of train. Trainings one after another, such as
+    a depth search's, each want Curves with a directory of their own: steps and epochs start anew.
     """
 
     def __init__(self, directory: str | os.PathLike, *, batch_size: int, every: int = 50):
         """Makes the writers.
 
         Args:
-          directory: the run's ``logs``.
+          directory: the run's ``logs``, or a folder of one training in it.
           batch_size: texts per step, for the rate.
           every: steps from one point to the next; the last step of an epoch always makes one.
         """
@@ -54,8 +56,13 @@ class Curves(keras.callbacks.Callback):
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Starts the means and the clock anew."""
-        self._done, self._means, self._since = 0, {}, time.perf_counter()
+        """Starts the means anew."""
+        self._done, self._averaged, self._means = None, 0, {}
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Starts the clock at an epoch's first step, which is not step 0 where a killed training goes on."""
+        if self._done is None:
+            self._done, self._since = batch, time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Writes a point where one is due."""
@@ -65,7 +72,7 @@ class Curves(keras.callbacks.Callback):
         means = {name: float(value) for name, value in logs.items()}
         passed, elapsed = done - self._done, time.perf_counter() - self._since
         values = {
-            name: (mean * done - self._means.get(name, 0.0) * self._done) / passed
+            name: (mean * done - self._means.get(name, 0.0) * self._averaged) / (done - self._averaged)
             for name, mean in means.items()
             if name != "gradient_norm"
         }
@@ -74,7 +81,7 @@ class Curves(keras.callbacks.Callback):
         if "gradient_norm" in means:
             values["gradient_norm"] = means["gradient_norm"]
         _scalars(self._train, "step", values, step=int(self.model.optimizer.iterations.numpy()))
-        self._done, self._means, self._since = done, means, time.perf_counter()
+        self._done, self._averaged, self._means, self._since = done, done, means, time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Writes the epoch's values to the split that they are of."""
@@ -86,7 +93,7 @@ class Curves(keras.callbacks.Callback):
         self._validation.flush()
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Writes out what is held back; the files stay open, for a depth search trains several times."""
+        """Writes out what is held back; the files stay open, for training may start again."""
         self._train.flush()
         self._validation.flush()
 
@@ -105,9 +112,14 @@ class Profile(keras.callbacks.Callback):
         tf.get_logger().addFilter(_is_no_hint_at_slow_callbacks)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        """Starts at the first step, or before the steps that Keras runs at once with it."""
-        at_once = int(self.model._steps_per_execution.numpy())
-        if not self._began and int(self.model.optimizer.iterations.numpy()) + at_once >= self._first:
+        """Starts at the first step, or before the steps that Keras runs at once with it.
+
+        A training that goes on after the last one has nothing left to record.
+        """
+        if self._began:
+            return
+        at_once, done = (int(count) for count in (self.model._steps_per_execution, self.model.optimizer.iterations))
+        if self._first <= done + at_once and done < self._last:
             tf.profiler.experimental.start(self._directory)
             self._began = self._running = True
 
@@ -162,7 +174,7 @@ def write_results(
         if run.get("times"):
             values["minutes"] = sum(run["times"].values()) / 60
         _scalars(writer, "result", values, step=0)
-        _hyperparameters(run["config"], values)
+        _hyperparameters(run["config"])
         pictures = {
             "confusion": diagnostics.confusion(result["confusion"], names),
             "reliability": diagnostics.reliability(logits, labels, temperature=temperature),
@@ -181,13 +193,18 @@ def _scalars(writer: tf.summary.SummaryWriter, group: str, values: Mapping[str, 
             tf.summary.scalar(f"{group}/{name}", float(value))
 
 
-def _hyperparameters(config: Mapping[str, Any], values: Mapping[str, float]) -> None:
-    """Writes one row of the HParams table: the settings, and which scalars are its metrics."""
-    settings = {name: value for name, value in config.items() if value is not None and name not in _NOT_TUNED}
+def _hyperparameters(config: Mapping[str, Any]) -> None:
+    """Writes one row of the HParams table: the settings, and which scalars are its metrics.
+
+    Every setting and metric is declared, those that this run leaves open as well: TensorBoard takes the columns
+    of all runs from one of them.
+    """
+    tuned = {name: value for name, value in config.items() if name not in _NOT_TUNED}
     hparams.hparams_config(
-        hparams=[hparams.HParam(name) for name in settings],
-        metrics=[hparams.Metric(f"result/{name}", display_name=name) for name in values],
+        hparams=[hparams.HParam(name) for name in tuned],
+        metrics=[hparams.Metric(f"result/{name}", display_name=name) for name in (*wording.METRICS, "minutes")],
     )
+    settings = {name: value for name, value in tuned.items() if value is not None}
     # The row's name says which run it is; the digest keeps runs of one name in two places apart.
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     hparams.hparams(settings, trial_id=f"{config.get('run_name', 'run')} {digest}")

@@ -49,12 +49,20 @@ def p_value(number: float) -> str:
     return "p < 0.001" if number < 0.001 else f"p = {number:.3f}"
 
 
+def gain(comparison: dict) -> str:
+    """Writes the paired difference in accuracy of ``metrics.compare``: "+2.3 points (95 % interval +0.9 to +3.7)"."""
+    shares = (comparison["accuracy_difference"], *comparison["interval"])
+    points, low, high = (f"{100 * share:+.1f}" for share in shares)
+    return f"{points} points (95 % interval {low} to {high})"
+
+
 def verdict(comparison: dict, *, first: str = "before", second: str = "after") -> str:
     """Says in a sentence what ``metrics.compare`` found."""
     test = f"McNemar's exact test, {p_value(comparison['p_value'])}"
     return (
         f"{second} is right and {first} wrong on {comparison['fixed']:,} "
-        f"of {comparison['examples']:,} texts, the reverse on {comparison['broken']:,} ({test})"
+        f"of {comparison['examples']:,} texts, the reverse on {comparison['broken']:,} ({test}): "
+        f"a difference in accuracy of {gain(comparison)}"
     )
 
 

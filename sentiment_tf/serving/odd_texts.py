@@ -7,6 +7,7 @@ ODD_TEXTS = (
     "a",
     "[CLS] [SEP] [MASK] [PAD] [UNK]",
     "##ing ## #hashtag",
+    "<br />Great<br>film<BR/> < br >",
     "Thé Crème Brûlée, naïve façade",
     "the\u0301 cre\u0300me bru\u0302le\u0301e",
     "ΟΔΥΣΣΕΥΣ Σ ΣΑΣ",

@@ -16,7 +16,7 @@ from sentiment_tf.errors import UserError
 
 STDIN = "-"
 FORMATS = ("text", "csv", "tsv", "jsonl", "parquet")
-# The first of these that is there is the text, as for training files (data/readers.py).
+# The first of these that is there, in any case of letters, is the text, as for training files (data/readers.py).
 TEXT_COLUMNS = ("text", "sentence", "review", "content", "comment", "tweet", "message", "body")
 
 _BY_EXTENSION = {".csv": "csv", ".tsv": "tsv", ".json": "jsonl", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -186,15 +186,16 @@ def _decode(line: bytes) -> str:
 
 def _read_jsonl(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
     """Reads an object per line; the first one with a text column (of the first `_LOOKED_AT`) names the columns."""
+    if file.peek(1).lstrip().startswith(b"["):
+        raise UserError(f"{name}: is a JSON array; one object a line is needed, which `jq -c '.[]'` makes of it")
     objects = (_parse_object(number, line) for number, line in enumerate(file, 1) if line.strip())
-    wanted = {text_column} if text_column else set(TEXT_COLUMNS)
     seen = []
     for item in itertools.islice(objects, _LOOKED_AT):
         seen.append(item)
-        if isinstance(item, tuple) and wanted & set(item[1]):
+        if isinstance(item, tuple) and _match(tuple(item[1]), text_column):
             break
     good = [tuple(item[1]) for item in seen if isinstance(item, tuple)]
-    columns = next((columns for columns in good if wanted & set(columns)), good[0] if good else ())
+    columns = next((columns for columns in good if _match(columns, text_column)), good[0] if good else ())
     text_column = _find_text_column(columns, text_column, name) if good else text_column
     rows = (_row(*item, text_column) if isinstance(item, tuple) else item for item in itertools.chain(seen, objects))
     return columns, rows
@@ -227,10 +228,31 @@ def _read_parquet(file, text_column: str, name: str) -> Iterator[Row | Broken]:
     numbers = itertools.count(1)
     try:
         for batch in file.iter_batches(_PARQUET_ROWS):
-            for columns in batch.to_pylist():
-                yield _row(next(numbers), columns, text_column)
+            for columns in _python_rows(batch):
+                number = next(numbers)
+                yield Broken(number, columns) if isinstance(columns, str) else _row(number, columns, text_column)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{name}: damaged after row {next(numbers) - 1} ({error}); mend the file") from None
+
+
+def _python_rows(batch) -> list[dict[str, Any] | str]:
+    """Returns the columns of each row of an Arrow batch; for one that Python can't hold, what is wrong with it."""
+    try:
+        return batch.to_pylist()
+    except (ValueError, OverflowError):
+        return [_python_row(batch.slice(row, 1)) for row in range(batch.num_rows)]
+
+
+def _python_row(row) -> dict[str, Any] | str:
+    columns = {}
+    for name, cell in zip(row.schema.names, row.columns, strict=True):
+        try:
+            columns[name] = cell[0].as_py()
+        except UnicodeDecodeError as error:
+            return f"column {name} is {_not_utf8(error)}"
+        except (ValueError, OverflowError) as error:
+            return f"column {name} holds what Python can't ({error})"
+    return columns
 
 
 def _parse_object(number: int, line: bytes) -> tuple[int, dict[str, Any]] | Broken:
@@ -252,13 +274,20 @@ def _row(number: int, columns: dict[str, Any], text_column: str) -> Row | Broken
 
 
 def _find_text_column(columns: Sequence[str], text_column: str | None, name: str) -> str:
-    wanted = (text_column,) if text_column else TEXT_COLUMNS
-    found = next((column for column in wanted if column in columns), None)
+    found = _match(columns, text_column)
     if found is None:
         asked = f"--text_column={text_column}: {name} has no such column"
         usual = f"--text_column: {name} has no column that is called as texts usually are"
         raise UserError(f"{asked if text_column else usual}; pass one of {', '.join(columns) or '(it has no columns)'}")
     return found
+
+
+def _match(columns: Sequence[str], text_column: str | None) -> str | None:
+    """Returns the column of that very name; without one the first of TEXT_COLUMNS that is there, in any case."""
+    if text_column:
+        return text_column if text_column in columns else None
+    present = {column.strip().lower(): column for column in reversed(columns)}
+    return next((present[name] for name in TEXT_COLUMNS if name in present), None)
 
 
 def _not_utf8(error: UnicodeDecodeError) -> str:

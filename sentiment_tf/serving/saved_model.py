@@ -110,7 +110,7 @@ def find(path: str | os.PathLike) -> Path:
     Raises:
       UserError: there is none.
     """
-    folder = Path(path)
+    folder = Path(os.path.expanduser(path))
     if not folder.is_dir():
         raise UserError(f"--model={path}: no such folder; pass a run of sentiment_tf.train, as in saved_models/sst2")
     versions = [version for version in folder.iterdir() if version.name.isdecimal() and version.is_dir()]

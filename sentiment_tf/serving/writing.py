@@ -1,23 +1,21 @@
 """Answers beside the rows they belong to, as JSON lines, CSV or text: whole records only, and resumable."""
 
 import contextlib
-import csv
-import io
 import json
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sentiment_tf.errors import UserError
-from sentiment_tf.serving.reading import LONGEST_CELL, Row
+from sentiment_tf.serving.reading import Row
 
 STDOUT = "-"
 FORMATS = ("json", "csv", "text")
-_LOOKED_AT = 10_000  # bytes of an output without a whole record
 _DIGITS = 6  # of a probability; float32 holds no more
 
 
@@ -61,24 +59,33 @@ def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layou
     def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
         each = dict(zip(label_names, _rounded(probabilities), strict=True))
         answer = dict(zip(added, (label, each[label], each), strict=True))
-        return _encode(json.dumps(row.columns | answer, ensure_ascii=False, default=str) + "\n")
+        return _encode(_json(row.columns | answer) + "\n")
 
     def belongs(record: bytes, row: Row) -> bool:
+        answered = parse(record)
+        return is_answer(answered) and answered == answered | _parse(_json(row.columns))
+
+    def begins(content: bytes) -> bool:
+        whole = parse(content)  # but for its line end; it may be a row of somebody's file
+        return content[:2] in (b"{", b'{"') and (whole is None or is_answer(whole))
+
+    def parse(content: bytes) -> Any:
         try:
-            answered = json.loads(record)
-        except ValueError:
-            return False
-        return answered == answered | json.loads(json.dumps(row.columns, default=str))
+            return _parse(content)
+        except (ValueError, RecursionError):
+            return None
+
+    def is_answer(item: Any) -> bool:
+        return isinstance(item, dict) and set(added) <= set(item)
 
     def refuse(row: Row) -> str | None:
         clash = [name for name in added if name in row.columns]
         return f"has the column {clash[0]}, which the first row has not" if clash else None
 
-    return Layout(b"", refuse, record, belongs, lambda content: content.startswith(b"{"))
+    return Layout(b"", refuse, record, belongs, begins)
 
 
 def _csv(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
-    csv.field_size_limit(LONGEST_CELL)  # what was written must be readable
     added = _apart(("label", "probability", *(f"probability_{name}" for name in label_names)), columns)
 
     def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
@@ -89,7 +96,8 @@ def _csv(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
         return [_cell(row.columns.get(name)) for name in columns]
 
     def belongs(record: bytes, row: Row) -> bool:
-        return next(csv.reader(io.StringIO(record.decode(), newline="")))[: len(columns)] == cells(row)
+        # Compared as it was written: nothing can fail to be read, and the header says that answers follow.
+        return record.startswith(_csv_line([*cells(row), ""])[:-1])
 
     def refuse(row: Row) -> str | None:
         extra = [name for name in row.columns if name not in columns]
@@ -101,15 +109,17 @@ def _csv(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
 
 def _text(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
     del columns
+    labels = [_encode(label) for label in label_names]
 
     def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
         return _encode(f"{label}\t{probabilities.max():.4f}\t{_one_line(row.text)}\n")
 
     def belongs(record: bytes, row: Row) -> bool:
-        return record.split(b"\t", 2)[-1] == _encode(_one_line(row.text) + "\n")
+        *answer, text = record.rsplit(b"\t", 2)
+        return len(answer) == 2 and answer[0] in labels and text == _encode(_one_line(row.text) + "\n")
 
     def begins(content: bytes) -> bool:
-        starts = [_encode(f"{label}\t") for label in label_names]
+        starts = [label + b"\t" for label in labels]
         return any(content.startswith(start) or start.startswith(content) for start in starts)
 
     return Layout(b"", lambda row: None, record, belongs, begins)
@@ -148,7 +158,7 @@ def written(path: str, form: Layout) -> Written:
                 )
             records, end, last = records + 1, end + len(record), record
         file.seek(0)
-        if end == 0 and (content := file.read(_LOOKED_AT)) and not form.begins(content):
+        if end == 0 and (content := file.read()) and not form.begins(content):
             raise UserError(f"--output={path}: holds no whole answer; move it away, or name another file")
     return Written(max(records, 0), end, last if records > 0 else b"")
 
@@ -164,7 +174,7 @@ def _records(file, *, quoted: bool) -> Iterator[bytes]:
 
 
 class Output:
-    """Where records go: a file, made when the first ones come, or stdout.
+    """Where records go: a file, made when the first ones come, a special file (`is_special`), or stdout.
 
     A file holds whole records at any time but while they are written; a write that fails is taken back, and
     Ctrl-C waits for it.
@@ -174,6 +184,9 @@ class Output:
         """Opens a file to go on at byte `append_at`; without it nothing is made yet."""
         self._path, self._end = path, append_at or 0
         self._file = sys.stdout.buffer if path == STDOUT else None
+        self._is_stream = path == STDOUT or is_special(path)  # what went there can't be taken back
+        if self._is_stream and not self._file:
+            self._file = self._open("wb")  # here: a pipe lets one wait for its reader, and Ctrl-C must end that
         if append_at is not None:
             self._file = self._open("r+b")
             self._file.truncate(append_at)
@@ -202,7 +215,7 @@ class Output:
             except BaseException as error:
                 self._take_back()
                 if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-                    go_on = "make room" if self._path == STDOUT else "make room and pass --resume"
+                    go_on = "make room" if self._is_stream else "make room and pass --resume"
                     raise UserError(f"--output={self._path}: {error.strerror}; {go_on}") from None
                 raise
             self._end += len(records)
@@ -221,9 +234,14 @@ class Output:
             raise UserError(f"--output={self._path}: {error.strerror}; pass a file that can be written") from None
 
     def _take_back(self) -> None:
-        if self._path != STDOUT:
+        if not self._is_stream:
             with contextlib.suppress(OSError):
                 self._file.truncate(self._end)
+
+
+def is_special(path: str) -> bool:
+    """Whether records can be written to a path but not be read back: a device such as /dev/null, or a named pipe."""
+    return Path(path).is_char_device() or Path(path).is_fifo()
 
 
 def exists(path: str) -> str:
@@ -268,13 +286,29 @@ def _cell(value: Any) -> str:
     """Returns what stands in a CSV field."""
     if value is None:
         return ""
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (dict, list)) else str(value)
+    return _json(value) if isinstance(value, (dict, list)) else str(value)
+
+
+def _json(value: Any) -> str:
+    """Returns valid JSON: null for NaN and the infinities, which it has no numbers for."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(_parse(json.dumps(value, default=str)), ensure_ascii=False)
+
+
+def _parse(content: str | bytes) -> Any:
+    """Reads JSON; a bare NaN or Infinity in it is None."""
+    return json.loads(content, parse_constant=lambda name: None)
 
 
 def _csv_line(cells: Sequence[Any]) -> bytes:
-    line = io.StringIO(newline="")
-    csv.writer(line, lineterminator="\r\n").writerow(cells)  # with this terminator a lone \r is quoted, too
-    return _encode(line.getvalue()[:-2] + "\n")
+    """Joins cells as the csv module does, which in Python 3.10 can't write a NUL."""
+    return _encode(",".join(map(_quoted, map(str, cells))) + "\n")
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if any(mark in cell for mark in ',"\r\n') else cell
 
 
 def _one_line(text: str) -> str:

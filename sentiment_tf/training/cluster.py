@@ -4,15 +4,17 @@ import contextlib
 import dataclasses
 import json
 import os
-import selectors
 import socket
 import time
 from collections.abc import Iterator
+from concurrent import futures
 
 from sentiment_tf.errors import UserError
 
 _GREETING = b"sentiment_tf worker %d of %d\n"
 _RETRY_SECONDS = 0.2
+_ANSWER_SECONDS = 1.0  # to connect or to say a greeting; what takes longer is tried again
+_GREETED_AT_ONCE = 16  # hosts that are not there yet take all their seconds, and must not add up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,16 +78,12 @@ def wait_for_all(cluster: Cluster, *, timeout: float) -> None:
     """
     others = {index for index in range(len(cluster.addresses)) if index != cluster.index}
     heard, reached, deadline = set(), set(), time.monotonic() + timeout
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(_listen(cluster))
-        selector = stack.enter_context(selectors.DefaultSelector())
-        selector.register(listener, selectors.EVENT_READ)
+    with _listen(cluster) as listener, futures.ThreadPoolExecutor(min(len(others), _GREETED_AT_ONCE)) as pool:
         while heard != others or reached != others:
             # All of them each time: what answered may have been a worker that was about to end, and is back.
-            reached |= {index for index in others if _greet(cluster, index)}
-            for _ in selector.select(_RETRY_SECONDS):
-                heard |= _hear(listener, len(cluster.addresses)) & others
-            if time.monotonic() > deadline:
+            reached |= _greet_all(cluster, others, pool)
+            heard |= _hear(listener, len(cluster.addresses)) & others
+            if time.monotonic() > deadline and not heard == reached == others:
                 missing = [
                     f"worker {index} ({cluster.addresses[index]})" for index in sorted(others - (heard & reached))
                 ]
@@ -93,8 +91,7 @@ def wait_for_all(cluster: Cluster, *, timeout: float) -> None:
                     f"--startup_timeout={timeout:g}: not there after so many seconds: {', '.join(missing)}; "
                     "start it (if it has ended, it has said why), correct TF_CONFIG, or wait longer"
                 )
-        for index in others:
-            _greet(cluster, index)
+        _greet_all(cluster, others, pool)
 
 
 @contextlib.contextmanager
@@ -123,17 +120,24 @@ def loss_of_a_worker_told(cluster: Cluster | None) -> Iterator[None]:
 def _listen(cluster: Cluster) -> socket.socket:
     address = cluster.addresses[cluster.index]
     try:
-        return socket.create_server(("", int(address.rpartition(":")[2])), backlog=len(cluster.addresses))
+        # Room for several rounds of everybody's greetings: a full queue makes those who connect wait for seconds.
+        return socket.create_server(("", int(address.rpartition(":")[2])), backlog=128 + 4 * len(cluster.addresses))
     except OSError as error:
         raise UserError(
             f"TF_CONFIG: worker {cluster.index} cannot listen on {address} ({error.strerror}); choose a free port"
         ) from error
 
 
+def _greet_all(cluster: Cluster, others: set[int], pool: futures.Executor) -> set[int]:
+    """Returns those who could be greeted."""
+    greeted = pool.map(lambda index: _greet(cluster, index), others)
+    return {index for index, was_there in zip(others, greeted, strict=True) if was_there}
+
+
 def _greet(cluster: Cluster, index: int) -> bool:
     host, _, port = cluster.addresses[index].rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), timeout=2) as connection:
+        with socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS) as connection:
             connection.sendall(_GREETING % (cluster.index, len(cluster.addresses)))
     except OSError:
         return False
@@ -141,12 +145,17 @@ def _greet(cluster: Cluster, index: int) -> bool:
 
 
 def _hear(listener: socket.socket, workers: int) -> set[int]:
-    """Returns the worker that greets on a connection; strangers say something else, or nothing."""
-    try:
-        connection, _ = listener.accept()
-        with connection:
-            connection.settimeout(2)
-            said = connection.makefile("rb").readline(100)
-    except OSError:
-        return set()
-    return {index for index in range(workers) if said == _GREETING % (index, workers)}
+    """Returns the workers that greet within `_RETRY_SECONDS`, and until no connection is waiting any more.
+
+    Strangers say something else, or nothing.
+    """
+    said, until = set(), time.monotonic() + _RETRY_SECONDS
+    while True:
+        listener.settimeout(max(until - time.monotonic(), 0))
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return {index for index in range(workers) if _GREETING % (index, workers) in said}
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(_ANSWER_SECONDS)
+            said.add(connection.makefile("rb").readline(100))

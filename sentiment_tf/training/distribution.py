@@ -23,6 +23,9 @@ def make_strategy(name: str, *, batch_size: int, startup_timeout: float = 600.0)
       batch_size: global; must divide by the number of replicas.
       startup_timeout: seconds to wait for the other workers.
 
+    Returns:
+      tf.distribute.Strategy: TensorFlow's default one where one device is used.
+
     Raises:
       UserError: the batch does not divide by the replicas; TF_CONFIG names no other workers, or they do not
         come; there is no TPU.
@@ -38,7 +41,18 @@ def make_strategy(name: str, *, batch_size: int, startup_timeout: float = 600.0)
 
 
 def _multi_worker(workers: cluster.Cluster, startup_timeout: float) -> tf.distribute.Strategy:
-    """Returns the strategy over all workers once they are there; it must be made before any operation runs."""
+    """Makes the strategy over all workers once they are there; it must be made before any operation runs.
+
+    Args:
+      workers: of this run.
+      startup_timeout: seconds to wait for them.
+
+    Returns:
+      tf.distribute.MultiWorkerMirroredStrategy: over every device of every worker.
+
+    Raises:
+      UserError: a worker did not come in time, or this one's address cannot be listened on.
+    """
     cluster.wait_for_all(workers, timeout=startup_timeout)
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     interruption.raise_when_terminated()  # TensorFlow has put its own handler there, which ends without a word
@@ -46,10 +60,13 @@ def _multi_worker(workers: cluster.Cluster, startup_timeout: float) -> tf.distri
 
 
 def _tpu() -> tf.distribute.Strategy:
-    """Returns the strategy over a TPU's cores.
+    """Makes the strategy over a TPU's cores.
+
+    Returns:
+      tf.distribute.TPUStrategy: over every core of the TPU that TPU_NAME names, else of this machine's own.
 
     Raises:
-      UserError: there is none.
+      UserError: there is no TPU.
     """
     try:
         # A TPU VM reaches its own TPU as "local"; TPU_NAME, which Google Cloud sets, names one elsewhere.
@@ -63,10 +80,20 @@ def _tpu() -> tf.distribute.Strategy:
 
 
 def _every_gpu() -> tf.distribute.Strategy:
+    """Takes every GPU of this machine.
+
+    Returns:
+      tf.distribute.Strategy: `_mirrored` where there is a GPU, else `_one_device`.
+    """
     return _mirrored() if tf.config.list_logical_devices("GPU") else _one_device()
 
 
 def _mirrored() -> tf.distribute.Strategy:
+    """Takes every GPU, or every logical CPU where there is no GPU.
+
+    Returns:
+      tf.distribute.Strategy: a MirroredStrategy, or `_one_device` where there is only one of them.
+    """
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) == 1:
         return _one_device()  # MirroredStrategy over one device only adds overhead
@@ -76,10 +103,24 @@ def _mirrored() -> tf.distribute.Strategy:
 
 
 def _one_device() -> tf.distribute.Strategy:
+    """Takes one device: the first GPU, else the CPU.
+
+    Returns:
+      tf.distribute.Strategy: TensorFlow's default one, which copies nothing.
+    """
     return tf.distribute.get_strategy()
 
 
 def _check_batch(batch_size: int, replicas: int) -> None:
+    """Checks that every replica gets as many rows of a batch as the others.
+
+    Args:
+      batch_size: global.
+      replicas: the strategy's.
+
+    Raises:
+      UserError: the batch does not divide by the replicas.
+    """
     if batch_size % replicas:
         raise UserError(
             f"--batch_size={batch_size}: must divide by the {replicas} devices in use; "

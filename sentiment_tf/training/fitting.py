@@ -130,7 +130,8 @@ def fit(
       checkpoint_every: steps from one checkpoint to the next, beside the one at each epoch's end.
 
     Returns:
-      One row per epoch: epoch (from 1), loss, accuracy, val_…, learning_rate (at its end), seconds.
+      One row per epoch: epoch (from 1), loss, accuracy, gradient_norm, val_…, padding (share of the batches'
+      places), learning_rate (at its end), seconds.
 
     Raises:
       UserError: training diverged (with ``checkpoints`` alone).
@@ -138,13 +139,17 @@ def fit(
     steps = steps_per_epoch(len(features), batch_size)
     history: list[dict[str, float]] = []
     weights = np.ones(int(labels.max()) + 1, np.float32) if class_weights is None else class_weights
-    row = EpochRow(history, validate, filled=steps * batch_size / len(features))
+    settings = {"batch_size": batch_size, "seed": seed}
+    row = EpochRow(
+        history,
+        validate,
+        filled=steps * batch_size / len(features),
+        padding=lambda epoch: features.padding_share(batching.training_plan(features.lengths, epoch=epoch, **settings)),
+    )
     best = [KeepBest(patience)] if patience else []
     callbacks = [row, *callbacks, *best]
 
-    batches = functools.partial(
-        _batches, tail, features, labels, weights[labels], epochs=epochs, batch_size=batch_size, seed=seed
-    )
+    batches = functools.partial(_batches, tail, features, labels, weights[labels], epochs=epochs, **settings)
     if checkpoints is None:
         tail.fit(batches(), steps_per_epoch=steps, epochs=epochs, verbose=verbose, callbacks=callbacks)
         return history
@@ -268,10 +273,24 @@ class EpochRow(keras.callbacks.Callback):
       history: the rows.
     """
 
-    def __init__(self, history: list, validate: Callable[[], dict[str, float]], *, filled: float):
-        """Appends rows to ``history``; ``filled`` is places over rows, at least 1 (see `batching.training_plan`)."""
+    def __init__(
+        self,
+        history: list,
+        validate: Callable[[], dict[str, float]],
+        *,
+        filled: float,
+        padding: Callable[[int], float],
+    ):
+        """Makes the callback.
+
+        Args:
+          history: gets the rows.
+          validate: called after each epoch.
+          filled: places over rows, at least 1 (see `batching.training_plan`).
+          padding: gives an epoch's (from 0) share of padding in its batches.
+        """
         super().__init__()
-        self.history, self._validate, self._filled = history, validate, filled
+        self.history, self._validate, self._filled, self._padding = history, validate, filled, padding
         self._began = time.perf_counter()
         self._before = 0.0  # seconds of the epoch that passed before the run was killed
 
@@ -283,6 +302,7 @@ class EpochRow(keras.callbacks.Callback):
         """Adds the row; the loss is put right, whose mean counts filler rows (of weight 0) as rows."""
         logs["loss"] *= self._filled
         logs |= {f"val_{name}": value for name, value in self._validate().items()}
+        logs["padding"] = self._padding(epoch)
         logs["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
         logs["seconds"] = time.perf_counter() - self._began
         self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})

@@ -48,6 +48,13 @@ class FusedAdamW(keras.optimizers.Optimizer):
         """Makes the two moments of each variable, float32 of its shape."""
         super().build(var_list)
         if getattr(self, "_moments", None) is None:
+            # A variable: loss scaling takes the step inside a condition, whose tensors are not seen outside.
+            self.gradient_norm = tf.Variable(
+                0.0,
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
             self._moments = [
                 (self.add_variable_from_reference(v, "m"), self.add_variable_from_reference(v, "v")) for v in var_list
             ]
@@ -55,7 +62,8 @@ class FusedAdamW(keras.optimizers.Optimizer):
     def _clip_gradients(self, gradients):
         """Called by the base class once the gradients of all replicas are added up."""
         gradients = [_without_repeats(gradient) for gradient in gradients]
-        gradients, self.gradient_norm = tf.clip_by_global_norm(gradients, self._clip_norm)
+        gradients, norm = tf.clip_by_global_norm(gradients, self._clip_norm)
+        self.gradient_norm.assign(norm)
         return gradients
 
     def _deduplicate_sparse_grad(self, gradients):

@@ -391,7 +391,7 @@ MISTAKES = {
     ),
     "missing file": (lambda folder: load(train_file=folder / "no.csv"), "no.csv: no such file"),
     "unknown extension": (
-        lambda folder: load(train_file="a.xlsx"),
+        bad_bytes("a.xlsx", b"PK"),
         "a.xlsx: unknown extension '.xlsx'; known are .csv",
     ),
     "missing text column": (

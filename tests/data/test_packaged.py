@@ -2,6 +2,8 @@ import importlib.util
 import json
 import os
 import types
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,6 +152,44 @@ def test_second_conversion_reuses_the_folder(converted):
     before = (converted / "model.safetensors").stat().st_mtime_ns
     assert packaged.convert_minilm(converted) == converted
     assert (converted / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_what_a_killed_conversion_left_is_no_hindrance(tmp_path):
+    # Under the names that this process and a container's first one would give it.
+    left = [tmp_path / f".minilm.{number}" for number in (os.getpid(), 1)]
+    for folder in left:
+        folder.mkdir()
+        (folder / "config.json").write_text("{")
+    target = packaged.convert_minilm(tmp_path / "minilm")
+    assert sorted(os.listdir(target)) == FILES
+    assert sorted(tmp_path.iterdir()) == sorted([*left, target])
+    assert target.stat().st_mode == left[0].stat().st_mode  # for whoever may read its neighbours
+
+
+def test_several_conversions_at_once_leave_one_whole_folder(tmp_path):
+    with ThreadPoolExecutor(3) as pool:
+        targets = list(pool.map(packaged.convert_minilm, [tmp_path / "minilm"] * 3))
+    assert targets == [tmp_path / "minilm"] * 3
+    assert os.listdir(tmp_path) == ["minilm"]
+    assert sorted(os.listdir(tmp_path / "minilm")) == FILES
+
+
+def test_everything_is_on_the_disk_before_the_folder_has_its_name(tmp_path, monkeypatch):
+    synced, sync = [], packaged.disk.sync_entries
+    rename = Path.rename
+
+    def sync_and_note(path):
+        synced.append(path.name)
+        sync(path)
+
+    def rename_once_synced(building, target):
+        assert {*FILES, building.name} <= set(synced)
+        rename(building, target)
+
+    monkeypatch.setattr(packaged.disk, "sync_entries", sync_and_note)
+    monkeypatch.setattr(Path, "rename", rename_once_synced)
+    packaged.convert_minilm(tmp_path / "minilm")
+    assert synced[-1] == tmp_path.name
 
 
 def test_foreign_folder_is_left_alone(tmp_path):

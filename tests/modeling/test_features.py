@@ -1,4 +1,6 @@
 import os
+import shutil
+import threading
 from collections import namedtuple
 
 import numpy as np
@@ -102,3 +104,60 @@ def test_what_a_killed_process_had_begun_is_deleted(tiny_classifier, tokens, tmp
     os.rename(entry, left)
     compute(tiny_classifier, tokens, str(tmp_path), depth=1)
     assert [path.name for path in entry.parent.iterdir()] == [entry.name]
+
+
+def build(entry) -> np.ndarray:
+    """Returns the entry's values, all 7, from the cache or computed."""
+
+    def fill(targets):
+        for target in targets.values():
+            target[:] = 7
+
+    return feature_cache.cached({0: entry}, 0, fill, "train", tf.distribute.get_strategy())
+
+
+def test_two_runs_with_one_cache_build_the_same_entry_at_the_same_time(tmp_path):
+    entry = feature_cache.Entry(tmp_path / "features" / "abc", (50, 8), np.dtype(np.float32))
+    found = []
+
+    def remove():
+        shutil.rmtree(entry.folder, ignore_errors=True)
+
+    together = threading.Barrier(2, action=remove, timeout=60)  # where both wait, nobody builds
+
+    def run():
+        for _ in range(200):
+            together.wait()
+            found.append(float(build(entry).sum()))
+            together.wait()
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [50 * 8 * 7] * 400
+    assert not any(entry.folder.parent.iterdir())
+
+
+def test_a_folder_that_another_run_deletes_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    entry = feature_cache.Entry(tmp_path / "features" / "abc", (50, 8), np.dtype(np.float32))
+    make, made = feature_cache.tempfile.mkdtemp, []
+
+    def make_and_lose(**settings):
+        made.append(make(**settings))
+        if len(made) == 1:
+            feature_cache._delete_left_behind(entry.folder)
+            assert not os.path.exists(made[0])
+        return made[-1]
+
+    monkeypatch.setattr(feature_cache.tempfile, "mkdtemp", make_and_lose)
+    assert (build(entry) == 7).all()
+    assert len(made) == 2
+
+
+def test_a_folder_that_is_gone_since_it_was_listed_is_passed_over(tmp_path):
+    entry = feature_cache.Entry(tmp_path / "features" / "abc", (50, 8), np.dtype(np.float32))
+    entry.folder.parent.mkdir()
+    (entry.folder.parent / ".abc-gone").symlink_to(tmp_path / "nowhere")  # listed, and not there when it is opened
+    assert (build(entry) == 7).all()

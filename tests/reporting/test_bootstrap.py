@@ -1,5 +1,7 @@
 """Weighted metrics are the metrics of the rows that the weights stand for."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax
@@ -46,3 +48,15 @@ def test_blocks_do_not_change_the_number_of_resamples():
     counts = list(bootstrap._resampled_counts(bootstrap._BLOCK // 3, 7, 0))
     assert [len(block) for block in counts] == [3, 3, 1]
     assert all((block.sum(axis=1) == bootstrap._BLOCK // 3).all() for block in counts)
+
+
+def test_memory_does_not_grow_with_the_square_of_the_classes():
+    tracemalloc.start()
+    try:
+        logits, labels, weighted = prepared(50, 1000, ties=False)
+        found = weighted(np.ones((2, 50)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found["accuracy"] == pytest.approx((logits.argmax(axis=1) == labels).mean())
+    assert peak < 100e6  # a confusion matrix' one-hots alone would take 8 TB; np.eye(1000) here in the test 8 MB

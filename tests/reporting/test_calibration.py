@@ -27,9 +27,15 @@ def test_temperature_by_hand():
     assert temperature == pytest.approx(4 / np.log(3), rel=1e-3)
 
 
-def test_temperature_stays_in_bounds_when_every_row_is_right():
-    temperature = calibration.fit_temperature([[0.0, 1.0], [1.0, 0.0]], [1, 0])
-    assert 0.05 <= temperature < 0.1
+def test_rows_without_an_error_do_not_make_every_answer_certain():
+    assert calibration.fit_temperature([[0.0, 1.0], [1.0, 0.0]], [1, 0]) == 1.0
+    # Margins so wide that the likelihood is the same at many temperatures.
+    assert calibration.fit_temperature([[0.0, 1e4], [1e4, 0.0]], [1, 0]) == 1.0
+
+
+def test_an_optimum_below_the_lower_bound_is_none():
+    logits = np.array([[0.0, 1e-3]] * 4)  # three times in four right: T = 0.001 / ln 3
+    assert calibration.fit_temperature(logits, [1, 1, 1, 0]) == 1.0
 
 
 def test_error_by_hand():

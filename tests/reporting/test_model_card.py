@@ -1,8 +1,11 @@
 """The model card, read back as the hub reads it."""
 
+import re
+
 import pytest
 from huggingface_hub import ModelCard
 
+from sentiment_tf.data import tokenization
 from sentiment_tf.reporting import model_card
 
 
@@ -71,3 +74,21 @@ def test_license_of_another_base_model_is_taken_over(bare_run, tmp_path):
     card = ModelCard.load(tmp_path / "README.md")
     assert card.data.base_model == "somebody/distilbert"
     assert card.data.license == "mit"
+
+
+def test_without_a_fitted_temperature_none_is_claimed(run, tmp_path):
+    kept = {name: value for name, value in run.items() if name != "calibration"}
+    model_card.write(tmp_path / "off.md", run=kept)
+    at_one = run | {"calibration": {"temperature": 1.0, "ece_before": 0.1, "ece_after": 0.1}}
+    model_card.write(tmp_path / "one.md", run=at_one)
+    for name in ("off.md", "one.md"):
+        assert "emperature" not in (tmp_path / name).read_text()
+
+
+def test_commands_are_quoted_and_line_breaks_are_told(run, tmp_path):
+    model_card.write(tmp_path / "README.md", run=run | {"config": run["config"] | {"run_name": "my films"}})
+    text = (tmp_path / "README.md").read_text()
+    assert "--model='saved_models/my films' " in text
+    (pattern,) = re.findall(r're\.sub\(r"(.*?)", " ", text\)', text)
+    assert pattern == tokenization.LINE_BREAK
+    assert re.sub(pattern, " ", "fine<br /><BR>film") == "fine  film"

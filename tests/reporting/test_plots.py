@@ -1,5 +1,6 @@
 """The pictures: what is drawn and what is written on them."""
 
+import warnings
 import xml.etree.ElementTree
 
 import matplotlib
@@ -71,6 +72,43 @@ def test_confusion_of_many_classes_stays_readable_and_a_class_may_be_empty():
     counts = np.diag(range(12))
     assert "5\n100%" not in texts(diagnostics.confusion(counts, [f"c{n}" for n in range(12)]))
     assert "0\n0%" in texts(diagnostics.confusion([[0, 0], [1, 3]], ["a", "b"]))
+
+
+def test_confusion_of_many_classes_is_one_image_with_some_names():
+    names = [f"a long name of class {n}" for n in range(200)]
+    figure = diagnostics.confusion(np.eye(200, dtype=int), names)
+    (axes,) = figure.axes
+    assert len(axes.patches) == 0
+    (image,) = axes.images
+    np.testing.assert_array_equal(image.get_array(), np.eye(200))
+    assert list(image.get_extent()) == [0, 200, 200, 0]
+    ticks = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(ticks) == 25
+    assert {len(name) for name in ticks} == {18}
+    svg = style.svg(figure, name="many", description="of many")
+    assert svg.count("data:image/png") == 1
+    assert len(svg) < 100_000
+    xml.etree.ElementTree.fromstring(svg)
+
+
+def test_roc_of_many_classes_draws_the_largest():
+    labels = np.repeat(np.arange(9), [9, 8, 1, 7, 1, 6, 5, 4, 0])
+    logits = np.random.default_rng(0).normal(size=(len(labels), 9))
+    (axes,) = diagnostics.roc(logits, labels, ["x" * 40, *"bcdefghi"]).axes
+    assert [name.split(":")[0] for name in drawn(axes)] == ["x" * 17 + "…", "b", "d", "f", "g", "h"]
+    assert axes.get_title(loc="left") == "ROC curve: 6 largest of 8 classes"
+
+
+def test_names_in_scripts_that_the_font_lacks_warn_of_nothing(tmp_path):
+    names = ["好", "😀", "हिन्दी"]
+    figure = diagnostics.confusion(np.eye(3, dtype=int), names)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        style.save(figure, tmp_path / "names.png")
+        style.pixels(figure)
+        svg = style.svg(figure, name="names", description="names")
+    assert caught == []
+    assert all(name in svg for name in names)
 
 
 def test_reliability_and_roc_name_their_numbers(rows):

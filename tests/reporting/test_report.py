@@ -63,6 +63,30 @@ def test_headline_and_numbers(html, run):
     assert "1 min 02 s" in html
 
 
+def test_the_gain_stands_beside_its_test_with_its_interval(page, rows):
+    found = metrics.compare(rows["logits_before"], rows["logits_after"], rows["labels"])
+    low, high = (f"{100 * edge:+.1f}" for edge in found["interval"])
+    said = (
+        f"a difference in accuracy of {100 * found['accuracy_difference']:+.1f} points (95 % interval {low} to {high})."
+    )
+    assert said in " ".join(page.text)
+
+
+def test_a_temperature_that_was_not_fitted_is_not_claimed(run, rows, tmp_path):
+    calibration = {"temperature": 1.0, "ece_before": 0.03, "ece_after": 0.03}
+    report.write(tmp_path / "report.html", run=run | {"calibration": calibration}, **rows)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "The temperature stays at 1" in html
+    assert "fitted on validation rows" not in html
+
+
+def test_a_folder_with_a_space_is_quoted_in_the_command(bare_run, rows, tmp_path):
+    run = bare_run | {"config": bare_run["config"] | {"output_dir": "my models"}}
+    report.write(tmp_path / "report.html", run=run, **rows)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "--model='my models/films' " in " ".join(page.text)
+
+
 def test_every_section_is_there_and_can_be_jumped_to(page):
     headings = [text for tag, text in page.headings if tag == "h2"]
     assert headings == [

@@ -75,7 +75,9 @@ def test_less_loss_is_better_and_a_change_too_small_to_show_is_neither():
 
 def test_verdict_names_both_models():
     comparison = {"examples": 872, "fixed": 30, "broken": 10, "p_value": 0.00221}
+    comparison |= {"accuracy_difference": 20 / 872, "interval": [-0.004, 0.0367]}
     assert wording.verdict(comparison, first="a", second="b") == (
-        "b is right and a wrong on 30 of 872 texts, the reverse on 10 (McNemar's exact test, p = 0.002)"
+        "b is right and a wrong on 30 of 872 texts, the reverse on 10 (McNemar's exact test, p = 0.002): "
+        "a difference in accuracy of +2.3 points (95 % interval -0.4 to +3.7)"
     )
     assert wording.p_value(0.0004) == "p < 0.001"

@@ -1,5 +1,8 @@
 """Event files, read back."""
 
+import itertools
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +11,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
-from sentiment_tf.reporting import tensorboard
+from sentiment_tf.reporting import tensorboard, wording
 
 
 def events(directory):
@@ -37,13 +40,26 @@ class Losses(keras.callbacks.Callback):
         self.each.append(logs["loss"] * (batch + 1) - sum(self.each[len(self.each) - batch :]))
 
 
-def fit(*callbacks, rows=28, epochs=2):
+class GoesOn:
+    """Stands where `training.resume.Checkpointer` does, and tells Keras the epoch and the step to begin at."""
+
+    def __init__(self, epoch, step):
+        self._place = epoch, step
+
+    def maybe_load_initial_counters_from_ckpt(self, steps_per_epoch, initial_epoch, mode):
+        return self._place
+
+
+def fit(*callbacks, rows=28, epochs=2, at=None, steps_done=0, steps_at_once=1):
+    """Fits 7 steps per epoch, from ``at`` (epoch, step) on."""
     generator = np.random.default_rng(0)
     features = generator.normal(size=(rows, 3)).astype(np.float32)
     model = keras.Sequential([keras.layers.Dense(2, input_shape=(3,))])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     schedule = keras.optimizers.schedules.PolynomialDecay(0.1, 14, 0.0)
-    model.compile(keras.optimizers.AdamW(schedule), loss, metrics=["accuracy"])
+    model.compile(keras.optimizers.AdamW(schedule), loss, metrics=["accuracy"], steps_per_execution=steps_at_once)
+    model.optimizer.iterations.assign(steps_done)
+    model._training_state = at and GoesOn(*at)
     labels = (features[:, 0] > 0).astype(np.int32)
     model.fit(features, labels, batch_size=4, epochs=epochs, verbose=0, shuffle=False, callbacks=list(callbacks))
 
@@ -91,6 +107,28 @@ def test_train_and_validation_share_their_tags(curves):
     assert set(validation) == {"epoch/loss", "epoch/accuracy"}
     assert [(step, float(value)) for step, value in validation["epoch/loss"]] == [(1, 0.5), (2, 1.5)]
     assert [step for step, _ in train["epoch/loss"]] == [1, 2]
+
+
+@pytest.mark.parametrize(("steps_at_once", "passed"), [(1, [1, 3, 1]), (2, [2, 2, 1])])
+def test_rate_of_a_training_that_goes_on_counts_its_own_steps_alone(tmp_path, monkeypatch, steps_at_once, passed):
+    ticks = itertools.count()  # a clock that shows one second more each time
+    monkeypatch.setattr(tensorboard, "time", types.SimpleNamespace(perf_counter=lambda: next(ticks)))
+    curves = tensorboard.Curves(tmp_path, batch_size=4, every=3)
+    fit(curves, epochs=1, at=(0, 2), steps_done=2, steps_at_once=steps_at_once)
+    rates = [float(value) for _, value in events(tmp_path / "train")["step/examples_per_second"]]
+    assert rates == [4 * steps for steps in passed]
+
+
+def test_trainings_in_folders_of_their_own_stay_apart(tmp_path):
+    for depth, epochs in ((0, 1), (1, 2)):
+        fit(tensorboard.Curves(tmp_path / f"depth-{depth}", batch_size=4, every=7), epochs=epochs)
+    found = [events(tmp_path / f"depth-{depth}" / "train")["step/loss"] for depth in (0, 1)]
+    assert [[step for step, _ in points] for points in found] == [[7], [7, 14]]
+
+
+def test_a_training_that_goes_on_behind_the_profiled_steps_profiles_nothing(tmp_path):
+    fit(tensorboard.Profile(tmp_path, first=2, last=3), epochs=1, at=(0, 3), steps_done=3)
+    assert not list(tmp_path.glob("plugins/profile/*"))
 
 
 def test_profile_is_written_even_if_training_is_shorter(tmp_path):
@@ -165,4 +203,9 @@ def test_hparams_row_holds_the_settings_and_names_the_metrics(results):
     assert session["offline"].bool_value is True
     assert "run_name" not in session
     experiment = contents["_hparams_/experiment"].experiment
-    assert "result/accuracy" in [info.name.tag for info in experiment.metric_infos]
+    # TensorBoard takes the columns of all runs from one: what this run lacks is declared, too.
+    assert {info.name.tag for info in experiment.metric_infos} == {
+        f"result/{name}" for name in (*wording.METRICS, "minutes")
+    }
+    assert "data_dir" not in session
+    assert {"data_dir", "learning_rate"} <= {info.name for info in experiment.hparam_infos}

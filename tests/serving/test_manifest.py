@@ -51,6 +51,32 @@ def test_a_damaged_manifest_is_said_to_be_one(folder, content):
         manifest.check(folder)
 
 
+def test_an_empty_manifest_is_refused(folder):
+    (folder / "MANIFEST").write_text("")
+    with pytest.raises(UserError, match="MANIFEST: lists no files"):
+        manifest.check(folder)
+
+
+@pytest.mark.parametrize("unlisted", ["saved_model.pb", "variables/data"])
+@pytest.mark.parametrize("of_run", [False, True])
+def test_a_manifest_that_was_cut_names_what_it_does_not_list(folder, unlisted, of_run):
+    if of_run:
+        run = folder.parent / f"{folder.name}_run"
+        run.mkdir()
+        folder = folder.rename(run / "1")
+        (run / "a.json").write_text("{}")
+        (folder / "MANIFEST").unlink()
+        manifest.write(run)
+        assert manifest.check(run) == 3
+    listing = (run if of_run else folder) / "MANIFEST"
+    lines = [line for line in listing.read_text().splitlines(keepends=True) if not line.endswith(f"{unlisted}\n")]
+    listing.write_text("".join(lines))
+    with pytest.raises(UserError) as raised:
+        manifest.check(listing.parent)
+    (problem,) = raised.value.problems
+    assert problem.startswith(f"{folder / unlisted}: is not listed in {listing}")
+
+
 def test_no_manifest(tmp_path):
     with pytest.raises(UserError, match="MANIFEST: can't be read"):
         manifest.check(tmp_path)

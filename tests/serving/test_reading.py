@@ -1,3 +1,4 @@
+import datetime
 import io
 import json
 import sys
@@ -33,8 +34,43 @@ def numbers(rows, kind):
     return [row.number for row in rows if isinstance(row, kind)]
 
 
-def test_texts_are_called_as_in_training_files():
+@pytest.mark.parametrize(
+    ("columns", "wanted"),
+    [
+        (("Review", "Sentiment"), None),
+        (("id", " TEXT "), None),
+        (("Sentence", "text"), None),
+        (("Text", "text", "TEXT"), None),
+        (("id", "words"), None),
+        (("Words", "text"), "Words"),
+        (("Words", "text"), "words"),
+    ],
+)
+def test_texts_are_found_as_in_training_files(columns, wanted):
     assert reading.TEXT_COLUMNS == readers.TEXT_COLUMNS
+    try:
+        expected = readers._find_column(
+            wanted, columns=columns, name="x", candidates=readers.TEXT_COLUMNS, flag="text_column", required=True
+        )
+    except UserError:
+        expected = None
+    assert reading._match(columns, wanted) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "input_format"),
+    [
+        (b"Review,Sentiment\ngood,1\n", "csv"),
+        (b"Review\tSentiment\ngood\t1\n", "tsv"),
+        (b'{"n": 1}\n{"Review": "good", "Sentiment": "1"}\n', "jsonl"),
+        (pa.table({"Review": ["good"], "Sentiment": ["1"]}), "parquet"),
+    ],
+)
+def test_the_text_column_may_be_in_capitals(read, content, input_format):
+    columns, rows = read(content, input_format=input_format)
+    assert columns == ("Review", "Sentiment")
+    assert rows[-1].text == "good"
+    assert rows[-1].columns == {"Review": "good", "Sentiment": "1"}
 
 
 def test_texts_of_the_command_line():
@@ -185,6 +221,14 @@ def test_json_rows_that_are_broken(read):
     ]
 
 
+@pytest.mark.parametrize(
+    "content", [b'[{"text": "good"}]', b'\xef\xbb\xbf \n\r\n[\n  {\n    "text": "good"\n  }\n]\n', b"[]"]
+)
+def test_an_array_is_not_json_lines(read, content):
+    with pytest.raises(UserError, match="input: is a JSON array; one object a line is needed"):
+        read(content, input_format="jsonl")
+
+
 def test_parquet(read):
     table = pa.table({"id": [1, 2, 3], "sentence": ["good", None, "film"]})
     columns, rows = read(table, input_format="parquet")
@@ -192,6 +236,29 @@ def test_parquet(read):
     assert rows[0] == Row(1, {"id": 1, "sentence": "good"}, "good")
     assert rows[1] == Broken(2, "column sentence holds nothing, not a text")
     assert rows[2].number == 3
+
+
+def test_parquet_rows_that_python_cannot_hold_are_broken(read):
+    count = 3000  # several batches
+    texts, notes, days = ([value] * count for value in (b"good", b"x", 0))
+    texts[1], notes[1500], days[2] = b"b\xe9d", b"caf\xe9", 2**31 - 1
+    table = pa.table(
+        {
+            "text": pa.array(texts, pa.binary()).view(pa.string()),
+            "note": pa.array(notes, pa.binary()).view(pa.string()),
+            "day": pa.array(days, pa.int32()).view(pa.date32()),
+        }
+    )
+    columns, rows = read(table, input_format="parquet")
+    assert columns == ("text", "note", "day")
+    assert [row.number for row in rows] == list(range(1, count + 1))
+    assert [(row.number, row.reason.split(" (")[0]) for row in rows if isinstance(row, Broken)] == [
+        (2, "column text is not UTF-8"),
+        (3, "column day holds what Python can't"),
+        (1501, "column note is not UTF-8"),
+    ]
+    assert rows[1].reason.endswith("(byte 0xe9)")
+    assert rows[0].columns == {"text": "good", "note": "x", "day": datetime.date(1970, 1, 1)}
 
 
 def test_parquet_that_is_none(read):

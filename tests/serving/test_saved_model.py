@@ -65,6 +65,11 @@ def test_logits_are_those_before_calibration(model):
     )
 
 
+def test_finds_a_run_below_home(copy, monkeypatch):
+    monkeypatch.setenv("HOME", str(copy.parent))
+    assert saved_model.find("~/run") == copy / "1"
+
+
 def test_finds_the_newest_version_of_a_run_a_version_and_a_bare_saved_model(copy, tmp_path):
     for number in ("2", "10"):
         shutil.copytree(copy / "1", copy / number)

@@ -3,6 +3,7 @@ import datetime
 import errno
 import io
 import json
+import os
 import signal
 import sys
 import types
@@ -15,6 +16,7 @@ from sentiment_tf.serving import writing
 from sentiment_tf.serving.reading import Row
 
 LABELS = ("NEGATIVE", "POSITIVE")
+NEEDS_NUL = pytest.mark.skipif(sys.version_info < (3, 11), reason="this csv module reads no NUL")
 PROBABILITIES = np.array([0.12345678, 0.87654322], np.float32)
 
 
@@ -43,17 +45,53 @@ def test_json_keeps_what_it_has_no_type_for_and_half_characters():
     assert json.loads(line)["text"] == "half \ud83d"
 
 
+NOT_FINITE = {"text": "x", "stars": float("nan"), "more": [{"low": -float("inf")}, 1.5]}
+
+
+@pytest.mark.parametrize("output_format", ["json", "csv"])
+def test_numbers_that_json_has_not_are_null(output_format):
+    def refuse(name):
+        raise AssertionError(name)
+
+    form = layout(output_format, ("text", "stars", "more"))
+    line = record(form, NOT_FINITE)
+    if output_format == "json":
+        answer = json.loads(line, parse_constant=refuse)
+        assert (answer["stars"], answer["more"]) == (None, [{"low": None}, 1.5])
+    else:
+        assert next(csv.reader([line.decode()]))[2] == '[{"low": null}, 1.5]'
+    assert form.belongs(line, Row(1, NOT_FINITE, "x"))
+
+
+def test_json_written_with_a_bare_nan_is_still_known():
+    answer = {"text": "x", "stars": float("nan"), "label": "POSITIVE", "probability": 1, "probabilities": {}}
+    line = json.dumps(answer).encode() + b"\n"
+    assert layout("json", ("text", "stars")).belongs(line, Row(1, {"text": "x", "stars": float("nan")}, "x"))
+
+
 def test_csv_puts_the_answer_behind_the_rows_own_columns():
     form = layout("csv", ("id", "text"))
     assert form.header == b"id,text,label,probability,probability_NEGATIVE,probability_POSITIVE\n"
     assert record(form, {"id": "7", "text": "good"}) == b"7,good,POSITIVE,0.876543,0.123457,0.876543\n"
 
 
-@pytest.mark.parametrize("text", ['a "b", c', "two\nlines", "carriage\rreturn", "", "=1+1", "\x00", " x "])
+TEXTS = ['a "b", c', "two\nlines", "carriage\rreturn", "", "=1+1", " x ", "\ud83d"]
+
+
+@pytest.mark.parametrize("text", [*TEXTS[:-1], pytest.param("\x00", marks=NEEDS_NUL)])
 def test_csv_cells_come_back_as_they_went_in(text):
     form = layout("csv", ("text", "note"))
     line = record(form, {"text": text, "note": None}, text="any")
     assert next(csv.reader(io.StringIO(line.decode(), newline="")))[:2] == [text, ""]
+
+
+@pytest.mark.parametrize("text", [*TEXTS, "\x00"])
+def test_csv_records_of_odd_cells_know_their_rows(text):
+    form, row = layout("csv", ("text", "note")), Row(1, {"text": text, "note": None}, text)
+    line = form.record(row, "POSITIVE", PROBABILITIES)
+    assert form.belongs(line, row)
+    assert not form.belongs(line, Row(1, {"text": text, "note": "x"}, text))
+    assert not form.belongs(b"\x00\xff\n", row)
 
 
 def test_csv_writes_lists_as_json():
@@ -93,6 +131,42 @@ def test_records_know_their_rows(output_format):
     assert form.belongs(line, row)
     assert not form.belongs(line, Row(1, {"id": 1, "text": "c"}, "c"))
     assert not form.belongs(b"something else\n", row)
+
+
+@pytest.mark.parametrize(
+    ("output_format", "line"),
+    [
+        ("json", '{"text": "good"}'),
+        ("json", '{"text": "good", "label": "POSITIVE"}'),
+        ("json", "123"),
+        ("json", "[1]"),
+        ("json", "null"),
+        ("json", "[" * 100_000),
+        ("text", "good"),
+        ("text", "1\t0.5\tgood"),
+        ("text", "POSITIVE\tgood"),
+    ],
+)
+def test_lines_without_an_answer_belong_to_no_row(output_format, line):
+    row = Row(1, {"text": "good"}, "good")
+    assert not layout(output_format).belongs(line.encode() + b"\n", row)
+
+
+@pytest.mark.parametrize(
+    ("output_format", "content"),
+    [
+        ("json", '{"text": "good"}'),
+        ("json", json.dumps({"text": "good " * 5000})),
+        ("json", "{\\rtf1"),
+        ("json", "1"),
+        ("text", "good"),
+    ],
+)
+def test_somebodys_line_without_its_end_is_not_an_output(tmp_path, output_format, content):
+    path = tmp_path / "output"
+    path.write_text(content)
+    with pytest.raises(UserError, match="holds no whole answer"):
+        writing.written(str(path), layout(output_format))
 
 
 @pytest.mark.parametrize("output_format", writing.FORMATS)
@@ -187,6 +261,25 @@ def test_a_second_interrupt_does_not_wait_and_the_write_is_taken_back(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         output.write(b"one\ntwo\n")
     assert file.getvalue() == b""
+
+
+def test_a_named_pipe_is_written_to_as_it_is(tmp_path):
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with writing.Output(path) as output:
+        output.write(b"one\n")
+        assert os.read(reader, 100) == b"one\n"
+    os.close(reader)
+    assert writing.is_special(path)
+
+
+def test_a_device_that_is_full_is_told_and_not_resumed():
+    with (
+        writing.Output("/dev/full") as output,
+        pytest.raises(UserError, match="--output=/dev/full: No space left on device; make room$"),
+    ):
+        output.write(b"one\n")
 
 
 def test_stdout(monkeypatch):

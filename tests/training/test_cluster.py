@@ -56,19 +56,37 @@ def test_a_tf_config_that_names_no_worker_is_refused(monkeypatch, content):
         cluster.from_environment()
 
 
-def test_all_workers_find_each_other():
-    addresses, ended = free_addresses(3), []
+@pytest.mark.parametrize("workers", [3, 16])
+def test_all_workers_find_each_other(workers):
+    addresses, ended = free_addresses(workers), []
 
     def wait(index):
-        cluster.wait_for_all(cluster.Cluster(addresses, index), timeout=30)
+        cluster.wait_for_all(cluster.Cluster(addresses, index), timeout=60)
         ended.append(index)
 
-    threads = [threading.Thread(target=wait, args=[index]) for index in range(3)]
+    threads = [threading.Thread(target=wait, args=[index]) for index in range(workers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(ended) == [0, 1, 2]
+    assert sorted(ended) == list(range(workers))
+
+
+def test_all_greetings_that_wait_are_heard_at_once():
+    addresses = free_addresses(16)
+    with cluster._listen(cluster.Cluster(addresses, 0)) as listener:
+        for index in range(1, 16):
+            assert cluster._greet(cluster.Cluster(addresses, index), 0)
+        assert cluster._hear(listener, 16) == set(range(1, 16))
+
+
+def test_a_stranger_that_says_nothing_keeps_nobody_away():
+    addresses = free_addresses(3)
+    port = int(addresses[0].rpartition(":")[2])
+    with cluster._listen(cluster.Cluster(addresses, 0)) as listener, socket.create_connection(("127.0.0.1", port)):
+        assert cluster._greet(cluster.Cluster(addresses, 1), 0)
+        assert cluster._greet(cluster.Cluster(addresses, 2), 0)
+        assert cluster._hear(listener, 3) == {1, 2}
 
 
 def test_a_worker_that_never_comes_is_named():

@@ -108,6 +108,7 @@ def test_loss_falls_and_rows_are_complete(tokens, labels):
         "learning_rate",
         "seconds",
         "gradient_norm",
+        "padding",
     }
 
 
