@@ -64,13 +64,15 @@ def write(folder: Path, *, step: int, arrays: dict[str, np.ndarray], record: dic
 
 def read_newest(folder: Path) -> Checkpoint | None:
     """Returns the newest checkpoint that is whole, or None; damaged ones are told of and passed over."""
-    for path in files(folder):
+    found = files(folder)
+    for path in found:
         try:
             if disk.checksum(path) == path.stem.split("-")[1]:
                 return _load(path)
         except OSError:
             pass
-        log.warning("%s: this checkpoint is damaged; the one before it is used", path)
+        instead = "it starts afresh" if path == found[-1] else "the one before it is used"
+        log.warning("%s: this checkpoint is damaged; %s", path, instead)
     return None
 
 

@@ -153,12 +153,14 @@ def test_predictions_come_in_row_order_each_row_once(tokens, labels):
 
 @pytest.mark.parametrize("depth", [0, 1, None])
 def test_two_devices_take_the_same_steps_as_one(tokens, labels, depth):
-    one, _, _, alone = train(tokens, labels, depth=depth, epochs=1, dropout=False)
+    one, tail_of_one, _, alone = train(tokens, labels, depth=depth, epochs=1, dropout=False)
     mirrored = distribution.make_strategy("mirrored", batch_size=16)
     assert mirrored.num_replicas_in_sync == 2
-    two, _, _, shared = train(tokens, labels, depth=depth, epochs=1, dropout=False, strategy=mirrored, parts=1)
+    two, tail, _, shared = train(tokens, labels, depth=depth, epochs=1, dropout=False, strategy=mirrored, parts=1)
     for name in ("loss", "accuracy", "gradient_norm"):  # the last: AdamW's steps would hide a gradient's scale
         assert shared[0][name] == pytest.approx(alone[0][name], rel=1e-5), name
+    for (mean, _), (other, _) in zip(tail_of_one.optimizer._moments, tail.optimizer._moments, strict=True):
+        np.testing.assert_allclose(10 * mean.numpy(), 10 * other.numpy(), atol=1e-5)  # a tenth of the gradients' sum
     for name, value in weights_of(one).items():
         np.testing.assert_allclose(value, weights_of(two)[name], atol=2e-5, err_msg=name)
 

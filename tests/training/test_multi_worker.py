@@ -36,7 +36,8 @@ def trained(tmp_path_factory) -> dict[str, dict]:
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_two_workers_take_the_same_steps_as_one_process(trained, depth):
     values = [name for name in trained["one"] if name.startswith(f"{depth}.")]
-    assert len(values) > 2
+    assert sum("gradient." in name for name in values) >= 4
     for name in values:
         np.testing.assert_array_equal(trained["worker 0"][name], trained["worker 1"][name], err_msg=name)
-        np.testing.assert_allclose(trained["worker 0"][name], trained["one"][name], atol=2e-5, err_msg=name)
+        limit = 1e-5 if "gradient" in name else 2e-5
+        np.testing.assert_allclose(trained["worker 0"][name], trained["one"][name], atol=limit, err_msg=name)

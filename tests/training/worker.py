@@ -26,8 +26,9 @@ def main(output: str, depths: list[str]) -> None:
     strategy = distribution.make_strategy("auto", batch_size=BATCH, startup_timeout=120)
     found = {}
     for depth in depths:
-        weights, history = train(strategy, None if depth == "all" else int(depth))
+        weights, history, moments = train(strategy, None if depth == "all" else int(depth))
         found |= {f"{depth}.{number:03d}": value for number, value in enumerate(weights)}
+        found |= {f"{depth}.gradient.{number:03d}": 10 * value for number, value in enumerate(moments)}
         found[f"{depth}.loss"] = np.array([row["loss"] for row in history])
         found[f"{depth}.accuracy"] = np.array([row["accuracy"] for row in history])
         found[f"{depth}.gradient_norm"] = np.array([row["gradient_norm"] for row in history])  # AdamW hides a scale
@@ -58,6 +59,12 @@ def train(strategy, depth: int | None):
     settings = {"compute_dtype": tf.float32, "max_length": 64, "cache_dir": None, "name": "train"}
     inputs = features.compute(model, tokens, depth=depth, strategy=strategy, **settings)
     fitting.compile_tail(tail, learning_rate=5e-3, steps=6, warmup_ratio=0.1, weight_decay=0.01, loss_scaling=False)
+    moments = []  # after the first step (the head: the first three), a tenth of the gradient (its running mean)
+
+    def keep(batch, logs):
+        if not moments:
+            moments.extend(first.numpy() for first, _ in tail.optimizer._moments)
+
     history = fitting.fit(
         tail,
         inputs,
@@ -66,8 +73,9 @@ def train(strategy, depth: int | None):
         batch_size=BATCH,
         seed=9,
         validate=lambda: fitting.loss_and_accuracy(fitting.predict_logits(tail, inputs), labels),
+        callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=keep)],
     )
-    return model.get_weights(), history
+    return model.get_weights(), history, moments
 
 
 if __name__ == "__main__":
