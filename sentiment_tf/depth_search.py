@@ -25,9 +25,9 @@ def search(
     """Trains some depths from the same pretrained weights and keeps the cheapest good one.
 
     Depth doubles (0, 1, 3, 7, …) while that gains more than the tolerance; then the gap below the cheapest good
-    depth is halved until none is left. A depth that would pass the time budget is skipped. Without
-    --time_budget that is what training every block would take, so that the search never costs more than what
-    it spares.
+    depth is halved until none is left. A depth that would pass the time budget is skipped for the deepest that
+    does not. Without --time_budget that is what training every block would take: the search should not cost more
+    than what it spares.
 
     Args:
       config: its trainable_layers is "auto".
@@ -61,7 +61,7 @@ def search(
             log.info("  depth %d is skipped: %s", depth, reason)
             if depth < rows[-1]["trainable_layers"]:
                 break
-            limit = rows[-1]["trainable_layers"]  # there may be time for something shallower
+            limit = depth - 1  # there may be time for something shallower
             continue
         model.set_weights(pretrained)
         at, history, cutting = _train(config, prepared, depth, callbacks)

@@ -22,7 +22,7 @@ SAMPLED_TOKENS = 16_384  # of the trunk and of evaluation
 
 # Export and report are not rehearsed. Saving, and loading the result in a fresh process, cost what starting
 # TensorFlow costs, times a number that was measured; the texts are those the export is asked and compared on.
-EXPORT_STARTS, EXPORT_TEXTS = 8.0, 1_000
+EXPORT_STARTS, EXPORT_TEXTS = 6.0, 1_000
 REPORT_STARTS = 1.0
 
 

@@ -2,9 +2,9 @@
 
     python -m tests.faults --kills=20 --seed=0 --output=benchmarks/results/faults.json
 
-Every kill is a SIGKILL at a random moment of the run, from its first line to its last; after each the same command
-is started again until it ends by itself. What is left must be equal: the weights bit for bit, the history, the
-metrics, and the set of files. The tests use the same parts, with kills at chosen moments.
+Every kill is a SIGKILL at a random moment of a random step, so that short steps are hit as well; after each the
+same command is started again until it ends by itself. What is left must be equal: the weights bit for bit, the
+history, the metrics, and the set of files. The tests use the same parts, with kills at chosen moments.
 """
 
 import argparse
@@ -36,6 +36,9 @@ MOMENTS = {
     "report": ("open", "/.run.partial/report.html"),
     "completion": ("os.rename", "/.run.partial"),
 }
+
+# Steps whose end is waited for: in the one that follows, the run is killed.
+AFTER = ("nothing", "model", "evaluate before", "evaluate before", "evaluate after", "export")
 
 _KILLED_AT = """
 import os, runpy, signal, sys
@@ -91,34 +94,39 @@ def train_and_kill_at(moment: str, flags: list[str], *, count: int = 1) -> subpr
     return subprocess.run(call, capture_output=True, text=True, env=_environment())
 
 
-def train_and_kill_after(seconds: float, flags: list[str]) -> str | None:
-    """Runs the command for so long.
+def train_and_kill_after(step: str, seconds: float, flags: list[str]) -> str | None:
+    """Runs the command until so long after it told of a step, or after its start ("nothing").
 
     Returns:
-      The last step it told of where it was killed; None where it was done before.
+      The last step it told of where it was killed, "nothing" where there was none; None where it was done before.
 
     Raises:
       RuntimeError: it failed by itself; that is no kill, and would hide a mistake among them.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sentiment_tf.train", *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=_environment(),
-        start_new_session=True,
-    )
-    try:
-        printed, errors = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # with the process that verifies the export
-        printed, errors = process.communicate()
+    call = [sys.executable, "-m", "sentiment_tf.train", *flags]
+    with tempfile.NamedTemporaryFile("w+") as printed:
+        process = subprocess.Popen(
+            call, stdout=printed, stderr=subprocess.STDOUT, env=_environment(), start_new_session=True
+        )
+        while step not in ("nothing", *_times(Path(printed.name).read_text())) and process.poll() is None:
+            time.sleep(0.05)
+        try:
+            process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # with the process that verifies the export
+            process.wait()
+        told = Path(printed.name).read_text()
     if process.returncode == 0:
         return None
     if process.returncode != -signal.SIGKILL:
-        raise RuntimeError(f"the run failed by itself, exit code {process.returncode}:\n{printed}{errors}")
-    steps = re.findall(r"^([a-z_ ]+?) +\d+\.\d s", printed, flags=re.MULTILINE)
-    return steps[-1] if steps else "nothing"
+        raise RuntimeError(f"the run failed by itself, exit code {process.returncode}:\n{told}")
+    return ("nothing", *_times(told))[-1]
+
+
+def _times(printed: str) -> dict[str, float]:
+    """Returns the seconds of each step that a run told of."""
+    found = re.findall(r"^([a-z_ ]+?) +(\d+\.\d) s", printed, flags=re.MULTILINE)
+    return {step: float(seconds) for step, seconds in found}
 
 
 def left_behind(folder: Path) -> dict:
@@ -149,21 +157,25 @@ def main() -> int:
     moments = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        flags = prepare(folder)
+        flags = [*prepare(folder), "--epochs=8"]
         began = time.perf_counter()
-        train([*flags, *places(folder / "undisturbed")]).check_returncode()
+        done = train([*flags, *places(folder / "undisturbed")])
+        done.check_returncode()
         whole, expected = time.perf_counter() - began, left_behind(folder / "undisturbed")
+        # What follows each step: the features come after "model", training after "evaluate before".
+        lasts = dict(zip(("nothing", *_times(done.stdout)), _times(done.stdout).values(), strict=False))
         kills, runs, unequal = [], 0, []
         while len(kills) < options.kills:
             # A run is killed up to three times before it may end, each time at any moment of what is left.
             here, runs = folder / f"run{runs}", runs + 1
             for _ in range(min(moments.randint(1, 3), options.kills - len(kills))):
-                seconds = moments.uniform(0.05, 1.0) * whole
-                step = train_and_kill_after(seconds, [*flags, *places(here)])
+                after = moments.choice(AFTER)
+                seconds = moments.random() * max(lasts[after], 0.2)
+                step = train_and_kill_after(after, seconds, [*flags, *places(here)])
                 if step is None:
                     break
-                kills.append({"run": runs, "seconds": round(seconds, 2), "after": step})
-                print(f"kill {len(kills)}: after {seconds:.1f} s, last step done: {step}", flush=True)
+                kills.append({"run": runs, "after": step, "seconds": round(seconds, 2)})
+                print(f"kill {len(kills)}: last step done: {step}", flush=True)
             ended = train([*flags, *places(here)])
             found = left_behind(here) if ended.returncode == 0 else {"error": ended.stderr}
             different = [name for name in expected if found.get(name) != expected[name]]

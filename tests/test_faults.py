@@ -50,9 +50,9 @@ def test_a_second_process_of_the_same_run_is_refused(flags, tmp_path):
 
 
 def test_a_run_that_fails_by_itself_is_no_kill(flags, tmp_path):
-    assert faults.train_and_kill_after(0.05, [*flags, *faults.places(tmp_path)]) == "nothing"
+    assert faults.train_and_kill_after("nothing", 0.05, [*flags, *faults.places(tmp_path)]) == "nothing"
     with pytest.raises(RuntimeError, match=r"exit code 2:\nerror: --epochs=-1"):
-        faults.train_and_kill_after(60, [*flags, "--epochs=-1", *faults.places(tmp_path)])
+        faults.train_and_kill_after("model", 60, [*flags, "--epochs=-1", *faults.places(tmp_path)])
 
 
 # Files larger than this cannot be written: first the features do not fit, then the checkpoint.
