@@ -47,6 +47,7 @@ class RunDirectory:
         Raises:
           UserError: another process builds this run, or the place cannot be written.
         """
+        is_new = not self._lock.parent.exists()
         try:
             self._lock.parent.mkdir(parents=True, exist_ok=True)
             file = _lock(self._lock)
@@ -63,6 +64,9 @@ class RunDirectory:
         finally:
             self._lock.unlink(missing_ok=True)
             file.close()
+            if is_new:
+                with contextlib.suppress(OSError):  # it holds a run; after a mistake it is empty
+                    self._lock.parent.rmdir()
 
     def is_finished(self, config: TrainConfig, *, recover: bool = True) -> bool:
         """Returns whether this very run stands there already.
