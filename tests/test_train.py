@@ -370,6 +370,17 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(own, tmp_path, damage):
     assert not (tmp_path / "m").exists()
 
 
+def test_overwrite_starts_afresh_where_the_data_of_a_killed_run_has_changed(tmp_path):
+    from tests import faults
+
+    flags = [*faults.prepare(tmp_path), *faults.places(tmp_path)]
+    killed = faults.train_and_kill_at("checkpoint", [*flags, "--overwrite"], count=3)
+    assert killed.returncode == -9, killed.stdout + killed.stderr
+    write_csv(tmp_path / "train.csv", 200, seed=7)
+    refused(train(*flags), "changed since this unfinished run began: the train rows", "--overwrite")
+    assert "it starts afresh" in succeeded(train(*flags, "--overwrite"))
+
+
 def test_an_output_folder_that_holds_something_else_is_left_alone(own, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("years of work")

@@ -118,8 +118,6 @@ def _read_package(name: str) -> Source:
 
 def _read_folder(folder: Path, dataset: str | None, columns: dict[str, str | None]) -> Source:
     """Reads a folder in aclImdb's layout, or one with a file for each split, such as GLUE's."""
-    if not folder.is_dir():
-        raise UserError(f"--data_dir={folder}: no such folder")
     reviews = {split: folder / split for split in ("train", "test") if (folder / split / "pos").is_dir()}
     files = _split_files(folder)
     if dataset == "imdb" and "train" not in reviews:
