@@ -1,7 +1,33 @@
-"""AdamW as one fused kernel per variable, and for embeddings only on the rows that a batch touched."""
+"""The learning rate's schedule, and AdamW as one fused kernel per variable, sparse where a batch is."""
+
+import math
 
 import tensorflow as tf
 import tf_keras as keras
+
+
+class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly from 0 to ``peak`` over the first steps, then falls to 0 at the last one.
+
+    ``linear`` is the schedule of BERT's fine-tuning (Devlin et al., arXiv:1810.04805, and its published
+    code); ``cosine`` falls as in Loshchilov & Hutter, arXiv:1608.03983, without restarts.
+    """
+
+    def __init__(self, peak: float, *, steps: int, warmup_steps: int, shape: str = "linear"):
+        super().__init__()
+        self.peak, self.steps, self.warmup_steps, self.shape = peak, steps, warmup_steps, shape
+
+    def __call__(self, step):
+        """Returns the rate of the step counted from 0, float32 scalar."""
+        step = tf.cast(step, tf.float32)
+        rise = (step + 1.0) / float(max(self.warmup_steps, 1))
+        left = tf.clip_by_value((self.steps - step) / float(max(self.steps - self.warmup_steps, 1)), 0.0, 1.0)
+        fall = left if self.shape == "linear" else 0.5 - 0.5 * tf.cos(math.pi * left)
+        return self.peak * tf.minimum(rise, fall)
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments."""
+        return {"peak": self.peak, "steps": self.steps, "warmup_steps": self.warmup_steps, "shape": self.shape}
 
 
 class FusedAdamW(keras.optimizers.Optimizer):

@@ -3,8 +3,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from sentiment_tf.training.fitting import WarmupDecay
-from sentiment_tf.training.optimizer import FusedAdamW
+from sentiment_tf.training.optimizer import FusedAdamW, WarmupDecay
 
 
 def never(variable) -> bool:

@@ -10,7 +10,7 @@ from sentiment_tf import interruption
 from sentiment_tf.errors import UserError
 from sentiment_tf.modeling import classifier
 from sentiment_tf.modeling.features import Features
-from sentiment_tf.training import checkpoints, fitting
+from sentiment_tf.training import callbacks, checkpoints, fitting
 from tests.conftest import make_tiny_classifier
 
 ROWS, BATCH, EPOCHS = 45, 16, 3
@@ -150,7 +150,7 @@ def test_a_kill_between_the_last_epoch_and_the_end_trains_no_further_epoch(input
     def killed(*arguments):
         raise Killed
 
-    monkeypatch.setattr(fitting.KeepBest, "on_train_end", killed)
+    monkeypatch.setattr(callbacks.KeepBest, "on_train_end", killed)
     with pytest.raises(Killed):
         train(inputs, tmp_path / "killed", **settings)
     monkeypatch.undo()
