@@ -1,10 +1,13 @@
-"""Where the time goes: per-operator times of the trunk's forward pass and of a training step.
+"""Where the time goes: per-operator times of the trunk's forward pass and of a training step; what bounds both.
 
   .venv/bin/python benchmarks/profile_step.py --what=trunk --precision=bfloat16
   .venv/bin/python benchmarks/profile_step.py --what=step --trainable=all --precision=bfloat16
+  .venv/bin/python benchmarks/profile_step.py --what=matmul --precision=float32
 
 Prints, for each kind of TensorFlow operation, its calls and milliseconds per batch and its share of all. Times are
 summed over threads, so that with two batches or half-batches side by side they add up to more than the clock shows.
+``matmul`` prints the operations per second of a block's matrix products and nothing else, one on each core as the trunk
+has them: the bound of every forward pass.
 """
 
 import argparse
@@ -12,6 +15,7 @@ import collections
 import re
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent / "peers"))
@@ -22,16 +26,21 @@ import ours_common
 import ours_forward
 import tensorflow as tf
 
+from sentiment_tf import runtime
 from sentiment_tf.data import datasets, packaged
-from sentiment_tf.training import fitting
+from sentiment_tf.modeling.trunk import TOKENS_AT_ONCE
+from sentiment_tf.training import distribution, fitting
 
 OPERATION = re.compile(r"[^:]+:(_?[A-Z]\w*)")  # "layer/name:MatMul"; other events have no colon, or two
+BLOCK_MATRICES = ((384, 1152), (384, 384), (384, 1536), (1536, 384))  # of MiniLM
 CONTAINERS = ("Call", "Dataset", "If", "IteratorGetNext", "While")  # hold or await other operations
 
 
 def main() -> None:
     """Runs the work once to build graphs and kernels, once under the profiler, and prints the table."""
     arguments = _parse()
+    if arguments.what == "matmul":
+        return _print_matmul_rates(distribution.COMPUTE_DTYPES[ours_common.PRECISIONS[arguments.precision]])
     with tempfile.TemporaryDirectory(prefix="profile-") as scratch:
         arguments.model, arguments.scratch = str(packaged.convert_minilm(Path(scratch) / "model")), scratch
         rows = datasets.load(dataset="rotten_tomatoes", offline=True, seed=0).rows["train"].shuffle(seed=0)
@@ -46,7 +55,7 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--what", choices=("trunk", "step"), default="trunk")
+    parser.add_argument("--what", choices=("trunk", "step", "matmul"), default="trunk")
     parser.add_argument("--precision", choices=tuple(ours_common.PRECISIONS), default="float32")
     parser.add_argument("--trainable", default="all", help="Of a step: head, all, or the number of blocks.")
     parser.add_argument("--batches", type=int, default=20)
@@ -86,6 +95,21 @@ def _times(folder: Path) -> dict[str, list[float]]:
             if operation and not any(word in operation[1] for word in CONTAINERS):
                 times[operation[1]].append(event.duration_ps / 1e9)
     return times
+
+
+def _print_matmul_rates(dtype: tf.DType) -> None:
+    print("| rows x inner x columns | GFLOP/s, median of 9 | best |\n|---|---|---|")
+    for inner, columns in BLOCK_MATRICES:
+        rates = [_matmul_rate(inner, columns, dtype) for _ in range(10)][1:]  # the first one makes the kernel
+        print(f"| {TOKENS_AT_ONCE} x {inner} x {columns} | {np.median(rates):.0f} | {max(rates):.0f} |")
+
+
+def _matmul_rate(inner: int, columns: int, dtype: tf.DType, times: int = 400) -> float:
+    left, right = tf.ones([TOKENS_AT_ONCE, inner], dtype), tf.ones([inner, columns], dtype)
+    began = time.perf_counter()
+    for _ in runtime.side_by_side(lambda _: tf.matmul(left, right), range(times), workers=runtime.cores()):
+        pass
+    return times * 2 * TOKENS_AT_ONCE * inner * columns / (time.perf_counter() - began) / 1e9
 
 
 def _print(times: dict[str, list[float]], batches: int) -> None:

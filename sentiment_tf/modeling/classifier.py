@@ -4,6 +4,7 @@ import dataclasses
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -211,11 +212,11 @@ def reference_logits(model, tokens: Tokens) -> np.ndarray:
     return logits
 
 
-def trunk_fingerprint(model, depth: int) -> list[np.ndarray]:
-    """Returns the frozen arrays under the cut, in a fixed order, for a cache key."""
+def frozen_weights(model, depth: int) -> Iterator[np.ndarray]:
+    """Yields the arrays under the cut, in a fixed order, for a cache key."""
     blocks = model.distilbert.transformer.layer
     layers = [model.distilbert.embeddings, *blocks[: len(blocks) - depth]]
-    return [variable.numpy() for layer in layers for variable in layer.weights]
+    return (variable.numpy() for layer in layers for variable in layer.weights)
 
 
 def decayed(variable: tf.Variable) -> bool:

@@ -20,7 +20,7 @@ from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.errors import UserError
 from sentiment_tf.modeling import classifier
 
-FORMAT = 1  # of the cache; raised whenever the same key would mean other numbers
+FORMAT = 2  # of the cache; raised whenever the same key would mean other numbers
 
 log = logging.getLogger("sentiment_tf")
 
@@ -167,6 +167,6 @@ def _key(model, tokens: Tokens, depth: int, compute_dtype: tf.DType) -> str:
     digest = hashlib.sha256(
         json.dumps([FORMAT, depth, compute_dtype.name, config.n_heads, config.activation, tokens.fingerprint]).encode()
     )
-    for array in classifier.trunk_fingerprint(model, depth):
+    for array in classifier.frozen_weights(model, depth):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:32]

@@ -13,7 +13,8 @@ from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.modeling import encoder
 
-TOKENS_AT_ONCE = 2048  # per batch: its intermediate results stay in one core's cache
+TOKENS_AT_ONCE = 1024  # per batch: its intermediate results stay in one core's cache
+TOKENS_AT_ONCE_ON_GPU = 16_384  # whose operations take longer to start than 1,024 tokens take to compute
 
 log = logging.getLogger("sentiment_tf")
 
@@ -91,11 +92,12 @@ def _compile(model, depths: list[int], compute_dtype: tf.DType):
 
 def _token_batches(lengths: np.ndarray, max_length: int) -> list[np.ndarray]:
     """Cuts the rows, longest first, into batches of about `TOKENS_AT_ONCE` places."""
+    at_once = TOKENS_AT_ONCE_ON_GPU if tf.config.list_logical_devices("GPU") else TOKENS_AT_ONCE
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
     while start < len(order):
         width = batching.padded_width(lengths[order[start : start + 1]], max_length)
-        stop = start + max(TOKENS_AT_ONCE // width, 1)
+        stop = start + max(at_once // width, 1)
         batches.append(order[start:stop])
         start = stop
     return batches
