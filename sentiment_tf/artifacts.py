@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment_tf.config import TrainConfig, to_flags
+from sentiment_tf.config import TrainConfig, at_depth, to_flags
 from sentiment_tf.data import leaks, tokenization
 from sentiment_tf.preparation import Prepared
 from sentiment_tf.reporting import calibration, metrics, model_card, plots, record, report, tensorboard
@@ -63,7 +63,8 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: f
     found = leaks.audit({split: rows["text"] for split, rows in splits.rows.items()}, reported)
     _say_leaks(found)
     return {
-        "config": dataclasses.asdict(config),
+        "config": dataclasses.asdict(effective(config, prepared, outcome.depths)),
+        "flags": dataclasses.asdict(config),
         "label_names": list(splits.label_names),
         "data": {
             "source": splits.source,
@@ -98,6 +99,23 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: f
         "hardware": record.hardware(),
         "commit": record.commit(),
     }
+
+
+def effective(config: TrainConfig, prepared: Prepared, depths: list[dict]) -> TrainConfig:
+    """Returns the config with what was used in the place of every ``auto`` and of what the depth search decided.
+
+    Args:
+      config: resolved.
+      prepared: of the run.
+      depths: what the search tried; empty without one.
+    """
+    from sentiment_tf.training import distribution
+
+    config = dataclasses.replace(config, **distribution.settings_in_use(prepared.strategy, prepared.compute_dtype))
+    for row in depths:
+        if row.get("chosen"):
+            config = at_depth(config, row["trainable_layers"])
+    return config
 
 
 def accuracy_without(rows: list[int], logits: np.ndarray, labels: np.ndarray) -> float | None:

@@ -105,18 +105,17 @@ def _row(name: str, run: dict[str, Any]) -> dict[str, Any]:
         "interval": after.get("intervals", {}).get("accuracy"),
         "examples": after["examples"],
         "texts": fingerprint or (config.get("dataset"), split, after["examples"]),
-        "depth": _depth(config, run.get("depths") or []),
+        "depth": _depth(config, run.get("flags", {})),
         "model": config.get("model", wording.UNKNOWN),
         "seconds": sum(run["times"].values()) if run.get("times") else None,
         "bytes": run.get("export", {}).get("bytes"),
     }
 
 
-def _depth(config: dict[str, Any], depths: Sequence[dict[str, Any]]) -> str:
+def _depth(config: dict[str, Any], flags: dict[str, Any]) -> str:
     """Returns how deep a run was trained, of a search the depth it chose: "2 (auto)"."""
-    told = str(config.get("trainable_layers", wording.UNKNOWN))
-    chosen = [row["trainable_layers"] for row in depths if row.get("chosen")]
-    return f"{chosen[0]} ({told})" if chosen else told
+    depth = str(config.get("trainable_layers", wording.UNKNOWN))
+    return f"{depth} (auto)" if flags.get("trainable_layers") == "auto" else depth
 
 
 if __name__ == "__main__":

@@ -226,6 +226,12 @@ def default_learning_rate(config: TrainConfig) -> float | None:
     return rates.get(config.depth, DEEP_LEARNING_RATE)
 
 
+def at_depth(config: TrainConfig, depth: int) -> TrainConfig:
+    """Returns the config of one depth of the search of ``auto``: with this depth, and its own rate if none is set."""
+    config = dataclasses.replace(config, trainable_layers=str(depth))
+    return dataclasses.replace(config, learning_rate=config.learning_rate or default_learning_rate(config))
+
+
 def head_learning_rate(config: TrainConfig) -> float:
     """Returns the default peak rate where the head alone is trained."""
     return default_learning_rate(dataclasses.replace(config, trainable_layers="0"))

@@ -1,6 +1,5 @@
 """--trainable_layers=auto: how deep must one train? The cheapest depth that is nearly as good as the best."""
 
-import dataclasses
 import json
 import logging
 import os
@@ -9,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sentiment_tf import fine_tuning, preparation
-from sentiment_tf.config import TrainConfig, default_learning_rate
+from sentiment_tf.config import TrainConfig, at_depth
 from sentiment_tf.preparation import Prepared
 from sentiment_tf.reporting import summary, wording
 
@@ -87,8 +86,7 @@ def search(
 
 def _train(config: TrainConfig, prepared: Prepared, depth: int, callbacks: Callable[[str], list]) -> tuple:
     """Returns the cut at this depth, trained; its epochs' rows; the seconds that the cut and its features took."""
-    settings = dataclasses.replace(config, trainable_layers=str(depth))
-    settings = dataclasses.replace(settings, learning_rate=config.learning_rate or default_learning_rate(settings))
+    settings = at_depth(config, depth)
     began, name = time.perf_counter(), f"depth-{depth}"
     at = preparation.cut(settings, prepared, depth, also=prefixes(prepared.model, depth))
     cutting = time.perf_counter() - began

@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from sentiment_tf import fine_tuning, preparation
-from sentiment_tf.config import TrainConfig, default_learning_rate
+from sentiment_tf.config import TrainConfig, head_learning_rate
 from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.preparation import Prepared
@@ -186,7 +186,7 @@ def _time_training(config: TrainConfig, prepared: Prepared, tail, depth: int | N
     settings = dataclasses.replace(
         config,
         epochs=-(-(TIMED_STEPS + 1) * fitting.HEAD_STEPS_AT_ONCE // steps),
-        learning_rate=config.learning_rate or default_learning_rate(dataclasses.replace(config, trainable_layers="0")),
+        learning_rate=config.learning_rate or head_learning_rate(config),
         early_stopping_patience=None,
     )
     tokens = {"train": prepared.tokens["train"], "validation": _sample(prepared.tokens["validation"], 1)}

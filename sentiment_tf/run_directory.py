@@ -85,7 +85,8 @@ class RunDirectory:
         recorded = self._record()
         if config.overwrite:
             return False
-        if others := differences(config, recorded["config"]):
+        others = differences(config, recorded.get("flags", recorded["config"]))
+        if others and differences(config, recorded["config"]):  # what auto came to may be passed by name
             raise UserError(
                 f"{self.final}: a run with other settings is there ({'; '.join(others)}); "
                 "pass --overwrite to replace it or another --run_name"

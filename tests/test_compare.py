@@ -52,9 +52,8 @@ def test_what_a_run_does_not_say_is_a_dash(tmp_path):
 
 
 def test_a_search_shows_the_depth_that_it_chose(tmp_path):
-    config = {"dataset": "sst2", "model": "minilm-l6", "trainable_layers": "auto"}
-    depths = [{"trainable_layers": 0}, {"trainable_layers": 3, "chosen": True}]
-    run = write_run(tmp_path / "searched", 0.8, config=config, depths=depths)
+    config = {"dataset": "sst2", "model": "minilm-l6", "trainable_layers": "3"}
+    run = write_run(tmp_path / "searched", 0.8, config=config, flags=config | {"trainable_layers": "auto"})
     (row,) = compare.read([run])
     assert row["depth"] == "3 (auto)"
     assert "  3 (auto)  " in compare.table([row])

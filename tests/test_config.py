@@ -121,6 +121,13 @@ def test_runs_differ_by_what_is_trained_not_by_where_it_is_kept():
     assert config.differences(mine, other) == ["--epochs: there 1, here 3", "--seed: there 5, here 0"]
 
 
+def test_a_depth_of_the_search_has_its_own_rate_unless_one_is_given():
+    searched = config.resolve(TrainConfig(dataset="rotten_tomatoes", trainable_layers="auto"))
+    assert config.at_depth(searched, 2) == dataclasses.replace(searched, trainable_layers="2", learning_rate=1e-4)
+    given = dataclasses.replace(searched, learning_rate=0.01)
+    assert config.at_depth(given, 2).learning_rate == 0.01
+
+
 def test_profiled_steps_are_two_numbers():
     assert TrainConfig(profile_steps="10,20").profiled_steps == (10, 20)
     assert TrainConfig().profiled_steps is None

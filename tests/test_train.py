@@ -192,6 +192,10 @@ def test_same_command_again_says_it_is_finished(finished, own):
     run, _ = finished
     before = (run / "run.json").read_bytes()
     assert "is finished" in succeeded(train(*own_flags(own, run.parent)))
+    in_use = {name: record_of(run)["config"][name] for name in ("precision", "strategy")}
+    assert "auto" not in in_use.values()
+    assert record_of(run)["flags"]["precision"] == record_of(run)["flags"]["strategy"] == "auto"
+    assert "is finished" in succeeded(train(*own_flags(own, run.parent, **in_use)))
     assert (run / "run.json").read_bytes() == before
 
 
@@ -220,6 +224,8 @@ def test_depth_search_keeps_the_cheapest_depth_within_the_tolerance(own, tmp_pat
     assert len(chosen) == 1
     assert chosen[0] == next(row for row in record["depths"] if row["accuracy"] >= best - 0.02 - 1e-9)
     assert record["metrics"]["after"]["accuracy"] == pytest.approx(chosen[0]["accuracy"])
+    assert record["flags"]["trainable_layers"] == "auto"
+    assert record["config"]["trainable_layers"] == str(chosen[0]["trainable_layers"])
     assert "blocks trained" in printed
     assert (tmp_path / "run" / "depths.png").read_bytes().startswith(b"\x89PNG")
 

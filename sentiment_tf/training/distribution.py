@@ -9,6 +9,8 @@ from sentiment_tf import interruption
 from sentiment_tf.errors import UserError
 from sentiment_tf.training import cluster
 
+COMPUTE_DTYPES = {"float32": tf.float32, "mixed_bfloat16": tf.bfloat16, "mixed_float16": tf.float16}
+
 log = logging.getLogger("sentiment_tf")
 
 
@@ -138,4 +140,15 @@ def compute_dtype(precision: str) -> tf.DType:
         else:
             has_bfloat16 = has_fast_bfloat16() or tf.config.list_logical_devices("TPU")
             precision = "mixed_bfloat16" if has_bfloat16 else "float32"
-    return {"float32": tf.float32, "mixed_bfloat16": tf.bfloat16, "mixed_float16": tf.float16}[precision]
+    return COMPUTE_DTYPES[precision]
+
+
+def settings_in_use(strategy: tf.distribute.Strategy, compute_dtype: tf.DType) -> dict[str, str]:
+    """Returns the ``--strategy`` and ``--precision`` by which a run would get these without ``auto``."""
+    names = {
+        tf.distribute.MirroredStrategy: "mirrored",
+        tf.distribute.MultiWorkerMirroredStrategy: "multi_worker",
+        tf.distribute.TPUStrategy: "tpu",
+    }
+    precisions = {dtype: name for name, dtype in COMPUTE_DTYPES.items()}
+    return {"strategy": names.get(type(strategy), "default"), "precision": precisions[compute_dtype]}
