@@ -13,7 +13,7 @@ from sentiment_tf.preparation import Prepared
 from sentiment_tf.reporting import summary, wording
 
 DECISIONS = "depths.json"  # beside the checkpoints
-SHARED = 4  # depths from 0 on whose features one pass of the trunk makes: those that nearly every search tries
+SHARED = (1, 2, 4)  # depths whose features the head's pass of the trunk makes on its way: those a search tries first
 
 log = logging.getLogger("sentiment_tf")
 
@@ -23,7 +23,7 @@ def search(
 ) -> tuple:
     """Trains some depths from the same pretrained weights and keeps the cheapest good one.
 
-    Depth doubles (0, 1, 3, 7, …) while that gains more than the tolerance; then the gap below the cheapest good
+    Depth grows (0, 1, 4, 13, …) while that gains more than the tolerance; then the gap below the cheapest good
     depth is halved until none is left. A depth that would pass the time budget is skipped for the deepest that
     does not. Without --time_budget that is what training every block would take: the search should not cost more
     than what it spares.
@@ -51,10 +51,11 @@ def search(
     trunk = features_seconds / deepest  # seconds of one frozen block
     limit = deepest
     while (depth := next_depth(rows, limit, tolerance=config.accuracy_tolerance / 100)) is not None:
-        makes_features = depth >= SHARED or (depth > 0 and config.cache == "off")
+        makes_features = depth > 0 and (depth not in SHARED or config.cache == "off")
         own_trunk = trunk * (deepest - depth) * makes_features
         then = decided["steps"][len(made)] if len(made) < len(decided["steps"]) else None
-        reason = then["skipped"] if then else over_budget(config, rows, depth, deepest, spent + own_trunk)
+        begins = spent + own_trunk
+        reason = then["skipped"] if then else over_budget(config, rows, depth, deepest, begins, forward=trunk)
         made.append({"depth": depth, "skipped": reason, "spent": then and then["spent"]})
         if reason:
             log.info("  depth %d is skipped: %s", depth, reason)
@@ -93,9 +94,9 @@ def _train(config: TrainConfig, prepared: Prepared, depth: int, callbacks: Calla
     return at, fine_tuning.fit(settings, prepared, at, name=name, callbacks=callbacks(name)), cutting
 
 
-def prefixes(model, depth: int) -> range:
+def prefixes(model, depth: int) -> list[int]:
     """Returns the deeper cuts whose features the trunk of this one makes on its way."""
-    return range(1, min(SHARED, model.config.n_layers)) if depth == 0 else range(0)
+    return [shared for shared in SHARED if depth == 0 and shared < model.config.n_layers]
 
 
 def choose(rows: list[dict], *, tolerance: float) -> int:
@@ -116,7 +117,7 @@ def next_depth(rows: list[dict], limit: int, *, tolerance: float) -> int | None:
         return 0
     top = rows[-1]["trainable_layers"]
     if top < limit and (len(rows) == 1 or rows[-1]["accuracy"] - rows[-2]["accuracy"] >= tolerance):
-        return min(2 * top + 1, limit)
+        return min(3 * top + 1, limit)
     good = choose(rows, tolerance=tolerance)
     depths = [row["trainable_layers"] for row in rows]
     if good == 0 or depths[good] - depths[good - 1] == 1:
@@ -124,7 +125,9 @@ def next_depth(rows: list[dict], limit: int, *, tolerance: float) -> int | None:
     return (depths[good] + depths[good - 1]) // 2
 
 
-def over_budget(config: TrainConfig, rows: list[dict], depth: int, deepest: int, spent: float) -> str | None:
+def over_budget(
+    config: TrainConfig, rows: list[dict], depth: int, deepest: int, spent: float, *, forward: float
+) -> str | None:
     """Returns why a depth must be skipped, or None.
 
     Args:
@@ -134,14 +137,17 @@ def over_budget(config: TrainConfig, rows: list[dict], depth: int, deepest: int,
       depth: to be tried.
       deepest: blocks of the model.
       spent: seconds, those of the depth's own trunk included.
+      forward: seconds that all rows take through one block.
     """
     if config.time_budget and rows and spent >= 60 * config.time_budget:
         return f"--time_budget={config.time_budget} minutes have passed"
     if len(rows) < (2 if config.time_budget else 3):
         return None
     known = [(row["trainable_layers"], row["training_seconds"]) for row in rows]
-    expected = spent + _extrapolate(known, depth)
-    budget = 60 * config.time_budget if config.time_budget else _extrapolate(known, deepest)
+    # The top block is computed for [CLS] alone, so depth 1 says little of the others: forward and twice that backward.
+    block = 3 * config.epochs * forward
+    expected = spent + _extrapolate(known, depth, least=block)
+    budget = 60 * config.time_budget if config.time_budget else _extrapolate(known, deepest, least=block)
     if expected <= budget:
         return None
     limit = (
@@ -165,10 +171,10 @@ def _write(checkpoints: Path | None, decided: dict) -> None:
         os.replace(written, checkpoints / DECISIONS)
 
 
-def _extrapolate(known: list[tuple[int, float]], depth: int) -> float:
-    """Returns the seconds of a depth on the line through the two known depths next to it."""
+def _extrapolate(known: list[tuple[int, float]], depth: int, *, least: float) -> float:
+    """Returns the seconds of a depth on the line through the two known depths next to it, each block ``least`` more."""
     (one, its), (other, others) = sorted(sorted(known, key=lambda pair: abs(pair[0] - depth))[:2])
-    return its + (others - its) / (other - one) * (depth - one)
+    return its + max((others - its) / (other - one), least) * (depth - one)
 
 
 def _table(rows: list[dict]) -> str:

@@ -158,8 +158,8 @@ def _minutes_of_search(config: TrainConfig, steps: dict[int, dict], spent: dict[
     each = {depth: seconds["features"] + seconds["train"] for depth, seconds in steps.items()}
     deepest = max(each)
     if config.cache == "on":  # the head's features are computed before the search; that pass serves several depths
-        each |= {depth: steps[depth]["train"] for depth in each if depth < depth_search.SHARED}
-    surely = sorted({0, min(1, deepest), min(3, deepest)})
+        each |= {depth: steps[depth]["train"] for depth in each if depth in (0, *depth_search.SHARED)}
+    surely = sorted({0, min(1, deepest), min(4, deepest)})
     least = sum(each[depth] for depth in surely)
     bounds = f"depths {', '.join(map(str, surely))}, and others "
     if config.time_budget:

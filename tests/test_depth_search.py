@@ -34,35 +34,39 @@ def tried(**accuracies):
     [
         ({}, 0),
         ({"d0": 0.7}, 1),
-        ({"d0": 0.7, "d1": 0.8}, 3),
-        ({"d0": 0.7, "d1": 0.8, "d3": 0.85}, 6),  # seven would be too deep
-        ({"d0": 0.7, "d1": 0.8, "d3": 0.803}, None),  # depth 1 is as good, and nothing lies between it and the head
-        ({"d0": 0.7, "d1": 0.8, "d3": 0.85, "d6": 0.853}, 2),
-        ({"d0": 0.7, "d1": 0.8, "d2": 0.82, "d3": 0.85, "d6": 0.853}, None),
-        ({"d0": 0.7, "d1": 0.8, "d3": 0.85, "d6": 0.9}, 4),
-        ({"d0": 0.7, "d1": 0.8, "d3": 0.85, "d4": 0.9, "d6": 0.9}, None),
+        ({"d0": 0.7, "d1": 0.8}, 4),
+        ({"d0": 0.7, "d1": 0.8, "d4": 0.85}, 6),  # thirteen would be too deep
+        ({"d0": 0.7, "d1": 0.8, "d4": 0.803}, None),  # depth 1 is as good, and nothing lies between it and the head
+        ({"d0": 0.7, "d1": 0.8, "d4": 0.85, "d6": 0.853}, 2),
+        ({"d0": 0.7, "d1": 0.8, "d2": 0.82, "d4": 0.85, "d6": 0.853}, 3),
+        ({"d0": 0.7, "d1": 0.8, "d2": 0.82, "d3": 0.84, "d4": 0.85, "d6": 0.853}, None),
+        ({"d0": 0.7, "d1": 0.8, "d4": 0.85, "d6": 0.9}, 5),
+        ({"d0": 0.7, "d1": 0.8, "d4": 0.85, "d5": 0.9, "d6": 0.9}, None),
         ({"d0": 0.7, "d1": 0.701}, None),
     ],
 )
-def test_depth_doubles_while_it_pays_then_the_gap_is_halved(so_far, following):
+def test_depth_grows_while_it_pays_then_the_gap_is_halved(so_far, following):
     assert depth_search.next_depth(tried(**so_far), 6, tolerance=0.005) == following
 
 
 def test_skips_a_depth_that_would_pass_the_budget_and_says_so():
     config = dataclasses.replace(CONFIG, time_budget=1.0)
     # 30 s are gone; the next depth takes the last one's 20 s and what it grew by, 10 s: a minute.
-    assert depth_search.over_budget(config, rows(0.7, 0.8), 2, 6, 30.0) is None
-    assert "--time_budget=1.0" in depth_search.over_budget(config, rows(0.7, 0.8), 2, 6, 31.0)
-    assert depth_search.over_budget(config, [], 0, 6, 100.0) is None
-    assert depth_search.over_budget(config, rows(0.7), 1, 6, 59.0) is None
-    assert "--time_budget=1.0" in depth_search.over_budget(config, rows(0.7), 1, 6, 60.0)
+    assert depth_search.over_budget(config, rows(0.7, 0.8), 2, 6, 30.0, forward=1.0) is None
+    assert "--time_budget=1.0" in depth_search.over_budget(config, rows(0.7, 0.8), 2, 6, 31.0, forward=1.0)
+    # Three epochs of forward and backward through a second block take 9 times its forward pass: 18 s, not 10.
+    assert depth_search.over_budget(config, rows(0.7, 0.8), 2, 6, 22.0, forward=2.0) is None
+    assert "--time_budget=1.0" in depth_search.over_budget(config, rows(0.7, 0.8), 2, 6, 23.0, forward=2.0)
+    assert depth_search.over_budget(config, [], 0, 6, 100.0, forward=1.0) is None
+    assert depth_search.over_budget(config, rows(0.7), 1, 6, 59.0, forward=1.0) is None
+    assert "--time_budget=1.0" in depth_search.over_budget(config, rows(0.7), 1, 6, 60.0, forward=1.0)
 
 
 def test_searches_no_longer_than_everything_takes():
     three = rows(0.7, 0.8, 0.9)  # 10, 20 and 30 s: depth 3 takes 40, all six blocks 70
-    assert depth_search.over_budget(CONFIG, three, 3, 6, 30.0) is None
-    assert "training everything" in depth_search.over_budget(CONFIG, three, 3, 6, 31.0)
-    assert depth_search.over_budget(CONFIG, three[:2], 3, 6, 1000.0) is None
+    assert depth_search.over_budget(CONFIG, three, 3, 6, 30.0, forward=1.0) is None
+    assert "training everything" in depth_search.over_budget(CONFIG, three, 3, 6, 31.0, forward=1.0)
+    assert depth_search.over_budget(CONFIG, three[:2], 3, 6, 1000.0, forward=1.0) is None
 
 
 def test_a_killed_search_goes_on_as_it_had_decided(monkeypatch, tmp_path):
@@ -88,4 +92,4 @@ def test_a_killed_search_goes_on_as_it_had_decided(monkeypatch, tmp_path):
     cutting = 0.0
     assert search(0.0) == first
     (tmp_path / depth_search.DECISIONS).unlink()
-    assert search(0.0)[0] == [0, 1, 3, 4]  # the deepest for which there is time
+    assert search(0.0)[0] == [0, 1, 4, 2]  # 6, 5 and 3 would end too late

@@ -133,10 +133,12 @@ class _Table(NamedTuple):
         return np.arange(self.begin(split), self.bounds[self.names.index(split) + 1])
 
     def repeated(self, split: str, codes: np.ndarray) -> int:
+        """Returns how many rows of a split have the code of an earlier row of it."""
         own = codes[self.rows(split)]
         return len(own) - len(np.unique(own))
 
     def example(self, row: int, other: int) -> dict:
+        """Returns two rows, numbered through all splits, as the audit shows them."""
         at, other_at = np.searchsorted(self.bounds, [row, other], side="right") - 1
         return {
             "row": int(row - self.bounds[at]),
