@@ -172,9 +172,13 @@ def _write(checkpoints: Path | None, decided: dict) -> None:
 
 
 def _extrapolate(known: list[tuple[int, float]], depth: int, *, least: float) -> float:
-    """Returns the seconds of a depth on the line through the two known depths next to it, each block ``least`` more."""
+    """Returns the seconds of a depth on the line through the two known depths next to it.
+
+    Beyond the deepest known, each block takes ``least`` or more.
+    """
     (one, its), (other, others) = sorted(sorted(known, key=lambda pair: abs(pair[0] - depth))[:2])
-    return its + max((others - its) / (other - one), least) * (depth - one)
+    slope = (others - its) / (other - one)
+    return others + (max(slope, least) if depth > other else slope) * (depth - other)
 
 
 def _table(rows: list[dict]) -> str:
