@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sentiment_tf import fine_tuning, preparation
 from sentiment_tf.config import TrainConfig, at_depth
-from sentiment_tf.preparation import Prepared
+from sentiment_tf.preparation import Cut, Prepared
 from sentiment_tf.reporting import summary, wording
 
 DECISIONS = "depths.json"  # beside the checkpoints
@@ -19,7 +19,7 @@ log = logging.getLogger("sentiment_tf")
 
 
 def search(
-    config: TrainConfig, prepared: Prepared, *, features_seconds: float, callbacks: Callable[[str], list]
+    config: TrainConfig, prepared: Prepared, head: Cut, *, features_seconds: float, callbacks: Callable[[str], list]
 ) -> tuple:
     """Trains some depths from the same pretrained weights and keeps the cheapest good one.
 
@@ -31,7 +31,8 @@ def search(
     Args:
       config: its trainable_layers is "auto".
       prepared: what the run starts from.
-      features_seconds: that the head's features took, whose pass also made those of the next depths.
+      head: the cut at depth 0, whose trunk also made the features of the next depths.
+      features_seconds: that this took the run; little, where the cache had them.
       callbacks: makes the Keras callbacks of a training of this name.
 
     Returns:
@@ -43,19 +44,22 @@ def search(
 
     model, deepest = prepared.model, prepared.model.config.n_layers
     pretrained = model.get_weights()
-    # What a killed run decided stands: it went by times that cannot be measured again.
-    decided = exchange.from_chief(prepared.strategy, _read(prepared.checkpoints)) or {"steps": []}
-    features_seconds = decided.setdefault("features_seconds", features_seconds)
+    block = {split: features.seconds / deepest for split, features in head.features.items()}  # forward, frozen
+    begun = {"spent": features_seconds, "trunk": sum(block.values()), "forward": block["train"], "steps": []}
+    # What a killed run decided stands: it went by times that cannot be measured again. Workers go by the chief's.
+    decided = exchange.from_chief(prepared.strategy, _read(prepared.checkpoints) or begun)
+    _write(prepared.checkpoints, decided)
+    trunk, spent, limit = decided["trunk"], decided["spent"], deepest
     made: list[dict] = []
-    rows, trained, spent = [], {}, features_seconds
-    trunk = features_seconds / deepest  # seconds of one frozen block
-    limit = deepest
+    rows, trained = [], {}
     while (depth := next_depth(rows, limit, tolerance=config.accuracy_tolerance / 100)) is not None:
         makes_features = depth > 0 and (depth not in SHARED or config.cache == "off")
         own_trunk = trunk * (deepest - depth) * makes_features
         then = decided["steps"][len(made)] if len(made) < len(decided["steps"]) else None
         begins = spent + own_trunk
-        reason = then["skipped"] if then else over_budget(config, rows, depth, deepest, begins, forward=trunk)
+        reason = (
+            then["skipped"] if then else over_budget(config, rows, depth, deepest, begins, forward=decided["forward"])
+        )
         made.append({"depth": depth, "skipped": reason, "spent": then and then["spent"]})
         if reason:
             log.info("  depth %d is skipped: %s", depth, reason)
@@ -137,7 +141,7 @@ def over_budget(
       depth: to be tried.
       deepest: blocks of the model.
       spent: seconds, those of the depth's own trunk included.
-      forward: seconds that all rows take through one block.
+      forward: seconds that the training rows take through one block.
     """
     if config.time_budget and rows and spent >= 60 * config.time_budget:
         return f"--time_budget={config.time_budget} minutes have passed"
@@ -166,17 +170,19 @@ def _read(checkpoints: Path | None) -> dict | None:
 
 def _write(checkpoints: Path | None, decided: dict) -> None:
     if checkpoints:
+        checkpoints.mkdir(parents=True, exist_ok=True)
         written = checkpoints / f".{DECISIONS}"
         written.write_text(json.dumps(decided))
         os.replace(written, checkpoints / DECISIONS)
 
 
 def _extrapolate(known: list[tuple[int, float]], depth: int, *, least: float) -> float:
-    """Returns the seconds of a depth on the line through the two known depths next to it.
+    """Returns the seconds of a depth on the line through the two known depths around it, or the deepest two.
 
     Beyond the deepest known, each block takes ``least`` or more.
     """
-    (one, its), (other, others) = sorted(sorted(known, key=lambda pair: abs(pair[0] - depth))[:2])
+    after = next((place for place, (at, _) in enumerate(known) if at >= depth), len(known) - 1)
+    (one, its), (other, others) = known[max(after, 1) - 1], known[max(after, 1)]
     slope = (others - its) / (other - one)
     return others + (max(slope, least) if depth > other else slope) * (depth - other)
 

@@ -158,7 +158,7 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
         if config.trainable_layers == "auto":
             features_seconds = clock.seconds["features"]
             at, history, depths = depth_search.search(
-                config, prepared, features_seconds=features_seconds, callbacks=callbacks
+                config, prepared, at, features_seconds=features_seconds, callbacks=callbacks
             )
         else:
             if config.stages:

@@ -88,6 +88,10 @@ def cut(config: TrainConfig, prepared: Prepared, depth: int | None, *, also: Seq
     from sentiment_tf.modeling import features
 
     tail = make_tail(config, prepared, depth)
+    cache_dir = config.cache_dir if config.cache == "on" else None
+    if cache_dir:
+        settings = {"depth": depth, "compute_dtype": prepared.compute_dtype, "cache_dir": cache_dir, "also": also}
+        also = features.check_space(prepared.model, prepared.tokens.values(), **settings)
     of_split = {
         split: features.compute(
             prepared.model,
@@ -95,7 +99,7 @@ def cut(config: TrainConfig, prepared: Prepared, depth: int | None, *, also: Seq
             depth=depth,
             compute_dtype=prepared.compute_dtype,
             max_length=config.max_length,
-            cache_dir=config.cache_dir if config.cache == "on" else None,
+            cache_dir=cache_dir,
             name=split,
             strategy=prepared.strategy,
             least_width=config.least_width,

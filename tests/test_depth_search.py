@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from sentiment_tf import depth_search
 from sentiment_tf.config import TrainConfig
+from sentiment_tf.preparation import Cut
 
 CONFIG = TrainConfig(dataset="sst2", trainable_layers="auto", accuracy_tolerance=0.5)
 
@@ -62,6 +63,14 @@ def test_skips_a_depth_that_would_pass_the_budget_and_says_so():
     assert "--time_budget=1.0" in depth_search.over_budget(config, rows(0.7), 1, 6, 60.0, forward=1.0)
 
 
+def test_a_depth_between_two_known_ones_takes_a_time_between_theirs():
+    known = [dict(row, trainable_layers=depth) for row, depth in zip(rows(0.7, 0.8, 0.9), (0, 1, 4), strict=True)]
+    config = dataclasses.replace(CONFIG, time_budget=1.0)
+    # 20 and 30 s at depths 1 and 4: 23.33 at depth 2, whatever a block takes beyond.
+    assert depth_search.over_budget(config, known, 2, 6, 36.6, forward=5.0) is None
+    assert depth_search.over_budget(config, known, 2, 6, 36.7, forward=5.0)
+
+
 def test_searches_no_longer_than_everything_takes():
     three = rows(0.7, 0.8, 0.9)  # 10, 20 and 30 s: depth 3 takes 40, all six blocks 70
     assert depth_search.over_budget(CONFIG, three, 3, 6, 30.0, forward=1.0) is None
@@ -82,7 +91,9 @@ def test_a_killed_search_goes_on_as_it_had_decided(monkeypatch, tmp_path):
 
     def search(features_seconds):
         tried.clear()
-        _, _, rows = depth_search.search(config, prepared, features_seconds=features_seconds, callbacks=None)
+        head = Cut(None, {"train": SimpleNamespace(seconds=features_seconds)})
+        settings = {"features_seconds": features_seconds, "callbacks": None}
+        _, _, rows = depth_search.search(config, prepared, head, **settings)
         return list(tried), rows
 
     monkeypatch.setattr(depth_search, "_train", train_depth)

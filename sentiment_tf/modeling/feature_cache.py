@@ -8,7 +8,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.errors import UserError
 from sentiment_tf.modeling import classifier
 
-FORMAT = 2  # of the cache; raised whenever the same key would mean other numbers
+FORMAT = 3  # of the cache; raised whenever the same key would mean other numbers
 
 log = logging.getLogger("sentiment_tf")
 
@@ -43,32 +44,66 @@ def folder_of(model, tokens: Tokens, *, depth: int, compute_dtype: tf.DType, cac
     return Path(cache_dir) / "features" / _key(model, tokens, depth, compute_dtype)
 
 
-def cached(entries: dict[int, Entry], depth: int, fill, name: str, strategy) -> np.ndarray:
-    """Returns the memory-mapped values of a depth; where any worker has none or damaged ones, ``fill`` makes them.
+def check_space(entries: Sequence[Entry], wanted: Sequence[Entry] = ()) -> bool:
+    """Checks that those of the entries that are missing fit on the disk together; returns whether ``wanted`` do, too.
 
-    With them it makes those of the other entries that are missing.
+    What killed processes left of them is deleted first.
+
+    Raises:
+      UserError: the disk has too little space, or cannot be written.
     """
-    values = _open(entries[depth])
-    there = [values is not None, *(entry.folder.exists() for entry in entries.values())]
+    for entry in (*entries, *wanted):
+        _delete_left_behind(entry.folder)
+    needed, more = (sum(one.bytes for one in some if not one.folder.exists()) for some in (entries, wanted))
+    folder = entries[0].folder.parent
+    with _unwritable_told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"--cache_dir={folder.parent}: the features need {needed:,} bytes and {free:,} are free; "
+            "make room, choose another folder, or pass --cache=off"
+        )
+    return needed + more <= free
+
+
+def cached(entries: dict[int, Entry], depth: int, fill, name: str, strategy) -> tuple[np.ndarray, float]:
+    """Returns a depth's memory-mapped values, and the seconds in which they were made, now or by an earlier run.
+
+    Where any worker has none or damaged ones, ``fill`` makes them, and those of the other entries that are missing
+    if there is room for all.
+
+    Raises:
+      UserError: the disk has too little space, or cannot be written, or what is there cannot be read.
+    """
+    found = _open(entries[depth])
+    others = [at for at in entries if at != depth]
+    room = check_space([entries[depth]], [entries[at] for at in others])
+    there = [found is not None, *(not room or entries[at].folder.exists() for at in others)]
     there = exchange.gather(strategy, np.array([there], np.int32)).all(axis=0)
+    missing = [at for at, is_there in zip((depth, *others), there, strict=True) if not is_there]
+    if missing:
+        began = time.perf_counter()
+        with contextlib.ExitStack() as stack:
+            fill({at: stack.enter_context(_new(entries[at], began)) for at in missing})
     if there[0]:
         log.info("%s: features found in the cache", name)
-        return values
-    missing = [at for at, is_there in zip(entries, there[1:], strict=True) if at == depth or not is_there]
-    folder = entries[depth].folder.parent
-    _check_space(folder, entries[depth].bytes)
-    if sum(entries[at].bytes for at in missing) > shutil.disk_usage(folder).free:
-        missing = [depth]  # the others may never be asked for
-    with contextlib.ExitStack() as stack:
-        fill({at: stack.enter_context(_new(entries[at])) for at in missing})
-    return _open(entries[depth])
+        return found
+    if made := _open(entries[depth]):
+        return made
+    folder = entries[depth].folder
+    raise UserError(f"--cache_dir={folder.parent.parent}: {folder} cannot be read; delete it, or pass --cache=off")
 
 
 @contextlib.contextmanager
-def _new(entry: Entry) -> Iterator[np.ndarray]:
-    """Yields values to fill, built beside and renamed: what stands under the final name is always whole."""
+def _new(entry: Entry, began: float) -> Iterator[np.ndarray]:
+    """Yields values to fill, built beside and renamed: what stands under the final name is always whole.
+
+    Args:
+      entry: what is made.
+      began: when the work did, on `time.perf_counter`.
+    """
     folder, shape, dtype = entry
-    _delete_left_behind(folder)
     with _unwritable_told(folder.parent):
         building, lock = _make_locked(folder)
     try:
@@ -78,7 +113,8 @@ def _new(entry: Entry) -> Iterator[np.ndarray]:
         if shape[0]:
             values.flush()
         record = {"shape": list(shape), "dtype": dtype.name, "xxh3": disk.checksum(building / "values")}
-        (building / "features.json").write_text(json.dumps(record))
+        (building / "features.json").write_text(json.dumps(record | {"seconds": time.perf_counter() - began}))
+        building.chmod(folder.parent.stat().st_mode)  # who may read the cache may read this
         _move_into_place(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -115,21 +151,23 @@ def _delete_left_behind(folder: Path) -> None:
             os.close(lock)
 
 
-def _open(entry: Entry) -> np.ndarray | None:
-    """Returns a cache entry read-only, or None where there is none; a damaged or foreign one is removed."""
+def _open(entry: Entry) -> tuple[np.ndarray, float] | None:
+    """Returns an entry, read-only, and the seconds it took, or None where there is none; a damaged one is removed."""
     folder, shape, dtype = entry
     if not folder.exists():
         return None
     try:
         record = json.loads((folder / "features.json").read_text())
+        seconds = float(record.pop("seconds"))
         whole = record == {"shape": list(shape), "dtype": dtype.name, "xxh3": disk.checksum(folder / "values")}
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
         whole = False
     if not whole:
         log.warning("%s: damaged, it is computed again", folder)
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    return np.memmap(folder / "values", dtype, "r", shape=shape) if shape[0] else np.empty(shape, dtype)
+    values = np.memmap(folder / "values", dtype, "r", shape=shape) if shape[0] else np.empty(shape, dtype)
+    return values, seconds
 
 
 def _move_into_place(building: Path, folder: Path) -> None:
@@ -149,17 +187,6 @@ def _unwritable_told(folder: Path) -> Iterator[None]:
             raise
         reason = f"cannot be written ({error.strerror})"
         raise UserError(f"--cache_dir={folder.parent}: {reason}; choose another, or pass --cache=off") from error
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    with _unwritable_told(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(
-            f"--cache_dir={folder.parent}: the features need {needed:,} bytes and {free:,} are free; "
-            "make room, choose another folder, or pass --cache=off"
-        )
 
 
 def _key(model, tokens: Tokens, depth: int, compute_dtype: tf.DType) -> str:

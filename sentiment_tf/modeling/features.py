@@ -2,7 +2,8 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -23,12 +24,14 @@ class Features:
       offsets: int64[rows + 1] into ``values``, or None where there is one vector per text.
       most: widest batch allowed, the run's ``max_length``.
       least: narrowest batch allowed: ``most``, too, where shapes must be static.
+      seconds: that the trunk took over them, now or in an earlier run.
     """
 
     values: np.ndarray
     offsets: np.ndarray | None
     most: int
     least: int = 2
+    seconds: float = 0.0
 
     def __len__(self) -> int:
         return len(self.values) if self.offsets is None else len(self.offsets) - 1
@@ -102,18 +105,47 @@ def compute(
         trunk.run(model, tokens, values, **settings)
 
     if cache_dir is None:
-        values = np.empty(*layout(model, tokens, depth))
+        began, values = time.perf_counter(), np.empty(*layout(model, tokens, depth))
         fill({depth: values})
+        seconds = time.perf_counter() - began
     else:
-        entries = {
-            at: feature_cache.Entry(
-                feature_cache.folder_of(model, tokens, depth=at, compute_dtype=compute_dtype, cache_dir=cache_dir),
-                *layout(model, tokens, at),
-            )
-            for at in (depth, *also)
-        }
-        values = feature_cache.cached(entries, depth, fill, name, strategy)
-    return Features(values, None if depth == 0 else tokens.offsets, max_length, least_width)
+        entries = {at: _entry(model, tokens, at, compute_dtype, cache_dir) for at in (depth, *also)}
+        values, seconds = feature_cache.cached(entries, depth, fill, name, strategy)
+    return Features(values, None if depth == 0 else tokens.offsets, max_length, least_width, seconds)
+
+
+def check_space(
+    model,
+    splits: Iterable[Tokens],
+    *,
+    depth: int | None,
+    compute_dtype: tf.DType,
+    cache_dir: str,
+    also: Sequence[int] = (),
+) -> Sequence[int]:
+    """Checks, before any of the work, that the features of all splits fit in the cache.
+
+    Args are those of `compute`, but for ``splits``: the tokens of each.
+
+    Returns:
+      ``also``, if there is room for those of all splits beside what is needed; else nothing.
+
+    Raises:
+      UserError: the disk has too little space.
+    """
+    if depth is None or depth == model.config.n_layers:
+        return ()
+    splits = list(splits)
+    needed, wanted = (
+        [_entry(model, tokens, at, compute_dtype, cache_dir) for tokens in splits for at in depths]
+        for depths in ([depth], also)
+    )
+    return also if feature_cache.check_space(needed, wanted) else ()
+
+
+def _entry(model, tokens: Tokens, depth: int, compute_dtype: tf.DType, cache_dir: str) -> feature_cache.Entry:
+    folder = feature_cache.folder_of(model, tokens, depth=depth, compute_dtype=compute_dtype, cache_dir=cache_dir)
+    return feature_cache.Entry(folder, *layout(model, tokens, depth))
 
 
 def layout(model, tokens: Tokens, depth: int) -> tuple[tuple[int, int], np.dtype]:

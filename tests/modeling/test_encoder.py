@@ -52,6 +52,40 @@ def test_half_precision_is_within_a_percent(tiny_classifier, dtype, most):
     assert 0 < difference < most
 
 
+def test_attention_of_the_first_token_alone_is_that_of_all():
+    rows, width, heads, length = 3, 32, 4, 7
+    random = np.random.default_rng(4)
+
+    def draw(*shape):
+        return tf.constant(random.normal(size=shape), tf.float32)
+
+    shapes = {"qkv_kernel": (width, 3 * width), "qkv_bias": (3 * width,), "out_kernel": (width, width)}
+    blank = dict.fromkeys(encoder.Block._fields)
+    block = encoder.Block(**blank | {name: draw(*shape) for name, shape in shapes.items()} | {"out_bias": draw(width)})
+    x, upstream = draw(rows, length, width), draw(rows, width)
+    bias = (1.0 - tf.sequence_mask([7, 4, 1], length, tf.float32)) * encoder.MASKED
+    kept = tf.constant(random.integers(0, 2, (rows, heads, length)) / 0.5, tf.float32)  # of dropout
+
+    def alone(block, x):
+        return encoder._first_token_attention(block, x, bias[:, None], heads, lambda y, rate: y * kept, 0.5)
+
+    def of_all(block, x):
+        flat, shape = tf.reshape(x, [-1, width]), [rows, length]
+        dropout = lambda y, rate: y * kept[:, :, None]  # noqa: E731
+        whole = encoder._attention(block, flat, bias[:, None, None], shape, heads, dropout, 0.5)
+        return tf.reshape(whole, [rows, length, width])[:, 0]
+
+    weights = [block.qkv_kernel, block.qkv_bias, block.out_kernel, block.out_bias, x]
+    found = []
+    for attention in (alone, of_all):
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            answer = attention(block, x)
+        found.append([answer, *tape.gradient(answer, weights, upstream)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
+
+
 def test_padding_does_not_change_an_answer(tiny_classifier):
     ids, mask = batch()
     weights = encoder.read_weights(tiny_classifier)

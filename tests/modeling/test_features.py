@@ -71,6 +71,15 @@ def test_of_several_depths_only_the_missing_are_written(tiny_classifier, tokens,
     assert (there / "values").stat().st_mtime_ns == before
 
 
+def test_the_head_of_an_earlier_run_saves_a_search_no_pass(tiny_classifier, tokens, tmp_path, never_again):
+    first = compute(tiny_classifier, tokens, str(tmp_path), depth=0)
+    again = compute(tiny_classifier, tokens, str(tmp_path), depth=0, also=[1, 2])
+    assert again.seconds == first.seconds > 0
+    never_again()
+    compute(tiny_classifier, tokens, str(tmp_path), depth=1)
+    compute(tiny_classifier, tokens, str(tmp_path), depth=2)
+
+
 @pytest.mark.parametrize("file", ["values", "features.json"])
 def test_a_damaged_entry_is_noticed_and_made_again(tiny_classifier, tokens, tmp_path, file, caplog):
     expected = compute(tiny_classifier, tokens, str(tmp_path), depth=1).values.copy()
@@ -90,6 +99,21 @@ def test_too_little_disk_is_told_in_bytes_before_the_work(tiny_classifier, token
     assert not entries(tmp_path)
 
 
+def test_all_splits_must_fit_together(tiny_classifier, tokens, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    settings = {"compute_dtype": tf.float32, "cache_dir": str(tmp_path)}
+    needed, wanted = 2 * ROWS * 32 * 4, 2 * len(tokens.ids) * 32 * 2
+
+    def check(free, also):
+        monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: usage(10**9, 10**9 - free, free))
+        return features.check_space(tiny_classifier, [tokens, tokens], depth=0, also=also, **settings)
+
+    assert check(needed, [1]) == ()
+    assert check(needed + wanted, [1]) == [1]
+    with pytest.raises(UserError, match=f"{needed:,} bytes and {needed - 1:,} are free"):
+        check(needed - 1, [])
+
+
 def test_what_may_never_be_asked_for_needs_no_room(tiny_classifier, tokens, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: usage(10**6, 10**6 - 10_000, 10_000))
@@ -97,13 +121,17 @@ def test_what_may_never_be_asked_for_needs_no_room(tiny_classifier, tokens, tmp_
     assert len(entries(tmp_path)) == 1
 
 
-def test_what_a_killed_process_had_begun_is_deleted(tiny_classifier, tokens, tmp_path):
+def test_what_a_killed_process_had_begun_is_deleted_first(tiny_classifier, tokens, tmp_path, monkeypatch):
     compute(tiny_classifier, tokens, str(tmp_path), depth=1)
     (entry,) = entries(tmp_path)
     left = entry.with_name(f".{entry.name}-abc")
     os.rename(entry, left)
+    freed = []
+    usage = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: freed.append(left.exists()) or usage(path))
     compute(tiny_classifier, tokens, str(tmp_path), depth=1)
     assert [path.name for path in entry.parent.iterdir()] == [entry.name]
+    assert freed == [False]  # before the room is looked at
 
 
 def build(entry) -> np.ndarray:
@@ -113,7 +141,7 @@ def build(entry) -> np.ndarray:
         for target in targets.values():
             target[:] = 7
 
-    return feature_cache.cached({0: entry}, 0, fill, "train", tf.distribute.get_strategy())
+    return feature_cache.cached({0: entry}, 0, fill, "train", tf.distribute.get_strategy())[0]
 
 
 def test_two_runs_with_one_cache_build_the_same_entry_at_the_same_time(tmp_path):
