@@ -237,13 +237,24 @@ def head_learning_rate(config: TrainConfig) -> float:
     return default_learning_rate(dataclasses.replace(config, trainable_layers="0"))
 
 
-def differences(mine: TrainConfig, recorded: dict) -> list[str]:
-    """Returns ``--flag: there …, here …`` for each setting that matters and differs from a recorded config."""
-    settings = dataclasses.asdict(mine)
+def differences(mine: TrainConfig, flags: dict, used: dict | None = None, *, but=INCIDENTAL) -> list[str]:
+    """Returns ``--flag: there …, here …`` for each setting that matters and differs from a recorded config.
+
+    Args:
+      mine: resolved.
+      flags: what was asked there.
+      used: what ``auto`` came to there, which may be passed by name; None where that is not known.
+      but: settings that may differ.
+    """
+    used = used or flags
+    # The depth that a search chose comes with that depth's rate; of the others each may be passed by itself.
+    search = ("trainable_layers", "learning_rate")
+    by_depth = used if flags.get("trainable_layers") != mine.trainable_layers else flags
+    there = {name: [by_depth.get(name)] if name in search else [flags.get(name), used.get(name)] for name in flags}
     return [
-        f"--{name}: there {recorded.get(name)}, here {value}"
-        for name, value in settings.items()
-        if name not in INCIDENTAL and recorded.get(name) != value
+        f"--{name}: there {there.get(name, [None])[0]}, here {value}"
+        for name, value in dataclasses.asdict(mine).items()
+        if name not in but and value not in there.get(name, [None])
     ]
 
 

@@ -104,7 +104,8 @@ def _check_classes(names: list[str], models: list) -> None:
 
 def _recorded_seed(model: str) -> int:
     """Returns the seed a run was trained with: a carved validation split is then the same one."""
-    for folder in (Path(model), Path(model).parent):
+    given = Path(model).expanduser()
+    for folder in (given, given.parent):
         try:
             return json.loads((folder / "run.json").read_text())["config"]["seed"]
         except (OSError, ValueError, KeyError):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sentiment_tf import disk
-from sentiment_tf.config import TrainConfig, differences
+from sentiment_tf.config import INCIDENTAL, OF_ONE_MACHINE, TrainConfig, differences
 from sentiment_tf.errors import UserError
 
 RECORD = "run.json"
@@ -47,9 +47,10 @@ class RunDirectory:
         Raises:
           UserError: another process builds this run, or the place cannot be written.
         """
-        is_new = not self._lock.parent.exists()
+        folder = self._lock.parent
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
-            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             file = _lock(self._lock)
         except BlockingIOError:
             raise UserError(
@@ -64,16 +65,17 @@ class RunDirectory:
         finally:
             self._lock.unlink(missing_ok=True)
             file.close()
-            if is_new:
-                with contextlib.suppress(OSError):  # it holds a run; after a mistake it is empty
-                    self._lock.parent.rmdir()
+            with contextlib.suppress(OSError):  # one that holds a run stays; after a mistake all are empty
+                for path in made:
+                    path.rmdir()
 
     def is_finished(self, config: TrainConfig, *, recover: bool = True) -> bool:
         """Returns whether this very run stands there already.
 
         Args:
           config: of the run.
-          recover: whether this process holds the lock and may finish a swap that was cut off.
+          recover: whether this process holds the lock and may finish a swap that was cut off; one that does not is
+            another worker, which may have what is read and written in other places.
 
         Raises:
           UserError: the place holds another run, or something that is no run.
@@ -83,10 +85,13 @@ class RunDirectory:
         if not self.final.exists():
             return False
         recorded = self._record()
+        if recover:
+            self._tidy()
         if config.overwrite:
             return False
-        others = differences(config, recorded.get("flags", recorded["config"]))
-        if others and differences(config, recorded["config"]):  # what auto came to may be passed by name
+        may_differ = INCIDENTAL if recover else (*INCIDENTAL, *OF_ONE_MACHINE)
+        flags = recorded.get("flags", recorded["config"])
+        if others := differences(config, flags, recorded["config"], but=may_differ):
             raise UserError(
                 f"{self.final}: a run with other settings is there ({'; '.join(others)}); "
                 "pass --overwrite to replace it or another --run_name"
@@ -162,7 +167,6 @@ class RunDirectory:
         """Finishes a swap that was cut off between its two renames."""
         if self._previous.exists() and not self.final.exists():
             os.rename(self._previous, self.final)
-        self._tidy()
 
     def _tidy(self) -> None:
         """Deletes what a finished run no longer needs; a run cut off in here is tidied by the next one."""

@@ -121,6 +121,28 @@ def test_runs_differ_by_what_is_trained_not_by_where_it_is_kept():
     assert config.differences(mine, other) == ["--epochs: there 1, here 3", "--seed: there 5, here 0"]
 
 
+def test_what_auto_came_to_may_be_passed_by_name():
+    asked = config.resolve(TrainConfig(dataset="rotten_tomatoes", trainable_layers="auto"))
+    used = dataclasses.replace(config.at_depth(asked, 2), precision="mixed_bfloat16", strategy="default")
+    records = dataclasses.asdict(asked), dataclasses.asdict(used)
+    for same in (
+        asked,
+        used,
+        dataclasses.replace(asked, precision="mixed_bfloat16"),
+        config.at_depth(asked, 2),
+        dataclasses.replace(config.at_depth(asked, 2), strategy="default"),
+    ):
+        assert config.differences(same, *records) == []
+    assert config.differences(config.at_depth(asked, 1), *records) == [
+        "--trainable_layers: there 2, here 1",
+        "--learning_rate: there 0.0001, here 0.0002",
+    ]
+    rate = dataclasses.replace(asked, learning_rate=1e-4)
+    assert config.differences(rate, *records) == ["--learning_rate: there None, here 0.0001"]
+    precision = dataclasses.replace(asked, precision="float32")
+    assert config.differences(precision, *records) == ["--precision: there auto, here float32"]
+
+
 def test_a_depth_of_the_search_has_its_own_rate_unless_one_is_given():
     searched = config.resolve(TrainConfig(dataset="rotten_tomatoes", trainable_layers="auto"))
     assert config.at_depth(searched, 2) == dataclasses.replace(searched, trainable_layers="2", learning_rate=1e-4)

@@ -388,10 +388,20 @@ def test_overwrite_starts_afresh_where_the_data_of_a_killed_run_has_changed(tmp_
 
 
 def test_an_output_folder_that_holds_something_else_is_left_alone(own, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "thesis.txt").write_text("years of work")
+    thesis = tmp_path / "run" / "checkpoints" / "thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("years of work")
     refused(train(*own_flags(own, tmp_path), "--overwrite"), str(tmp_path / "run"))
-    assert (tmp_path / "run" / "thesis.txt").read_text() == "years of work"
+    assert thesis.read_text() == "years of work"
+    (tmp_path / "file").write_text("more of it")
+    refused(train(*own_flags(own, tmp_path, run_name="file")), str(tmp_path / "file"))
+    assert (tmp_path / "file").read_text() == "more of it"
+
+
+def test_a_mistake_leaves_no_folder_on_the_way_to_the_run(own, tmp_path):
+    flags = own_flags(own, tmp_path / "a" / "b", text_column="absent")
+    refused(train(*flags), "--text_column=absent")
+    assert not any(tmp_path.iterdir())
 
 
 def test_an_output_folder_that_cannot_be_written(own, tmp_path):
