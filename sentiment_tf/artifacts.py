@@ -102,7 +102,7 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: f
 
 
 def effective(config: TrainConfig, prepared: Prepared, depths: list[dict]) -> TrainConfig:
-    """Returns the config with what was used in the place of every ``auto`` and of what the depth search decided.
+    """Returns the config with what was used: of every ``auto``, of the depth search, of branches on the hub.
 
     Args:
       config: resolved.
@@ -111,7 +111,12 @@ def effective(config: TrainConfig, prepared: Prepared, depths: list[dict]) -> Tr
     """
     from sentiment_tf.training import distribution
 
-    config = dataclasses.replace(config, **distribution.settings_in_use(prepared.strategy, prepared.compute_dtype))
+    config = dataclasses.replace(
+        config,
+        model_revision=prepared.files.revision,
+        dataset_revision=prepared.splits.source.get("revision"),
+        **distribution.settings_in_use(prepared.strategy, prepared.compute_dtype),
+    )
     for row in depths:
         if row.get("chosen"):
             config = at_depth(config, row["trainable_layers"])

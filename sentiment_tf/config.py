@@ -299,9 +299,9 @@ def _depth_problems(trainable_layers: str) -> list[str]:
 def _contradictions(config: TrainConfig) -> list[str]:
     problems = []
     if config.stages and (config.depth == 0 or config.trainable_layers == "auto"):
+        does = "trains the head alone" if config.depth == 0 else "compares depths trained alike"
         problems.append(
-            f"--stages: contradicts --trainable_layers={config.trainable_layers}, which trains the head alone; "
-            "pass 1 or more blocks"
+            f"--stages: contradicts --trainable_layers={config.trainable_layers}, which {does}; pass 1 or more blocks"
         )
     problems += [
         f"--{name}={getattr(config, name)}: bounds the search of --trainable_layers=auto; pass that, or leave it out"

@@ -280,7 +280,7 @@ def test_hub_and_its_filled_cache(tmp_path, dataset):
         succeeded(train(*flags, f"--output_dir={tmp_path}/a", environment=hub.environment(tmp_path / "home")))
         record = record_of(tmp_path / "a" / dataset)
         assert record["config"]["model"] == DISTILBERT
-        assert record["model_revision"] == hub.commits[DISTILBERT]
+        assert record["model_revision"] == record["config"]["model_revision"] == hub.commits[DISTILBERT]
         assert record["data"]["source"]["revision"] == hub.commits[{"sst2": SST2, "imdb": IMDB}[dataset]]
         environment = hub.environment(tmp_path / "home", offline=True)
     succeeded(train(*flags, f"--output_dir={tmp_path}/b", environment=environment))
