@@ -102,7 +102,7 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: f
 
 
 def effective(config: TrainConfig, prepared: Prepared, depths: list[dict]) -> TrainConfig:
-    """Returns the config with what was used: of every ``auto``, of the depth search, of branches on the hub.
+    """Returns the config with what was used of every ``auto``, depth search, column, and branch on the hub.
 
     Args:
       config: resolved.
@@ -111,10 +111,14 @@ def effective(config: TrainConfig, prepared: Prepared, depths: list[dict]) -> Tr
     """
     from sentiment_tf.training import distribution
 
+    source = prepared.splits.source
+    if source["kind"] == "files" and source["columns"]:
+        text, label = source["columns"]
+        config = dataclasses.replace(config, text_column=text, label_column=label)
     config = dataclasses.replace(
         config,
         model_revision=prepared.files.revision,
-        dataset_revision=prepared.splits.source.get("revision"),
+        dataset_revision=source["revision"],
         **distribution.settings_in_use(prepared.strategy, prepared.compute_dtype),
     )
     for row in depths:

@@ -1,7 +1,10 @@
 """What every command shares: reading absl flags, and ending in a way a person can use."""
 
+import dataclasses
+import itertools
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -65,19 +68,60 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)[1:]
     except (flags.Error, ValueError) as error:  # the latter for --noswitch=value
-        raise UserError(*(f"{problem}; --help lists the flags" for problem in _problems(argv) or [error])) from None
+        problems = _parse_problems(argv) or [str(error)]
+        raise UserError(*(f"{problem}; --help lists the flags" for problem in problems), *_setting_problems()) from None
 
 
-def _problems(argv: list[str]) -> list[str]:
-    """Returns what is wrong with each --flag=value alone: absl stops at the first mistake."""
+def _parse_problems(argv: list[str]) -> list[str]:
+    """Returns what is wrong with each flag alone, those of a flagfile included: absl stops at the first mistake."""
     problems = []
-    for argument in argv[1:]:
-        if argument.startswith("-") and "=" in argument:
+    for argument in _join_values(argv[1:]):
+        try:
+            lines = _join_values(flags.FLAGS.read_flags_from_files([argument], force_gnu=False))
+        except (flags.Error, OSError, ValueError) as error:  # a flagfile that cannot be read, or is no text
+            problems.append(str(error))
+            continue
+        for line in lines:
             try:
-                flags.FLAGS([argv[0], argument])
+                flags.FLAGS([argv[0], line])
             except (flags.Error, ValueError) as error:
-                problems.append(str(error))
+                problems.append(str(error) if line == argument else f"{argument}: {error}")
     return problems
+
+
+def _join_values(arguments: list[str]) -> list[str]:
+    """Returns the flags, up to the first argument that is none; ``--name value`` as ``--name=value``."""
+    joined = []
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-") or argument == "--":
+            break
+        name = argument.lstrip("-")
+        if name == "flagfile" or (name in flags.FLAGS and not flags.FLAGS[name].boolean):
+            argument = "=".join([argument, *itertools.islice(rest, 1)])
+        joined.append(argument)
+    return joined
+
+
+def _setting_problems() -> list[str]:
+    """Returns what is wrong with the settings of a training run that did parse; nothing for another command.
+
+    A problem that names a flag which did not parse, or was not given, may be that mistake's mere consequence: it
+    waits for the next run. What follows a semicolon is advice.
+    """
+    if "trainable_layers" not in flags.FLAGS:
+        return []
+    from sentiment_tf.config import TrainConfig, validate  # here, for the doctor starts without any package
+
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    try:
+        validate(TrainConfig(**{name: flags.FLAGS[name].value for name in names}))
+    except UserError as error:
+        given = {name for name in names if flags.FLAGS[name].present}
+        return [
+            problem for problem in error.problems if given.issuperset(re.findall(r"--(\w+)", problem.split(";")[0]))
+        ]
+    return []
 
 
 def _print_help() -> None:

@@ -1,6 +1,7 @@
 """What training starts from: data → tokens → model → the cut, and the features below it."""
 
 import dataclasses
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,14 @@ from sentiment_tf.data import datasets, tokenization
 from sentiment_tf.errors import UserError
 
 log = logging.getLogger("sentiment_tf")
+
+TOKENIZER_CLASSES = (
+    "BertTokenizer",
+    "BertTokenizerFast",
+    "DistilBertTokenizer",
+    "DistilBertTokenizerFast",
+    "PreTrainedTokenizerFast",  # says nothing of its kind; its normalizer does
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,21 +184,46 @@ def _load_tokenizer(config: TrainConfig, folder: str, *, vocabulary: int):
     """Loads the model's tokenizer.
 
     Raises:
-      UserError: there is none, or it is not that of a model with so many words.
+      UserError: there is none, it is not that of a model with so many words, or the export can't do as it does.
     """
     try:
         tokenizer = tokenization.load_tokenizer(folder)
         ids = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)  # what is lacking is added silently
+        unsupported = _unsupported(tokenizer, Path(folder))
     except Exception as error:  # each kind of damage raises its own
         raise UserError(
             f"--model={config.model}: {folder} has no tokenizer that can be read ({type(error).__name__}); "
             "put its vocab.txt or tokenizer.json there"
         ) from error
+    if unsupported:
+        raise UserError(
+            f"--model={config.model}: its tokenizer has {unsupported}, which the export does not support; "
+            "pass a DistilBERT with BERT's own tokenizer settings"
+        )
     lacking = [token for token in tokenization.SPECIAL_TOKENS if token not in ids]
     if lacking or max(ids.values()) >= vocabulary:
         reason = f"lacks {', '.join(lacking)}" if lacking else f"has more words than the model's {vocabulary:,}"
         raise UserError(f"--model={config.model}: its tokenizer {reason}; put the model's own vocab.txt there")
     return tokenizer
+
+
+def _unsupported(tokenizer, folder: Path) -> str | None:
+    """Returns the setting that data.graph_tokenization does not follow, if there is one."""
+    declared = folder / "tokenizer_config.json"
+    kind = json.loads(declared.read_text(encoding="utf-8")).get("tokenizer_class") if declared.exists() else None
+    if kind not in (None, *TOKENIZER_CLASSES):
+        return f"tokenizer_class={kind}"
+    normalizer = json.loads(tokenizer.backend_tokenizer.to_str())["normalizer"]
+    if normalizer["type"] != "BertNormalizer":
+        return f"the normalizer {normalizer['type']}"
+    if not normalizer["clean_text"]:
+        return "clean_text=false"
+    if not normalizer["handle_chinese_chars"]:
+        return "tokenize_chinese_chars=false"
+    if normalizer["strip_accents"] not in (None, normalizer["lowercase"]):
+        lower_case, strip_accents = (json.dumps(normalizer[name]) for name in ("lowercase", "strip_accents"))
+        return f"do_lower_case={lower_case} with strip_accents={strip_accents}"
+    return None
 
 
 def _truncation(split: str, tokens: tokenization.Tokens, max_length: int) -> str:

@@ -133,6 +133,7 @@ def test_record_holds_what_others_rely_on(finished, own):
         record["config"] | {"epochs": 3, "batch_size": 32, "trainable_layers": "0", "max_length": 32}
         == record["config"]
     )
+    assert (record["flags"]["text_column"], record["config"]["text_column"]) == (None, "text")
     for moment in ("before", "after"):
         assert record["metrics"][moment].keys() >= {"loss", "accuracy", "examples"}
     assert record["metrics"]["after"]["examples"] == 60

@@ -1,5 +1,6 @@
 """Which data the settings name: checked before anything is loaded, for every command alike."""
 
+import os.path
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def problems(
             )
     if found:
         return found
-    if data_dir is not None and not Path(data_dir).expanduser().is_dir():
+    # Path's own is_dir and is_file raise for a name that is too long or below a folder that can't be read.
+    if data_dir is not None and not os.path.isdir(Path(data_dir).expanduser()):
         return [f"--data_dir={data_dir}: no such folder"]
-    return [f"{flag}={file}: no such file" for flag, file in given.items() if not file.is_file()]
+    return [f"{flag}={file}: no such file" for flag, file in given.items() if not os.path.isfile(file)]

@@ -27,8 +27,8 @@ class Splits:
     name: "sst2", "imdb", "rotten_tomatoes", or "custom" for the user's own.
     rows: "train", "validation" and perhaps "test", each with the columns text (string) and label (int64).
     label_names: the class names; a label is a place in them.
-    source: JSON-able: kind ("hub", "packaged" or "files"), id, revision (the commit), files, and a
-      fingerprint of each split's texts and labels.
+    source: JSON-able: kind ("hub", "packaged" or "files"), id, revision (the commit), files, columns (of text and
+      label, by the first file's own names, or None), and a fingerprint of each split's texts and labels.
     notes: one sentence for each thing that was carved, dropped or counted.
     """
 
@@ -200,11 +200,12 @@ def _splits(
 ) -> Splits:
     order = [split for split in ("train", "validation", "test") if split in rows]
     fingerprint = {split: _fingerprint(rows[split]) for split in order}
+    columns = next(iter(source.splits.values())).columns
     return Splits(
         name=source.name,
         rows=datasets.DatasetDict({split: rows[split] for split in order}),
         label_names=tuple(label_names),
-        source=source.described | {"fingerprint": fingerprint},
+        source=source.described | {"columns": columns, "fingerprint": fingerprint},
         notes=tuple(notes),
     )
 

@@ -109,10 +109,8 @@ def encode(raw: Raw, label_names: Sequence[str]) -> datasets.Dataset:
         with quiet():
             rows = raw.rows.with_format("arrow").map(clean, batched=True, batch_size=10_000, features=features)
     except pa.ArrowInvalid:
-        row = _first_undecodable(raw)
-        if row is None:
-            raise
-        raise UserError(f"{raw.name}: {_row(row)} has bytes that are not UTF-8; save the file as UTF-8") from None
+        _refuse_undecodable(raw, "text")
+        raise
     return rows.with_format(None)
 
 
@@ -137,10 +135,18 @@ def _batches(raw: Raw) -> Iterator[pa.ChunkedArray]:
 
 
 def _distinct(raw: Raw) -> list[str]:
-    """Returns the different labels in the order in which they first appear."""
+    """Returns the different labels in the order in which they first appear.
+
+    Raises:
+      UserError: a label that is not UTF-8.
+    """
     seen: dict[str, None] = {}
-    for labels in _batches(raw):
-        seen |= dict.fromkeys(pc.unique(labels).to_pylist())
+    try:
+        for labels in _batches(raw):
+            seen |= dict.fromkeys(pc.unique(labels).to_pylist())
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        _refuse_undecodable(raw, "label")
+        raise
     return list(seen)
 
 
@@ -148,16 +154,18 @@ def _row(place: int) -> str:
     return f"row {place + 1:,} (from 1, without header and blank lines)"
 
 
-def _first_undecodable(raw: Raw) -> int | None:
-    """Returns the place of the first text that is not UTF-8, or None."""
-    texts = raw.rows.select_columns("text").with_format("arrow")
-    for number, batch in enumerate(texts.iter(_BATCH)):
-        for place, data in enumerate(batch["text"].cast(pa.large_binary()).to_pylist()):
+def _refuse_undecodable(raw: Raw, column: str) -> None:
+    """Raises for the first row whose text or label is not UTF-8, if any."""
+    rows = raw.rows.select_columns(column).with_format("arrow")
+    for number, batch in enumerate(rows.iter(_BATCH)):
+        for place, data in enumerate(batch[column].cast(pa.large_binary()).to_pylist()):
             try:
                 (data or b"").decode()
             except UnicodeDecodeError:
-                return number * _BATCH + place
-    return None
+                row = _row(number * _BATCH + place)
+                raise UserError(
+                    f"{raw.name}: {row} has bytes that are not UTF-8 in its {column}; save the file as UTF-8"
+                ) from None
 
 
 def _refuse(raw: Raw, values: Sequence[str], advice: str) -> None:

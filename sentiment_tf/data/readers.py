@@ -8,6 +8,7 @@ import csv
 import functools
 import glob
 import json
+import os.path
 import sys
 import traceback
 import warnings
@@ -33,11 +34,13 @@ class Raw(NamedTuple):
     rows: columns ``text`` (string) and, unless unlabelled, ``label`` (any type).
     name: the file, or the data set and split, as an error message names it.
     class_names: the label's names where the file knows them (a ``ClassLabel``), else None.
+    columns: the file's own names of text and label; None where it has no such columns.
     """
 
     rows: datasets.Dataset
     name: str
     class_names: tuple[str, ...] | None = None
+    columns: tuple[str, str] | None = None
 
 
 @contextlib.contextmanager
@@ -83,7 +86,7 @@ def read_file(
     path = Path(path).expanduser()
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"{path}: unknown extension {path.suffix!r}; known are {', '.join(FORMATS)}")
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path's own, it never raises
         raise UserError(f"{path}: no such file")
     return _pick_columns(
         load_table(path),
@@ -101,7 +104,7 @@ def read_review_folder(folder: Path) -> Raw:
       Rows in the order of the file names, negative first; label 0 or 1.
 
     Raises:
-      UserError: no reviews, or bytes in a file that are not UTF-8.
+      UserError: no reviews, a file that cannot be read, or bytes in one that are not UTF-8.
     """
     files = [sorted((folder / name).glob("*.txt")) for name in ("neg", "pos")]
     if not all(files):
@@ -146,7 +149,10 @@ def _explain(path: Path, error: Exception) -> str:
     if isinstance(cause, OSError):
         return f"{path}: {cause}"
     if FORMATS[path.suffix.lower()] == "json":
-        return f"{path}: not well-formed JSON lines: {_first_bad_line(path) or cause}"
+        try:
+            return f"{path}: not well-formed JSON lines: {_first_bad_line(path) or cause}"
+        except UnicodeDecodeError:
+            return _first_undecodable(path)
     return f"{path}: not a well-formed {path.suffix[1:]} file: {cause}"
 
 
@@ -184,7 +190,7 @@ def _pick_columns(
     class_names = tuple(features[label].names) if isinstance(features[label], datasets.ClassLabel) else None
     # The detour over unused names lets a file have its columns the other way round.
     rows = rows.select_columns([text, label]).rename_columns({text: "text ", label: "label "})
-    return Raw(rows.rename_columns({"text ": "text", "label ": "label"}), name, class_names)
+    return Raw(rows.rename_columns({"text ": "text", "label ": "label"}), name, class_names, (text, label))
 
 
 def _find_column(
@@ -216,12 +222,13 @@ def _find_column(
 
 def _mixed_labels(rows: datasets.Dataset, column: str, name: str) -> str:
     """Says where the labels of a JSON file change their kind, or what they are instead of labels."""
-    first = rows[0][column]
-    for row, value in enumerate(rows[column], start=1):
-        if isinstance(value, (list, dict)):
-            break
-        if type(value) is not type(first):
-            return f"{name}: row {row} has the label {value!r}, row 1 has {first!r}; use one kind"
+    with contextlib.suppress(UnicodeDecodeError):
+        first = rows[0][column]
+        for row, value in enumerate(rows[column], start=1):
+            if isinstance(value, (list, dict)):
+                break
+            if type(value) is not type(first):
+                return f"{name}: row {row} has the label {value!r}, row 1 has {first!r}; use one kind"
     return f"--label_column={column}: holds {rows.features[column]} in {name}, not a number or a name"
 
 
@@ -230,6 +237,8 @@ def _read_text(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise UserError(_first_undecodable(file)) from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); make it readable or move it away") from None
 
 
 def _first_undecodable(path: Path) -> str:

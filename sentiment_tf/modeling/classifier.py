@@ -178,9 +178,9 @@ def load_classifier(files: ModelFiles, *, label_names: tuple[str, ...], name: st
         raise UserError(
             f"--model={name}: the weights cannot be read ({_first_line(error)}); delete the copy and fetch it again"
         ) from error
-    # What the file lacks was drawn at random, which is meant for the head alone.
+    # What the file lacks was drawn at random, which is meant for the head alone; of h5 files dropout is told, too.
     lacking = [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
-    if lacking := [key for key in lacking if "classifier" not in key]:
+    if lacking := [key for key in lacking if "classifier" not in key and not key.startswith("dropout")]:
         raise UserError(
             f"--model={name}: its weights do not fit its config.json: {len(lacking)} are missing or of another shape, "
             f"such as {lacking[0]}; pass the folder of a whole DistilBERT"
@@ -240,7 +240,7 @@ def read_config(files: ModelFiles, name: str):
     """Returns the transformers config of a model folder.
 
     Raises:
-      UserError: the folder holds no weights that are safe to read, or no DistilBERT.
+      UserError: the folder holds no weights that are safe to read, no DistilBERT, or a damaged config.json.
     """
     from transformers import AutoConfig
 
@@ -249,12 +249,16 @@ def read_config(files: ModelFiles, name: str):
         raise UserError(f"--model={name}: {directory} has neither {' nor '.join(WEIGHT_FILES)}; pass a model folder")
     try:
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # what is valid JSON with wrong content raises anything
         raise UserError(f"--model={name}: config.json cannot be read ({_first_line(error)})") from error
     if config.model_type != "distilbert":
         raise UserError(f"--model={name}: this is a {config.model_type} model; pass a DistilBERT")
     if config.activation not in ("gelu", "relu"):
         raise UserError(f"--model={name}: its activation is {config.activation}; gelu and relu are supported")
+    for size in ("n_layers", "n_heads", "dim", "hidden_dim", "max_position_embeddings", "vocab_size"):
+        value = getattr(config, size)
+        if type(value) is not int or value < 1:
+            raise UserError(f"--model={name}: config.json has {size}={value!r}; it must be a whole number from 1")
     return config
 
 
@@ -266,7 +270,7 @@ def _with_labels(config, label_names: tuple[str, ...]):
 
 
 def _download(name: str, revision: str | None, offline: bool) -> ModelFiles:
-    import huggingface_hub
+    import huggingface_hub.utils
     from huggingface_hub import errors
 
     if not sys.stderr.isatty():

@@ -443,6 +443,10 @@ MISTAKES = {
         bad_bytes("a.jsonl", b'{"text": "a", "label": [0]}\n'),
         "--label_column=label: holds .* not a number or a name",
     ),
+    "lists for labels and another encoding": (
+        bad_bytes("a.jsonl", b'{"text": "caf\xe9", "label": ["n\xe9g"]}\n'),
+        "--label_column=label: holds .* not a number or a name",
+    ),
     "broken JSON": (bad_bytes("a.jsonl", b'{"text": "a", "label": 0}\n{"text": '), "a.jsonl: .* file line 2: "),
     "fields too many": (bad_bytes("a.csv", b"text,label\na,1\nhello, world,1\n"), "Expected 2 fields in line 3, saw 3"),
     "fields too many at once": (
@@ -457,6 +461,30 @@ MISTAKES = {
     "bytes of another encoding in JSON": (
         bad_bytes("a.jsonl", b'{"text": "a", "label": 0}\n{"text": "\xff", "label": 1}\n'),
         "a.jsonl: .*(file line|row) 2.* not UTF-8",
+    ),
+    "UTF-16 in JSON": (
+        bad_bytes("a.jsonl", '{"text": "a", "label": 0}\n'.encode("utf-16")),
+        r"a.jsonl: file line 1, byte 1 \(0xff\) is not UTF-8; save the file as UTF-8",
+    ),
+    "another encoding in a JSON array": (
+        bad_bytes("a.json", '[\n{"text": "caf\xe9", "label": 0}\n]'.encode("latin-1")),
+        r"a.json: file line 2, byte 14 \(0xe9\) is not UTF-8",
+    ),
+    "another encoding and a broken line in JSON": (
+        bad_bytes("a.jsonl", '{"text": "caf\xe9", "label": 0}\n{"text": \n'.encode("latin-1")),
+        r"a.jsonl: file line 1, byte 14 \(0xe9\) is not UTF-8",
+    ),
+    "label of another encoding in JSON": (
+        bad_bytes("a.jsonl", '{"text": "a", "label": "pos"}\n{"text": "b", "label": "n\xe9g"}\n'.encode("latin-1")),
+        r"a.jsonl: row 2 .* has bytes that are not UTF-8 in its label; save the file as UTF-8",
+    ),
+    "name that is too long": (
+        lambda folder: load(train_file=folder / f"{'a' * 300}.csv"),
+        r"--train_file=.*a\.csv: no such file",
+    ),
+    "folder's name that is too long": (
+        lambda folder: load(data_dir=folder / ("a" * 300)),
+        "--data_dir=.*aaa: no such folder",
     ),
     "UTF-16": (
         bad_bytes("a.csv", "text,label\na,1\n".encode("utf-16")),
@@ -495,6 +523,34 @@ def test_parquet_text_that_is_no_text(tmp_path):
     pq.write_table(pa.table({"text": broken, "label": [0, 1]}), tmp_path / "a.parquet")
     with pytest.raises(UserError, match="a.parquet: row 2 .* not UTF-8"):
         load(train_file=tmp_path / "a.parquet", validation_file=write(tmp_path / "b.csv"))
+
+
+def test_parquet_label_that_is_no_text(tmp_path):
+    broken = pa.array([b"positif", b"n\xe9gatif"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": ["a", "b"], "label": broken}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="a.parquet: row 2 .* not UTF-8 in its label"):
+        load(train_file=tmp_path / "a.parquet", validation_file=write(tmp_path / "b.csv"))
+
+
+def test_review_that_cannot_be_read_is_named(tmp_path):
+    for name in ("pos", "neg"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        (tmp_path / "train" / name / "1_1.txt").write_text("fine")
+    (tmp_path / "train" / "pos" / "2_1.txt").mkdir()
+    with pytest.raises(UserError, match=r"pos/2_1.txt: cannot be read \(Is a directory\); make it readable"):
+        load(data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(("flag", "kind"), [("train_file", "file"), ("data_dir", "folder")])
+def test_place_below_an_unreadable_folder_is_refused(monkeypatch, flag, kind):
+    def forbidden(path, **_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "stat", forbidden)
+    with pytest.raises(UserError) as error:
+        load(**{flag: "/closed/a.csv"})
+    monkeypatch.undo()
+    assert error.value.problems == (f"--{flag}=/closed/a.csv: no such {kind}",)
 
 
 def test_review_file_of_another_encoding_is_named(tmp_path):
