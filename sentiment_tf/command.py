@@ -60,6 +60,13 @@ def log_to_stdout(*, quiet: bool = False, verbosity: int = 0) -> None:
     logger.propagate = False
 
 
+def expand_home(*names: str) -> None:
+    """Expands ~ in these flags' values, which a shell leaves alone behind --flag=."""
+    for name in names:
+        if path := flags.FLAGS[name].value:
+            flags.FLAGS[name].value = os.path.expanduser(path)
+
+
 def _parse(argv: list[str]) -> list[str]:
     """Returns the arguments that are not flags; prints the help and leaves for --help."""
     if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in argv[1:]):

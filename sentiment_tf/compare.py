@@ -22,6 +22,7 @@ def define_flags() -> None:
 
 def main(arguments: list[str]) -> int:
     """Prints and draws the runs that the arguments name."""
+    command.expand_home("output")
     if not arguments:
         raise UserError("no runs to compare; pass one or more folders, as in saved_models/*")
     if (output := flags.FLAGS.output) and Path(output).exists():

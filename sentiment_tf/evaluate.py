@@ -34,6 +34,7 @@ def define_flags() -> None:
 def main(arguments: list[str]) -> int:
     """Evaluates what the flags name."""
     options = flags.FLAGS
+    command.expand_home("model", "compare", "output")
     _check(options, arguments)
     from sentiment_tf import runtime
 
@@ -104,8 +105,7 @@ def _check_classes(names: list[str], models: list) -> None:
 
 def _recorded_seed(model: str) -> int:
     """Returns the seed a run was trained with: a carved validation split is then the same one."""
-    given = Path(model).expanduser()
-    for folder in (given, given.parent):
+    for folder in (Path(model), Path(model).parent):
         try:
             return json.loads((folder / "run.json").read_text())["config"]["seed"]
         except (OSError, ValueError, KeyError):

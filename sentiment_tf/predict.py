@@ -38,7 +38,9 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 def main(texts: list[str]) -> int:
     """Answers what the flags and arguments name."""
     options = flags.FLAGS
-    _complete_paths(options)
+    command.expand_home("model", "input", "output")
+    if options.output == "/dev/stdout":  # stdout has one name
+        options.output = writing.STDOUT
     _check(options, texts)
     folder = saved_model.find(options.model)
     if options.verify:
@@ -57,15 +59,6 @@ def main(texts: list[str]) -> int:
             scoring.answer(model, rows, form, output, bar.update)
     _say_end(options, rows)
     return 0
-
-
-def _complete_paths(options) -> None:
-    """Expands ~, which a shell leaves alone behind --flag=, and calls stdout by its one name."""
-    for flag in ("model", "input", "output"):
-        if path := options[flag].value:
-            options[flag].value = os.path.expanduser(path)
-    if options.output == "/dev/stdout":
-        options.output = writing.STDOUT
 
 
 def _check(options, texts: list[str]) -> None:

@@ -70,3 +70,10 @@ def test_mistakes_end_in_one_line_and_lose_nothing(folder, tmp_path, flags, word
     for word in words:
         assert word.format(**names) in done.stderr
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"old.json": "mine", "picture.png": "mine"}
+
+
+def test_a_home_folder_is_the_users(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    done = evaluate(folder, "--model=~/a", "--compare=~/b", "--output=~/home.json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "home.json").read_text())["models"].keys() == {f"{folder}/a", f"{folder}/b"}
