@@ -329,10 +329,10 @@ def _data_problems(config: TrainConfig) -> list[str]:
 
 
 def _model_problems(config: TrainConfig) -> list[str]:
-    path = Path(config.model).expanduser()
-    if config.model_revision and (config.model == PACKAGED_MODEL or path.is_dir()):
+    is_folder = os.path.isdir(os.path.expanduser(config.model))  # Path's own raises for a name that is too long
+    if config.model_revision and (config.model == PACKAGED_MODEL or is_folder):
         return [f"--model_revision={config.model_revision}: is the hub's; --model={config.model} is on this machine"]
-    if not path.is_dir() and (config.model.count("/") > 1 or config.model.startswith((".", "/", "~"))):
+    if not is_folder and (config.model.count("/") > 1 or config.model.startswith((".", "/", "~"))):
         return [f"--model={config.model}: there is no such folder"]
     return []
 
