@@ -48,7 +48,7 @@ class RunDirectory:
           UserError: another process builds this run, or the place cannot be written.
         """
         folder = self._lock.parent
-        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        made = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             file = _lock(self._lock)
