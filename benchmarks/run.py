@@ -136,7 +136,8 @@ def _measure(item: Item, contestant: Contestant, number: int, folder: Path, argu
         flags.append(f"--steps={arguments.steps}")
     else:
         flags += [f"--limit={rows}", f"--epochs={arguments.epochs}"]
-        flags += [f"--test_file={folder / 'validation.jsonl'}"] * item.training
+    if item.training and not scaled:
+        flags.append(f"--test_file={folder / 'validation.jsonl'}")
     if contestant.before and number == 0:
         _run(contestant, contestant.before, flags, arguments)  # if it fails, so does what builds on it, and says why
     load = os.getloadavg()[0]

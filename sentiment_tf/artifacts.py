@@ -93,7 +93,7 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: f
             else {}
         ),
         "history": outcome.history,
-        **({"depths": outcome.depths} if outcome.depths else {}),
+        **({"depths": outcome.depths, "skipped_depths": outcome.skipped} if outcome.depths else {}),
         "leaks": found,
         "versions": record.versions(),
         "hardware": record.hardware(),

@@ -1,6 +1,7 @@
 """The settings of a training run: the one source of their defaults, documentation and validation."""
 
 import dataclasses
+import json
 import math
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from sentiment_tf.errors import UserError
 
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
 PACKAGED_MODEL = "minilm-l6"
+PACKAGED_LIMITS = {"blocks": 6, "positions": 512}
 STRATEGIES = ("auto", "default", "mirrored", "multi_worker", "tpu")
 SCHEDULES = ("linear", "cosine")
 CLASS_WEIGHTS = ("none", "balanced")
@@ -69,8 +71,8 @@ class TrainConfig:
     )
     time_budget: float | None = _setting(
         None,
-        "With --trainable_layers=auto: minutes for the search; depths over it are skipped (default: what training "
-        "every block would take).",
+        "With --trainable_layers=auto: minutes for the search; depths over it are skipped (default: three are tried, "
+        "the head, one block and all but one).",
         above=0,
     )
     precision: str = _setting(
@@ -334,7 +336,40 @@ def _model_problems(config: TrainConfig) -> list[str]:
         return [f"--model_revision={config.model_revision}: is the hub's; --model={config.model} is on this machine"]
     if not is_folder and (config.model.count("/") > 1 or config.model.startswith((".", "/", "~"))):
         return [f"--model={config.model}: there is no such folder"]
-    return []
+    if config.model == PACKAGED_MODEL:
+        return limit_problems(config, **PACKAGED_LIMITS)
+    return limit_problems(config, **_read_limits(os.path.expanduser(config.model))) if is_folder else []
+
+
+def _read_limits(folder: str) -> dict[str, int]:
+    """Returns what a model's config.json says of its size; nothing where it is no DistilBERT's, which is told later."""
+    try:
+        found = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
+        limits = {"blocks": found["n_layers"], "positions": found["max_position_embeddings"]}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+    return limits if all(type(limit) is int for limit in limits.values()) else {}
+
+
+def limit_problems(config: TrainConfig, *, blocks: int | None = None, positions: int | None = None) -> list[str]:
+    """Returns which settings ask for more than a model has.
+
+    Args:
+      config: validated, or about to be.
+      blocks: transformer blocks of the model, if known.
+      positions: tokens that it can read at most, if known.
+    """
+    problems = []
+    if positions and config.max_length and config.max_length > positions:
+        problems.append(
+            f"--max_length={config.max_length}: {config.model} has {positions} positions; pass {positions} or less"
+        )
+    if blocks and (config.depth or 0) > blocks:
+        problems.append(
+            f"--trainable_layers={config.trainable_layers}: {config.model} has {blocks} blocks; "
+            f"pass 0 to {blocks}, or all"
+        )
+    return problems
 
 
 def _name_problems(config: TrainConfig) -> list[str]:

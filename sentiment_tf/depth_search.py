@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sentiment_tf import fine_tuning, preparation
+from sentiment_tf import disk, fine_tuning, preparation
 from sentiment_tf.config import TrainConfig, at_depth
+from sentiment_tf.errors import UserError
 from sentiment_tf.preparation import Cut, Prepared
 from sentiment_tf.reporting import summary, wording
 
 DECISIONS = "depths.json"  # beside the checkpoints
-SHARED = (1, 2, 4)  # depths whose features the head's pass of the trunk makes on its way: those a search tries first
+ROUNDING = 1e-9  # of accuracies that differ by the tolerance itself
 
 log = logging.getLogger("sentiment_tf")
 
@@ -23,90 +24,119 @@ def search(
 ) -> tuple:
     """Trains some depths from the same pretrained weights and keeps the cheapest good one.
 
-    Depth grows (0, 1, 4, 13, …) while that gains more than the tolerance; then the gap below the cheapest good
-    depth is halved until none is left. A depth that would pass the time budget is skipped for the deepest that
-    does not. Without --time_budget that is what training every block would take: the search should not cost more
-    than what it spares.
+    First the head and one block. Where the block gains more than the tolerance, the deepest depth that there is time
+    for: how good the model gets at all is known then. With --time_budget the gap below the cheapest good depth is
+    halved until none is left. A depth for which time or disk does not suffice is skipped.
 
     Args:
       config: its trainable_layers is "auto".
       prepared: what the run starts from.
-      head: the cut at depth 0, whose trunk also made the features of the next depths.
+      head: the cut at depth 0, whose trunk also made the features of `shared`.
       features_seconds: that this took the run; little, where the cache had them.
       callbacks: makes the Keras callbacks of a training of this name.
 
     Returns:
       (preparation.Cut of the chosen depth, its weights in the model; its epochs' rows; a row per depth:
       trainable_layers, accuracy (on validation), seconds (trunk and training, had it been alone),
-      training_seconds, chosen).
+      training_seconds, epochs, chosen; for each depth that was skipped trainable_layers and the reason).
     """
     from sentiment_tf import exchange
 
     model, deepest = prepared.model, prepared.model.config.n_layers
+    tolerance = config.accuracy_tolerance / 100
     pretrained = model.get_weights()
-    block = {split: features.seconds / deepest for split, features in head.features.items()}  # forward, frozen
+    block = {split: head.features[split].seconds / deepest for split in preparation.TRAINING_SPLITS}  # forward, frozen
     begun = {"spent": features_seconds, "trunk": sum(block.values()), "forward": block["train"], "steps": []}
     # What a killed run decided stands: it went by times that cannot be measured again. Workers go by the chief's.
     decided = exchange.from_chief(prepared.strategy, _read(prepared.checkpoints) or begun)
     _write(prepared.checkpoints, decided)
-    trunk, spent, limit = decided["trunk"], decided["spent"], deepest
+    trunk, spent = decided["trunk"], decided["spent"]
+    limit = first_depths(config, deepest)[-1]
+    in_cache = shared(config, deepest) if config.cache == "on" else []
     made: list[dict] = []
-    rows, trained = [], {}
-    while (depth := next_depth(rows, limit, tolerance=config.accuracy_tolerance / 100)) is not None:
-        makes_features = depth > 0 and (depth not in SHARED or config.cache == "off")
-        own_trunk = trunk * (deepest - depth) * makes_features
-        then = decided["steps"][len(made)] if len(made) < len(decided["steps"]) else None
+    rows, skipped, trained = [], [], {}
+    while (depth := next_depth(rows, limit, tolerance=tolerance)) is not None:
+        then = decided["steps"][len(made)] if len(made) < len(decided["steps"]) else {"depth": None}
+        then = then if then["depth"] == depth else None
+        own_trunk = trunk * (deepest - depth) * (depth not in (0, *in_cache))
         begins = spent + own_trunk
         reason = (
-            then["skipped"] if then else over_budget(config, rows, depth, deepest, begins, forward=decided["forward"])
+            then["skipped"] if then else skip_reason(config, rows, depth, deepest, begins, forward=decided["forward"])
         )
+        if not reason:
+            model.set_weights(pretrained)
+            at, cutting, reason = (head, 0.0, None) if depth == 0 else _cut(config, prepared, depth)
         made.append({"depth": depth, "skipped": reason, "spent": then and then["spent"]})
         if reason:
             log.info("  depth %d is skipped: %s", depth, reason)
-            if depth < rows[-1]["trainable_layers"]:
+            skipped.append({"trainable_layers": depth, "reason": reason})
+            if depth < rows[-1]["trainable_layers"] or not config.time_budget:
                 break
             limit = depth - 1  # there may be time for something shallower
             continue
-        model.set_weights(pretrained)
-        at, history, cutting = _train(config, prepared, depth, callbacks)
+        name = f"depth-{depth}"
+        history = fine_tuning.fit(at_depth(config, depth), prepared, at, name=name, callbacks=callbacks(name))
         training = sum(row["seconds"] for row in history)  # as the epochs were, before a kill or after it
         # Workers must agree on when to stop.
         spent, training = exchange.from_chief(prepared.strategy, [spent + cutting + training, training])
         spent = made[-1]["spent"] = then["spent"] if then else spent
         _write(prepared.checkpoints, decided | {"steps": made})
-        accuracies = [row["val_accuracy"] for row in history]
-        accuracy = max(accuracies) if config.early_stopping_patience else accuracies[-1]
-        seconds = trunk * (deepest - depth) + training  # what this depth alone would take
-        row = {"trainable_layers": depth, "accuracy": accuracy, "seconds": seconds, "training_seconds": training}
+        row = _row(config, depth, history, training, trunk=trunk * (deepest - depth))
+        log.info("  depth %d: validation accuracy %.2f %% in %.1f s", depth, 100 * row["accuracy"], row["seconds"])
         rows = sorted([*rows, row], key=lambda row: row["trainable_layers"])
-        trained[depth] = (at, history, model.get_weights())
-        log.info("  depth %d: validation accuracy %.2f %% in %.1f s", depth, 100 * accuracy, seconds)
-    chosen = rows[choose(rows, tolerance=config.accuracy_tolerance / 100)]
+        trained[depth] = (history, model.get_weights())
+        least = max(row["accuracy"] for row in rows) - tolerance - ROUNDING
+        for worse in (row["trainable_layers"] for row in rows if row["accuracy"] < least):
+            trained.pop(worse, None)  # it cannot be chosen any more
+    chosen = rows[choose(rows, tolerance=tolerance)]
     chosen["chosen"] = True
-    at, history, weights = trained[chosen["trainable_layers"]]
+    depth = chosen["trainable_layers"]
+    history, weights = trained[depth]
     model.set_weights(weights)
     log.info("\n%s\n", _table(rows))
-    return at, history, rows
+    at = head if depth == 0 else preparation.cut(at_depth(config, depth), prepared, depth)
+    return at, history, rows, skipped
 
 
-def _train(config: TrainConfig, prepared: Prepared, depth: int, callbacks: Callable[[str], list]) -> tuple:
-    """Returns the cut at this depth, trained; its epochs' rows; the seconds that the cut and its features took."""
-    settings = at_depth(config, depth)
-    began, name = time.perf_counter(), f"depth-{depth}"
-    at = preparation.cut(settings, prepared, depth, also=prefixes(prepared.model, depth))
-    cutting = time.perf_counter() - began
-    return at, fine_tuning.fit(settings, prepared, at, name=name, callbacks=callbacks(name)), cutting
+def _cut(config: TrainConfig, prepared: Prepared, depth: int) -> tuple[Cut | None, float, str | None]:
+    """Returns the cut at a depth, for training alone, and the seconds it took; or why there is none: a lack of disk."""
+    began = time.perf_counter()
+    try:
+        at = preparation.cut(at_depth(config, depth), prepared, depth, splits=preparation.TRAINING_SPLITS)
+    except UserError as error:
+        return None, 0.0, str(error)
+    return at, time.perf_counter() - began, None
 
 
-def prefixes(model, depth: int) -> list[int]:
-    """Returns the deeper cuts whose features the trunk of this one makes on its way."""
-    return [shared for shared in SHARED if depth == 0 and shared < model.config.n_layers]
+def _row(config: TrainConfig, depth: int, history: list[dict], training: float, *, trunk: float) -> dict:
+    """Returns what the table says of a depth: its accuracy, and what it alone would take."""
+    accuracies = [row["val_accuracy"] for row in history]
+    return {
+        "trainable_layers": depth,
+        "accuracy": max(accuracies) if config.early_stopping_patience else accuracies[-1],
+        "seconds": trunk + training,
+        "training_seconds": training,
+        "epochs": len(history),
+    }
+
+
+def first_depths(config: TrainConfig, deepest: int) -> list[int]:
+    """Returns what a search tries first: the head, one block, and the deepest that it may.
+
+    Without --time_budget that is all blocks but one, and all that is tried: three epochs of everything take longer.
+    """
+    return sorted({0, min(1, deepest), deepest if config.time_budget else max(deepest - 1, min(1, deepest))})
+
+
+def shared(config: TrainConfig, deepest: int) -> list[int]:
+    """Returns the depths whose features the head's pass of the trunk makes on its way."""
+    return [depth for depth in first_depths(config, deepest) if 0 < depth < deepest]
 
 
 def choose(rows: list[dict], *, tolerance: float) -> int:
     """Returns the first (cheapest) row whose accuracy is within ``tolerance`` of the best one's."""
     best = max(row["accuracy"] for row in rows)
-    return next(place for place, row in enumerate(rows) if row["accuracy"] >= best - tolerance - 1e-9)
+    return next(place for place, row in enumerate(rows) if row["accuracy"] >= best - tolerance - ROUNDING)
 
 
 def next_depth(rows: list[dict], limit: int, *, tolerance: float) -> int | None:
@@ -121,7 +151,7 @@ def next_depth(rows: list[dict], limit: int, *, tolerance: float) -> int | None:
         return 0
     top = rows[-1]["trainable_layers"]
     if top < limit and (len(rows) == 1 or rows[-1]["accuracy"] - rows[-2]["accuracy"] >= tolerance):
-        return min(3 * top + 1, limit)
+        return limit if top else min(1, limit)
     good = choose(rows, tolerance=tolerance)
     depths = [row["trainable_layers"] for row in rows]
     if good == 0 or depths[good] - depths[good - 1] == 1:
@@ -129,43 +159,40 @@ def next_depth(rows: list[dict], limit: int, *, tolerance: float) -> int | None:
     return (depths[good] + depths[good - 1]) // 2
 
 
-def over_budget(
+def skip_reason(
     config: TrainConfig, rows: list[dict], depth: int, deepest: int, spent: float, *, forward: float
 ) -> str | None:
-    """Returns why a depth must be skipped, or None.
+    """Returns why there is no time for a depth, or None.
 
     Args:
       config: of the run.
-      rows: tried so far, in order of depth; the first is never skipped, the second only once the time has passed,
-        the third only by --time_budget.
+      rows: tried so far, in order of depth; the first is never skipped, the second only once the time has passed.
       depth: to be tried.
       deepest: blocks of the model.
       spent: seconds, those of the depth's own trunk included.
       forward: seconds that the training rows take through one block.
     """
-    if config.time_budget and rows and spent >= 60 * config.time_budget:
+    if not config.time_budget:
+        first = first_depths(config, deepest)
+        return None if depth in first else f"without --time_budget no more than {first} are tried"
+    budget = 60 * config.time_budget
+    if rows and spent >= budget:
         return f"--time_budget={config.time_budget} minutes have passed"
-    if len(rows) < (2 if config.time_budget else 3):
+    if len(rows) < 2:
         return None
     known = [(row["trainable_layers"], row["training_seconds"]) for row in rows]
     # The top block is computed for [CLS] alone, so depth 1 says little of the others: forward and twice that backward.
-    block = 3 * config.epochs * forward
-    expected = spent + _extrapolate(known, depth, least=block)
-    budget = 60 * config.time_budget if config.time_budget else _extrapolate(known, deepest, least=block)
+    expected = spent + _extrapolate(known, depth, least=3 * rows[-1]["epochs"] * forward)
     if expected <= budget:
         return None
-    limit = (
-        f"of --time_budget={config.time_budget}" if config.time_budget else f"and training everything {budget / 60:.1f}"
-    )
-    return f"the search would take {expected / 60:.1f} {limit} minutes"
+    return f"the search would take {expected / 60:.1f} of --time_budget={config.time_budget} minutes"
 
 
 def _read(checkpoints: Path | None) -> dict | None:
     """Returns what a killed run's search decided, or None."""
-    try:
-        return json.loads((checkpoints / DECISIONS).read_text()) if checkpoints else None
-    except FileNotFoundError:
-        return None
+    if checkpoints and (checkpoints / DECISIONS).exists():
+        return json.loads((checkpoints / DECISIONS).read_text())
+    return None
 
 
 def _write(checkpoints: Path | None, decided: dict) -> None:
@@ -173,6 +200,7 @@ def _write(checkpoints: Path | None, decided: dict) -> None:
         checkpoints.mkdir(parents=True, exist_ok=True)
         written = checkpoints / f".{DECISIONS}"
         written.write_text(json.dumps(decided))
+        disk.sync_entries(written)
         os.replace(written, checkpoints / DECISIONS)
 
 

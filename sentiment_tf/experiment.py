@@ -46,6 +46,7 @@ class Outcome:
     after: dict[str, np.ndarray]
     history: list[dict[str, float]]
     depths: list[dict]  # what the depth search tried; empty without one
+    skipped: list[dict]  # what it did not try, and why
     trained_parameters: int
 
 
@@ -146,18 +147,19 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
 
     with clock.step("features") as said:
         if config.trainable_layers == "auto":
-            at = preparation.cut(config, prepared, 0, also=depth_search.prefixes(prepared.model, 0))
+            also = depth_search.shared(config, prepared.model.config.n_layers)
+            at = preparation.cut(config, prepared, 0, also=also)
         else:
-            at = preparation.cut(config, prepared, config.depth)
+            at = preparation.cut(config, prepared, config.depth, also=[0] if config.stages else ())
         said.append(_padding(config, at.features["train"]))
     with clock.step("evaluate_before") as said:
         before = fine_tuning.predict_splits(prepared, at)
         said.append(_headline(before[reported], labels, reported))
     with clock.step("train") as said:
-        depths: list[dict] = []
+        depths, skipped = [], []
         if config.trainable_layers == "auto":
             features_seconds = clock.seconds["features"]
-            at, history, depths = depth_search.search(
+            at, history, depths, skipped = depth_search.search(
                 config, prepared, at, features_seconds=features_seconds, callbacks=callbacks
             )
         else:
@@ -172,7 +174,7 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
         after = fine_tuning.predict_splits(prepared, at)
         said.append(_headline(after[reported], labels, reported))
     parameters = sum(int(np.prod(variable.shape)) for variable in at.tail.trainable_variables)
-    return Outcome(before, after, history, depths, parameters)
+    return Outcome(before, after, history, depths, skipped, parameters)
 
 
 def _leave_behind(

@@ -66,7 +66,8 @@ def fit_head(config: TrainConfig, prepared: Prepared, *, callbacks=()) -> None:
         learning_rate=head_learning_rate(config),
         early_stopping_patience=HEAD_PATIENCE,
     )
-    history = fit(head_only, prepared, preparation.cut(config, prepared, 0), name="head", callbacks=callbacks)
+    at = preparation.cut(config, prepared, 0, splits=preparation.TRAINING_SPLITS)
+    history = fit(head_only, prepared, at, name="head", callbacks=callbacks)
     best = max(row["val_accuracy"] for row in history)
     log.info("  head first: %d epochs, validation accuracy %.2f %%", len(history), 100 * best)
 
@@ -75,5 +76,5 @@ def predict_splits(prepared: Prepared, at: Cut) -> dict[str, np.ndarray]:
     """Returns float32[rows, classes] of the validation split and of the split that is reported on."""
     from sentiment_tf.training import fitting
 
-    splits = {"validation", prepared.splits.report_split}
+    splits = dict.fromkeys(("validation", prepared.splits.report_split))  # in the same order on every worker
     return {split: fitting.predict_logits(at.tail, at.features[split]) for split in splits}

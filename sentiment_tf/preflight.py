@@ -48,7 +48,8 @@ def report(config: TrainConfig) -> str:
     missing = {depth: rehearsal.missing_features(config, prepared, depth) for depth in depths}
     if config.stages:
         missing[0] = rehearsal.missing_features(config, prepared, 0)
-    needed = feature_bytes(prepared, missing)
+    cached = depth_search.first_depths(config, depths[-1]) if config.trainable_layers == "auto" else missing
+    needed = feature_bytes(prepared, {depth: missing[depth] for depth in cached})
     return "\n\n".join(
         [
             _rows(prepared),
@@ -157,23 +158,21 @@ def _minutes_of_search(config: TrainConfig, steps: dict[int, dict], spent: dict[
     """Says what each depth of --trainable_layers=auto would take, and what bounds the search."""
     each = {depth: seconds["features"] + seconds["train"] for depth, seconds in steps.items()}
     deepest = max(each)
-    if config.cache == "on":  # the head's features are computed before the search; that pass serves several depths
-        each |= {depth: steps[depth]["train"] for depth in each if depth in (0, *depth_search.SHARED)}
-    surely = sorted({0, min(1, deepest), min(4, deepest)})
-    least = sum(each[depth] for depth in surely)
-    bounds = f"depths {', '.join(map(str, surely))}, and others "
+    # The head's features are computed before the search; through the cache that pass serves other depths, too.
+    together = [0, *(depth_search.shared(config, deepest) if config.cache == "on" else [])]
+    each |= {depth: steps[depth]["train"] for depth in together}
+    first = depth_search.first_depths(config, deepest)
+    least = most = sum(each[depth] for depth in first)
+    bounds = f"depths {', '.join(map(str, first))}"
     if config.time_budget:
-        budget = 60 * config.time_budget
-        least = min(least, max(budget, each[0] + each[min(1, deepest)]))
-        bounds += f"that end within --time_budget={config.time_budget} minutes"
-    else:
-        budget = each[deepest]
-        bounds += "while that takes less than training every block"
-    most = max(least, budget)
-    around = sum(spent.values()) + steps[0]["features"] + steps[0]["evaluate_before"]
+        most = max(60 * config.time_budget, each[0] + each[min(1, deepest)])
+        least = min(least, most)
+        bounds += f", and others that end within --time_budget={config.time_budget} minutes"
+    around = sum(spent.values()) + max(steps[depth]["features"] for depth in together) + steps[0]["evaluate_before"]
     around += sum(steps[deepest][name] for name in ("evaluate_after", "export", "report"))
     cells = [[f"depth {depth}", wording.duration(seconds)] for depth, seconds in each.items()]
-    total = ["the run", f"about {wording.duration(around + least)} to {wording.duration(around + most)}"]
+    until = f" to {wording.duration(around + most)}" if most > least else ""
+    total = ["the run", f"about {wording.duration(around + least)}{until}"]
     return f"{summary.aligned([*cells, ['around them', wording.duration(around)], total])}\nauto tries {bounds}"
 
 

@@ -11,11 +11,13 @@ import xxhash
 
 from sentiment_tf import runtime
 from sentiment_tf.clock import Clock
-from sentiment_tf.config import TrainConfig
+from sentiment_tf.config import TrainConfig, limit_problems
 from sentiment_tf.data import datasets, tokenization
 from sentiment_tf.errors import UserError
 
 log = logging.getLogger("sentiment_tf")
+
+TRAINING_SPLITS = ("train", "validation")
 
 TOKENIZER_CLASSES = (
     "BertTokenizer",
@@ -68,7 +70,9 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
             config.model, revision=config.model_revision, cache_dir=config.cache_dir, offline=config.offline
         )
         model_config = classifier.read_config(files, config.model)
-        _check_against_model(config, model_config)
+        problems = limit_problems(config, blocks=model_config.n_layers, positions=model_config.max_position_embeddings)
+        if problems:  # of a model on the hub; of others they are told with those of the flags
+            raise UserError(*problems)
         tokenizer = _load_tokenizer(config, files.directory, vocabulary=model_config.vocab_size)
         tokens = {
             split: tokenization.tokenize(tokenizer, rows["text"], max_length=config.max_length)
@@ -89,33 +93,37 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
     return Prepared(splits, labels, tokens, tokenizer, files, strategy, model, compute_dtype, checkpoints)
 
 
-def cut(config: TrainConfig, prepared: Prepared, depth: int | None, *, also: Sequence[int] = ()) -> Cut:
+def cut(
+    config: TrainConfig,
+    prepared: Prepared,
+    depth: int | None,
+    *,
+    splits: Sequence[str] | None = None,
+    also: Sequence[int] = (),
+) -> Cut:
     """Cuts the model under its top ``depth`` blocks (None: under everything) and runs what is below, once.
 
-    On its way it keeps what the depths of ``also`` need (see `modeling.features.compute`).
+    Args:
+      config: of the run.
+      prepared: what the run starts from.
+      depth: blocks above the cut.
+      splits: whose features are needed; None for all.
+      also: depths that will be trained later; on its way the trunk keeps what that needs, if the disk has room.
     """
     from sentiment_tf.modeling import features
 
     tail = make_tail(config, prepared, depth)
-    cache_dir = config.cache_dir if config.cache == "on" else None
-    if cache_dir:
-        settings = {"depth": depth, "compute_dtype": prepared.compute_dtype, "cache_dir": cache_dir, "also": also}
-        also = features.check_space(prepared.model, prepared.tokens.values(), **settings)
-    of_split = {
-        split: features.compute(
-            prepared.model,
-            tokens,
-            depth=depth,
-            compute_dtype=prepared.compute_dtype,
-            max_length=config.max_length,
-            cache_dir=cache_dir,
-            name=split,
-            strategy=prepared.strategy,
-            least_width=config.least_width,
-            also=also,
-        )
-        for split, tokens in prepared.tokens.items()
-    }
+    of_split = features.compute(
+        prepared.model,
+        {split: prepared.tokens[split] for split in splits or prepared.tokens},
+        depth=depth,
+        compute_dtype=prepared.compute_dtype,
+        max_length=config.max_length,
+        cache_dir=config.cache_dir if config.cache == "on" else None,
+        strategy=prepared.strategy,
+        least_width=config.least_width,
+        also=dict.fromkeys(TRAINING_SPLITS, also),
+    )
     return Cut(tail, of_split)
 
 
@@ -157,27 +165,6 @@ def _load_splits(config: TrainConfig) -> datasets.Splits:
         seed=config.seed,
         limit=config.limit,
     )
-
-
-def _check_against_model(config: TrainConfig, model_config) -> None:
-    """Checks the settings whose limits only the model knows.
-
-    Raises:
-      UserError: with all problems at once.
-    """
-    problems = []
-    if config.max_length > model_config.max_position_embeddings:
-        problems.append(
-            f"--max_length={config.max_length}: {config.model} has {model_config.max_position_embeddings} positions; "
-            f"pass {model_config.max_position_embeddings} or less"
-        )
-    if (config.depth or 0) > model_config.n_layers:
-        problems.append(
-            f"--trainable_layers={config.trainable_layers}: {config.model} has {model_config.n_layers} blocks; "
-            f"pass 0 to {model_config.n_layers}, or all"
-        )
-    if problems:
-        raise UserError(*problems)
 
 
 def _load_tokenizer(config: TrainConfig, folder: str, *, vocabulary: int):

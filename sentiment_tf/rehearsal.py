@@ -6,6 +6,7 @@ is the last thing that a process does with them.
 """
 
 import dataclasses
+import os
 import time
 
 import numpy as np
@@ -120,7 +121,7 @@ def missing_features(config: TrainConfig, prepared: Prepared, depth: int | None)
     return [
         tokens
         for tokens in prepared.tokens.values()
-        if config.cache == "off" or not feature_cache.folder_of(prepared.model, tokens, **settings).exists()
+        if config.cache == "off" or not os.path.exists(feature_cache.folder_of(prepared.model, tokens, **settings))
     ]
 
 

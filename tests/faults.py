@@ -60,9 +60,11 @@ def prepare(folder: Path) -> list[str]:
     tiny_model(folder / "model")
     write_csv(folder / "train.csv", 200, seed=1)
     write_csv(folder / "validation.csv", 60, seed=2)
+    write_csv(folder / "test.csv", 130, seed=3)
     return [
         f"--train_file={folder}/train.csv",
         f"--validation_file={folder}/validation.csv",
+        f"--test_file={folder}/test.csv",
         f"--model={folder}/model",
         "--run_name=run",
         "--max_length=32",

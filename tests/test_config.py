@@ -70,6 +70,8 @@ def test_defaults_are_valid_once_a_data_set_is_named():
         ({"text_column": "x"}, ["--text_column=x", "your own files"]),
         ({"model": "/nowhere/model"}, ["--model=/nowhere/model", "no such folder"]),
         ({"model": "minilm-l6", "model_revision": "v1"}, ["--model_revision=v1", "minilm-l6"]),
+        ({"model": "minilm-l6", "trainable_layers": "7"}, ["--trainable_layers=7", "minilm-l6 has 6 blocks", "0 to 6"]),
+        ({"model": "minilm-l6", "max_length": 513}, ["--max_length=513", "512 positions"]),
         ({"stages": True}, ["--stages", "--trainable_layers=0"]),
         ({"stages": True, "trainable_layers": "00"}, ["--stages", "--trainable_layers=00"]),
         ({"stages": True, "trainable_layers": "auto"}, ["--stages", "--trainable_layers=auto"]),

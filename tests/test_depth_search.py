@@ -6,14 +6,15 @@ import tensorflow as tf
 
 from sentiment_tf import depth_search
 from sentiment_tf.config import TrainConfig
+from sentiment_tf.errors import UserError
 from sentiment_tf.preparation import Cut
 
 CONFIG = TrainConfig(dataset="sst2", trainable_layers="auto", accuracy_tolerance=0.5)
 
 
-def rows(*accuracies, seconds=10.0):
+def rows(*accuracies, seconds=10.0, epochs=3):
     return [
-        {"trainable_layers": depth, "accuracy": accuracy, "training_seconds": seconds * (depth + 1)}
+        {"trainable_layers": depth, "accuracy": accuracy, "training_seconds": seconds * (depth + 1), "epochs": epochs}
         for depth, accuracy in enumerate(accuracies)
     ]
 
@@ -35,8 +36,8 @@ def tried(**accuracies):
     [
         ({}, 0),
         ({"d0": 0.7}, 1),
-        ({"d0": 0.7, "d1": 0.8}, 4),
-        ({"d0": 0.7, "d1": 0.8, "d4": 0.85}, 6),  # thirteen would be too deep
+        ({"d0": 0.7, "d1": 0.8}, 6),
+        ({"d0": 0.7, "d1": 0.8, "d4": 0.85}, 6),
         ({"d0": 0.7, "d1": 0.8, "d4": 0.803}, None),  # depth 1 is as good, and nothing lies between it and the head
         ({"d0": 0.7, "d1": 0.8, "d4": 0.85, "d6": 0.853}, 2),
         ({"d0": 0.7, "d1": 0.8, "d2": 0.82, "d4": 0.85, "d6": 0.853}, 3),
@@ -46,61 +47,100 @@ def tried(**accuracies):
         ({"d0": 0.7, "d1": 0.701}, None),
     ],
 )
-def test_depth_grows_while_it_pays_then_the_gap_is_halved(so_far, following):
+def test_the_deepest_follows_where_a_block_pays_then_the_gap_is_halved(so_far, following):
     assert depth_search.next_depth(tried(**so_far), 6, tolerance=0.005) == following
 
 
+@pytest.mark.parametrize(
+    ("deepest", "time_budget", "depths", "shared"),
+    [(6, None, [0, 1, 5], [1, 5]), (6, 30.0, [0, 1, 6], [1]), (2, None, [0, 1], [1]), (1, None, [0, 1], [])],
+)
+def test_without_a_time_budget_one_block_stays_frozen(deepest, time_budget, depths, shared):
+    config = dataclasses.replace(CONFIG, time_budget=time_budget)
+    assert depth_search.first_depths(config, deepest) == depths
+    assert depth_search.shared(config, deepest) == shared
+
+
+def reason(rows, depth, spent, *, forward, time_budget=1.0):
+    config = dataclasses.replace(CONFIG, time_budget=time_budget)
+    return depth_search.skip_reason(config, rows, depth, 6, spent, forward=forward)
+
+
 def test_skips_a_depth_that_would_pass_the_budget_and_says_so():
-    config = dataclasses.replace(CONFIG, time_budget=1.0)
     # 30 s are gone; the next depth takes the last one's 20 s and what it grew by, 10 s: a minute.
-    assert depth_search.over_budget(config, rows(0.7, 0.8), 2, 6, 30.0, forward=1.0) is None
-    assert "--time_budget=1.0" in depth_search.over_budget(config, rows(0.7, 0.8), 2, 6, 31.0, forward=1.0)
+    assert reason(rows(0.7, 0.8), 2, 30.0, forward=1.0) is None
+    assert "--time_budget=1.0" in reason(rows(0.7, 0.8), 2, 31.0, forward=1.0)
     # Three epochs of forward and backward through a second block take 9 times its forward pass: 18 s, not 10.
-    assert depth_search.over_budget(config, rows(0.7, 0.8), 2, 6, 22.0, forward=2.0) is None
-    assert "--time_budget=1.0" in depth_search.over_budget(config, rows(0.7, 0.8), 2, 6, 23.0, forward=2.0)
-    assert depth_search.over_budget(config, [], 0, 6, 100.0, forward=1.0) is None
-    assert depth_search.over_budget(config, rows(0.7), 1, 6, 59.0, forward=1.0) is None
-    assert "--time_budget=1.0" in depth_search.over_budget(config, rows(0.7), 1, 6, 60.0, forward=1.0)
+    assert reason(rows(0.7, 0.8), 2, 22.0, forward=2.0) is None
+    assert "--time_budget=1.0" in reason(rows(0.7, 0.8), 2, 23.0, forward=2.0)
+    # One epoch, after which training stopped early: 6 s are less than the 10 by which the last one grew.
+    assert reason(rows(0.7, 0.8, epochs=1), 2, 30.0, forward=2.0) is None
+    assert reason([], 0, 100.0, forward=1.0) is None
+    assert reason(rows(0.7), 1, 59.0, forward=1.0) is None
+    assert "--time_budget=1.0" in reason(rows(0.7), 1, 60.0, forward=1.0)
 
 
 def test_a_depth_between_two_known_ones_takes_a_time_between_theirs():
     known = [dict(row, trainable_layers=depth) for row, depth in zip(rows(0.7, 0.8, 0.9), (0, 1, 4), strict=True)]
-    config = dataclasses.replace(CONFIG, time_budget=1.0)
     # 20 and 30 s at depths 1 and 4: 23.33 at depth 2, whatever a block takes beyond.
-    assert depth_search.over_budget(config, known, 2, 6, 36.6, forward=5.0) is None
-    assert depth_search.over_budget(config, known, 2, 6, 36.7, forward=5.0)
+    assert reason(known, 2, 36.6, forward=5.0) is None
+    assert reason(known, 2, 36.7, forward=5.0)
 
 
-def test_searches_no_longer_than_everything_takes():
-    three = rows(0.7, 0.8, 0.9)  # 10, 20 and 30 s: depth 3 takes 40, all six blocks 70
-    assert depth_search.over_budget(CONFIG, three, 3, 6, 30.0, forward=1.0) is None
-    assert "training everything" in depth_search.over_budget(CONFIG, three, 3, 6, 31.0, forward=1.0)
-    assert depth_search.over_budget(CONFIG, three[:2], 3, 6, 1000.0, forward=1.0) is None
+def test_without_a_budget_three_depths_are_tried():
+    assert reason(rows(0.7, 0.8), 5, 1000.0, forward=1.0, time_budget=None) is None
+    assert "[0, 1, 5]" in reason(rows(0.7, 0.8, 0.9), 3, 0.0, forward=1.0, time_budget=None)
 
 
-def test_a_killed_search_goes_on_as_it_had_decided(monkeypatch, tmp_path):
-    """After a kill, features and finished depths take no time: the clock must not decide anew."""
+@pytest.fixture
+def searched(monkeypatch, tmp_path):
+    """Searches with a model that gains 3 points a block and takes 10 s more: (tried, rows, skipped)."""
     model = SimpleNamespace(config=SimpleNamespace(n_layers=6), get_weights=list, set_weights=lambda weights: None)
     prepared = SimpleNamespace(model=model, strategy=tf.distribute.get_strategy(), checkpoints=tmp_path)
-    config = dataclasses.replace(CONFIG, time_budget=2.0)
     tried = []
 
-    def train_depth(config, prepared, depth, callbacks):
-        tried.append(depth)
-        return None, [{"val_accuracy": 0.7 + 0.03 * depth, "seconds": 10.0 * (depth + 1)}], cutting
+    def fit(config, prepared, at, *, name, callbacks):
+        tried.append(config.depth)
+        return [{"val_accuracy": 0.7 + 0.03 * config.depth, "seconds": 10.0 * (config.depth + 1)}]
 
-    def search(features_seconds):
+    monkeypatch.setattr(depth_search.fine_tuning, "fit", fit)
+
+    def search(cut, features_seconds, **settings):
         tried.clear()
-        head = Cut(None, {"train": SimpleNamespace(seconds=features_seconds)})
-        settings = {"features_seconds": features_seconds, "callbacks": None}
-        _, _, rows = depth_search.search(config, prepared, head, **settings)
-        return list(tried), rows
+        monkeypatch.setattr(depth_search.preparation, "cut", cut)
+        config = dataclasses.replace(CONFIG, **settings)
+        features = SimpleNamespace(seconds=features_seconds)
+        head = Cut(None, {"train": features, "validation": SimpleNamespace(seconds=0.0)})
+        callbacks = {"callbacks": lambda name: []}
+        _, _, rows, skipped = depth_search.search(
+            config, prepared, head, features_seconds=features_seconds, **callbacks
+        )
+        return list(tried), rows, skipped
 
-    monkeypatch.setattr(depth_search, "_train", train_depth)
-    cutting = 30.0
-    first = search(20.0)
-    assert first[0] == [0, 1]
-    cutting = 0.0
-    assert search(0.0) == first
+    return search
+
+
+def cut(config, prepared, depth, **settings):
+    return Cut(None, {})
+
+
+def test_a_killed_search_goes_on_as_it_had_decided(searched, tmp_path):
+    """After a kill, features and finished depths take no time: the clock must not decide anew."""
+    first = searched(cut, 60.0, time_budget=2.0)
+    assert first[0] == [0, 1]  # 60 + 10 + 20 s are gone, and two blocks would take 40 of trunk and 30 s
+    assert [row["trainable_layers"] for row in first[2]] == [6, 5, 4, 3, 2]
+    assert searched(cut, 0.0, time_budget=2.0) == first
     (tmp_path / depth_search.DECISIONS).unlink()
-    assert search(0.0)[0] == [0, 1, 4, 2]  # 6, 5 and 3 would end too late
+    assert searched(cut, 0.0, time_budget=2.0)[0] == [0, 1, 6]  # 3 would end too late
+
+
+def test_a_depth_whose_features_do_not_fit_the_disk_is_skipped(searched):
+    def full(config, prepared, depth, **settings):
+        if depth == 5:
+            raise UserError("--cache_dir=x: the features need 9 bytes and 8 are free")
+        return cut(config, prepared, depth)
+
+    tried, rows, skipped = searched(full, 1.0)
+    assert tried == [0, 1]
+    assert skipped[0] == {"trainable_layers": 5, "reason": "--cache_dir=x: the features need 9 bytes and 8 are free"}
+    assert rows[-1]["chosen"]

@@ -218,7 +218,9 @@ def test_overwrite_swaps_in_the_next_version_and_a_second_seed_run_repeats_its_h
 
 
 def test_depth_search_keeps_the_cheapest_depth_within_the_tolerance(own, tmp_path):
-    printed = succeeded(train(*own_flags(own, tmp_path, trainable_layers="auto", epochs=1, accuracy_tolerance=2)))
+    printed = succeeded(
+        train(*own_flags(own, tmp_path, trainable_layers="auto", epochs=1, accuracy_tolerance=2, time_budget=9))
+    )
     record = record_of(tmp_path / "run")
     best = max(row["accuracy"] for row in record["depths"])
     chosen = [row for row in record["depths"] if row.get("chosen")]

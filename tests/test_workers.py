@@ -39,7 +39,9 @@ def start(flags, folder, *, workers: int = 2) -> list[subprocess.Popen]:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                env=os.environ | {"HF_HUB_OFFLINE": "1", "TF_CONFIG": json.dumps(config)},
+                env=os.environ
+                | {"HF_HUB_OFFLINE": "1", "TF_CONFIG": json.dumps(config)}
+                | {"PYTHONHASHSEED": str(index + 1)},  # with these two, sets of words have other orders
             )
         )
     return processes
@@ -79,10 +81,10 @@ def test_the_chief_leaves_the_run_of_one_process_and_the_others_nothing(flags, u
         assert before[0] == pytest.approx(before[1], rel=1e-5)
     files = [{path.name for path in run.iterdir()} for run in runs]
     assert files[0] == files[1]
-    # Each computed half of the features, and both keep all of them.
+    # Each computed half of the features, and both keep all of them: train, validation, test.
     cached = [sorted(path.parent.name for path in (folder / name).rglob("values")) for name in ("worker0", "worker1")]
     assert cached[0] == cached[1]
-    assert len(cached[0]) == 2
+    assert len(cached[0]) == 3
 
 
 def test_a_lost_worker_ends_the_run_which_then_goes_on(flags, undisturbed, tmp_path):

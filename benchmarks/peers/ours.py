@@ -13,15 +13,15 @@ from sentiment_tf.training import fitting
 
 def features_of(loaded, texts, *, cache_dir: str | None) -> features.Features:
     """Returns the tail's inputs for raw texts."""
-    return features.compute(
+    of_split = features.compute(
         loaded.model,
-        ours_common.tokenize(loaded, texts),
+        {"texts": ours_common.tokenize(loaded, texts)},
         depth=loaded.depth,
         compute_dtype=loaded.compute_dtype,
         max_length=common.MAX_LENGTH,
         cache_dir=cache_dir,
-        name="texts",
     )
+    return of_split["texts"]
 
 
 def compile_tail(tail, arguments, *, rows: int) -> None:

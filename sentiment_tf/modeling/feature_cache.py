@@ -2,14 +2,16 @@
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +21,9 @@ import tensorflow as tf
 from sentiment_tf import disk, exchange
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.errors import UserError
-from sentiment_tf.modeling import classifier
+from sentiment_tf.modeling import classifier, encoder, trunk
 
-FORMAT = 3  # of the cache; raised whenever the same key would mean other numbers
+RESERVE = 0.1  # share of the free disk that is left to checkpoints and exports by features that may never be needed
 
 log = logging.getLogger("sentiment_tf")
 
@@ -44,55 +46,71 @@ def folder_of(model, tokens: Tokens, *, depth: int, compute_dtype: tf.DType, cac
     return Path(cache_dir) / "features" / _key(model, tokens, depth, compute_dtype)
 
 
-def check_space(entries: Sequence[Entry], wanted: Sequence[Entry] = ()) -> bool:
-    """Checks that those of the entries that are missing fit on the disk together; returns whether ``wanted`` do, too.
+def cached(entries: dict[str, dict[int, Entry]], depth: int, fill: Callable, strategy) -> dict[str, tuple]:
+    """Returns a depth's memory-mapped values of each split, and the seconds in which they were made, whenever it was.
 
-    What killed processes left of them is deleted first.
+    Where any worker has none or damaged ones, ``fill`` makes them, and those of the other depths that are missing,
+    if every worker has room for all.
 
-    Raises:
-      UserError: the disk has too little space, or cannot be written.
-    """
-    for entry in (*entries, *wanted):
-        _delete_left_behind(entry.folder)
-    needed, more = (sum(one.bytes for one in some if not one.folder.exists()) for some in (entries, wanted))
-    folder = entries[0].folder.parent
-    with _unwritable_told(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(
-            f"--cache_dir={folder.parent}: the features need {needed:,} bytes and {free:,} are free; "
-            "make room, choose another folder, or pass --cache=off"
-        )
-    return needed + more <= free
-
-
-def cached(entries: dict[int, Entry], depth: int, fill, name: str, strategy) -> tuple[np.ndarray, float]:
-    """Returns a depth's memory-mapped values, and the seconds in which they were made, now or by an earlier run.
-
-    Where any worker has none or damaged ones, ``fill`` makes them, and those of the other entries that are missing
-    if there is room for all.
+    Args:
+      entries: by split and depth.
+      depth: whose values are needed.
+      fill: gets a split's name and an array to fill for each depth.
+      strategy: of the run.
 
     Raises:
-      UserError: the disk has too little space, or cannot be written, or what is there cannot be read.
+      UserError: the disk has too little space for all splits (found before any of the work), or cannot be written,
+        or what is there cannot be read.
     """
+    needed = [of_split[depth] for of_split in entries.values()]
+    wanted = [entry for of_split in entries.values() for at, entry in of_split.items() if at != depth]
+    problems, room = zip(*exchange.from_all(strategy, _look_for_room(needed, wanted)), strict=True)
+    if any(problems):
+        raise UserError(next(filter(None, problems)))
+    if not all(room):
+        entries = {name: {depth: of_split[depth]} for name, of_split in entries.items()}
+    return {name: _of_split(name, of_split, depth, fill, strategy) for name, of_split in entries.items()}
+
+
+def _of_split(name: str, entries: dict[int, Entry], depth: int, fill: Callable, strategy) -> tuple[np.ndarray, float]:
     found = _open(entries[depth])
-    others = [at for at in entries if at != depth]
-    room = check_space([entries[depth]], [entries[at] for at in others])
-    there = [found is not None, *(not room or entries[at].folder.exists() for at in others)]
+    there = [found is not None if at == depth else os.path.exists(entry.folder) for at, entry in entries.items()]
     there = exchange.gather(strategy, np.array([there], np.int32)).all(axis=0)
-    missing = [at for at, is_there in zip((depth, *others), there, strict=True) if not is_there]
+    missing = [at for at, is_there in zip(entries, there, strict=True) if not is_there]
     if missing:
         began = time.perf_counter()
         with contextlib.ExitStack() as stack:
-            fill({at: stack.enter_context(_new(entries[at], began)) for at in missing})
-    if there[0]:
+            fill(name, {at: stack.enter_context(_new(entries[at], began)) for at in missing})
+    else:
         log.info("%s: features found in the cache", name)
+    if depth not in missing:
         return found
     if made := _open(entries[depth]):
         return made
     folder = entries[depth].folder
     raise UserError(f"--cache_dir={folder.parent.parent}: {folder} cannot be read; delete it, or pass --cache=off")
+
+
+def _look_for_room(needed: Sequence[Entry], wanted: Sequence[Entry]) -> tuple[str | None, bool]:
+    """Returns what stands against computing the needed entries, if anything, and whether the wanted fit beside them.
+
+    What killed processes left is deleted first.
+    """
+    folder = needed[0].folder.parent
+    try:
+        with _unwritable_told(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            _delete_left_behind(folder)
+            free = shutil.disk_usage(folder).free
+            least, more = (sum(one.bytes for one in some if not one.folder.exists()) for some in (needed, wanted))
+    except UserError as error:
+        return str(error), False
+    if least > free:
+        return (
+            f"--cache_dir={folder.parent}: the features need {least:,} bytes and {free:,} are free; "
+            "make room, choose another folder, or pass --cache=off"
+        ), False
+    return None, least + more <= (1 - RESERVE) * free
 
 
 @contextlib.contextmanager
@@ -136,8 +154,8 @@ def _make_locked(folder: Path) -> tuple[Path, int]:
 
 
 def _delete_left_behind(folder: Path) -> None:
-    """Deletes what killed processes had computed of this entry; gigabytes would pile up otherwise."""
-    for left in folder.parent.glob(f".{folder.name}-*"):
+    """Deletes what killed processes had computed in the cache's folder; gigabytes would pile up otherwise."""
+    for left in folder.glob(".*-*"):
         try:
             lock = os.open(left, os.O_RDONLY)
         except OSError:  # its process has finished it, or given up, since it was listed; or it is another user's
@@ -154,7 +172,7 @@ def _delete_left_behind(folder: Path) -> None:
 def _open(entry: Entry) -> tuple[np.ndarray, float] | None:
     """Returns an entry, read-only, and the seconds it took, or None where there is none; a damaged one is removed."""
     folder, shape, dtype = entry
-    if not folder.exists():
+    if not os.path.exists(folder):
         return None
     try:
         record = json.loads((folder / "features.json").read_text())
@@ -191,9 +209,15 @@ def _unwritable_told(folder: Path) -> Iterator[None]:
 
 def _key(model, tokens: Tokens, depth: int, compute_dtype: tf.DType) -> str:
     config = model.config
-    digest = hashlib.sha256(
-        json.dumps([FORMAT, depth, compute_dtype.name, config.n_heads, config.activation, tokens.fingerprint]).encode()
-    )
+    named = [_code(), depth, compute_dtype.name, config.n_heads, config.activation, tokens.fingerprint]
+    digest = hashlib.sha256(json.dumps(named).encode())
     for array in classifier.frozen_weights(model, depth):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:32]
+
+
+@functools.cache
+def _code() -> str:
+    """Returns a digest of everything that computes features and keeps them: with other code they may be others."""
+    sources = [Path(module.__file__).read_bytes() for module in (encoder, trunk, sys.modules[__name__])]
+    return hashlib.sha256(b"".join([tf.__version__.encode(), *sources])).hexdigest()

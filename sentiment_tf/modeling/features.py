@@ -3,7 +3,8 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import tensorflow as tf
@@ -67,80 +68,63 @@ class Features:
 
 def compute(
     model,
-    tokens: Tokens,
+    splits: Mapping[str, Tokens],
     *,
     depth: int | None,
     compute_dtype: tf.DType,
     max_length: int,
     cache_dir: str | None,
-    name: str,
     strategy: tf.distribute.Strategy | None = None,
     least_width: int = 2,
-    also: Sequence[int] = (),
-) -> Features:
-    """Returns the features of a split, from the cache where it has them; several workers compute a share each.
+    also: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> dict[str, Features]:
+    """Returns the features of each split, from the cache where it has them; several workers compute a share each.
 
     Args:
       model: loaded classifier.
-      tokens: of the split.
+      splits: tokens by the split's name, which the progress bar shows.
       depth: blocks above the cut (None: everything); all blocks or None make the token ids the features.
       compute_dtype: of the trunk's matmuls.
       max_length: of the run.
       cache_dir: the cache's folder, or None to compute in memory and keep nothing.
-      name: of the split, for the progress bar.
       strategy: of the run, whose workers share the work; None computes it here.
       least_width: narrowest batch that `Features.gather` gives.
-      also: depths that will be asked for later; where the trunk has to run, it caches what they need on its way.
+      also: by split, depths that will be asked for later; where the trunk has to run, it caches what they need on
+        its way, if there is room for those of all splits.
 
     Raises:
-      UserError: the disk has too little space for them.
+      UserError: the disk has too little space for the features of all splits; it is found before any of the work.
     """
     if depth is None or depth == model.config.n_layers:
-        return Features(tokens.ids, tokens.offsets, max_length, least_width)
+        return {name: Features(tokens.ids, tokens.offsets, max_length, least_width) for name, tokens in splits.items()}
+    strategy = strategy or tf.distribute.get_strategy()
 
-    def fill(values: dict[int, np.ndarray]) -> None:
+    def fill(name: str, values: dict[int, np.ndarray]) -> None:
+        tokens = splits[name]
         padding = 1 - tokens.lengths.sum() / max(trunk.places(tokens.lengths, max_length), 1)
         log.info("%s: %.1f %% of the places the trunk computes are padding", name, 100 * padding)
         settings = {"compute_dtype": compute_dtype, "max_length": max_length, "name": name, "strategy": strategy}
         trunk.run(model, tokens, values, **settings)
 
     if cache_dir is None:
-        began, values = time.perf_counter(), np.empty(*layout(model, tokens, depth))
-        fill({depth: values})
-        seconds = time.perf_counter() - began
+        made = {name: _in_memory(layout(model, tokens, depth), depth, name, fill) for name, tokens in splits.items()}
     else:
-        entries = {at: _entry(model, tokens, at, compute_dtype, cache_dir) for at in (depth, *also)}
-        values, seconds = feature_cache.cached(entries, depth, fill, name, strategy)
-    return Features(values, None if depth == 0 else tokens.offsets, max_length, least_width, seconds)
+        entries = {
+            name: {at: _entry(model, tokens, at, compute_dtype, cache_dir) for at in (depth, *also.get(name, ()))}
+            for name, tokens in splits.items()
+        }
+        made = feature_cache.cached(entries, depth, fill, strategy)
+    return {
+        name: Features(values, None if depth == 0 else splits[name].offsets, max_length, least_width, seconds)
+        for name, (values, seconds) in made.items()
+    }
 
 
-def check_space(
-    model,
-    splits: Iterable[Tokens],
-    *,
-    depth: int | None,
-    compute_dtype: tf.DType,
-    cache_dir: str,
-    also: Sequence[int] = (),
-) -> Sequence[int]:
-    """Checks, before any of the work, that the features of all splits fit in the cache.
-
-    Args are those of `compute`, but for ``splits``: the tokens of each.
-
-    Returns:
-      ``also``, if there is room for those of all splits beside what is needed; else nothing.
-
-    Raises:
-      UserError: the disk has too little space.
-    """
-    if depth is None or depth == model.config.n_layers:
-        return ()
-    splits = list(splits)
-    needed, wanted = (
-        [_entry(model, tokens, at, compute_dtype, cache_dir) for tokens in splits for at in depths]
-        for depths in ([depth], also)
-    )
-    return also if feature_cache.check_space(needed, wanted) else ()
+def _in_memory(layout: tuple, depth: int, name: str, fill: Callable) -> tuple[np.ndarray, float]:
+    """Returns the values of a split, which no cache keeps, and the seconds that they took."""
+    began, values = time.perf_counter(), np.empty(*layout)
+    fill(name, {depth: values})
+    return values, time.perf_counter() - began
 
 
 def _entry(model, tokens: Tokens, depth: int, compute_dtype: tf.DType, cache_dir: str) -> feature_cache.Entry:

@@ -24,8 +24,9 @@ def tokens() -> Tokens:
 
 
 def compute(model, tokens, cache_dir, *, depth, also=()):
-    settings = {"compute_dtype": tf.float32, "max_length": 64, "name": "train"}
-    return features.compute(model, tokens, depth=depth, cache_dir=cache_dir, also=also, **settings)
+    settings = {"compute_dtype": tf.float32, "max_length": 64}
+    splits = {"train": tokens}
+    return features.compute(model, splits, depth=depth, cache_dir=cache_dir, also={"train": also}, **settings)["train"]
 
 
 def entries(folder) -> list:
@@ -99,19 +100,33 @@ def test_too_little_disk_is_told_in_bytes_before_the_work(tiny_classifier, token
     assert not entries(tmp_path)
 
 
+def test_other_code_makes_other_features(tiny_classifier, tokens, tmp_path, monkeypatch):
+    compute(tiny_classifier, tokens, str(tmp_path), depth=1)
+    monkeypatch.setattr(feature_cache, "_code", lambda: "of a later version")
+    compute(tiny_classifier, tokens, str(tmp_path), depth=1)
+    assert len(entries(tmp_path)) == 2
+
+
 def test_all_splits_must_fit_together(tiny_classifier, tokens, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    settings = {"compute_dtype": tf.float32, "cache_dir": str(tmp_path)}
+    other = Tokens(tokens.ids[::-1].copy(), tokens.offsets, tokens.truncated)
+    settings = {"compute_dtype": tf.float32, "max_length": 64, "depth": 0}
     needed, wanted = 2 * ROWS * 32 * 4, 2 * len(tokens.ids) * 32 * 2
 
-    def check(free, also):
+    def made(free, also):
+        folder = tmp_path / str(free)
         monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: usage(10**9, 10**9 - free, free))
-        return features.check_space(tiny_classifier, [tokens, tokens], depth=0, also=also, **settings)
+        splits = {"train": tokens, "validation": other}
+        features.compute(tiny_classifier, splits, cache_dir=str(folder), also=dict.fromkeys(splits, also), **settings)
+        return len(entries(folder))
 
-    assert check(needed, [1]) == ()
-    assert check(needed + wanted, [1]) == [1]
+    assert made(needed, [1]) == 2
+    reserved = int((needed + wanted) / 0.9)
+    assert made(reserved - 1, [1]) == 2
+    assert made(reserved + 1, [1]) == 4
     with pytest.raises(UserError, match=f"{needed:,} bytes and {needed - 1:,} are free"):
-        check(needed - 1, [])
+        made(needed - 1, [])
+    assert not entries(tmp_path / str(needed - 1))
 
 
 def test_what_may_never_be_asked_for_needs_no_room(tiny_classifier, tokens, tmp_path, monkeypatch):
@@ -137,11 +152,11 @@ def test_what_a_killed_process_had_begun_is_deleted_first(tiny_classifier, token
 def build(entry) -> np.ndarray:
     """Returns the entry's values, all 7, from the cache or computed."""
 
-    def fill(targets):
+    def fill(name, targets):
         for target in targets.values():
             target[:] = 7
 
-    return feature_cache.cached({0: entry}, 0, fill, "train", tf.distribute.get_strategy())[0]
+    return feature_cache.cached({"train": {0: entry}}, 0, fill, tf.distribute.get_strategy())["train"][0]
 
 
 def test_two_runs_with_one_cache_build_the_same_entry_at_the_same_time(tmp_path):
@@ -175,7 +190,7 @@ def test_a_folder_that_another_run_deletes_before_it_is_locked_is_made_again(tmp
     def make_and_lose(**settings):
         made.append(make(**settings))
         if len(made) == 1:
-            feature_cache._delete_left_behind(entry.folder)
+            feature_cache._delete_left_behind(entry.folder.parent)
             assert not os.path.exists(made[0])
         return made[-1]
 

@@ -29,8 +29,10 @@ def train(depth: int | None, *, pad_to_max_length: bool):
     model.config.dropout = model.config.attention_dropout = model.config.seq_classif_dropout = 0.0
     tail = classifier.Tail(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=1)
     config = TrainConfig(max_length=32, pad_to_max_length=pad_to_max_length)
-    settings = {"compute_dtype": tf.float32, "max_length": config.max_length, "cache_dir": None, "name": "train"}
-    inputs = features.compute(model, tokens, depth=depth, least_width=config.least_width, **settings)
+    settings = {"compute_dtype": tf.float32, "max_length": config.max_length, "cache_dir": None}
+    inputs = features.compute(model, {"train": tokens}, depth=depth, least_width=config.least_width, **settings)[
+        "train"
+    ]
     shapes, gather = set(), features.Features.gather
 
     def note(self, rows):

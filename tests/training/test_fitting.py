@@ -34,9 +34,8 @@ def train(tokens, labels, *, depth, epochs=2, strategy=None, dropout=True, dtype
         if not dropout:
             model.config.dropout = model.config.attention_dropout = model.config.seq_classif_dropout = 0.0
         tail = classifier.Tail(model, depth=depth, compute_dtype=dtype, seed=3, parts=parts)
-    inputs = features.compute(
-        model, tokens, depth=depth, compute_dtype=dtype, max_length=64, cache_dir=None, name="train"
-    )
+    settings = {"compute_dtype": dtype, "max_length": 64, "cache_dir": None}
+    inputs = features.compute(model, {"train": tokens}, depth=depth, **settings)["train"]
     steps = fitting.steps_per_epoch(ROWS, 16) * epochs
     fitting.compile_tail(
         tail, learning_rate=5e-3, steps=steps, warmup_ratio=0.1, weight_decay=0.01, loss_scaling=dtype == tf.float16
@@ -118,9 +117,8 @@ def standing(tokens) -> tuple:
     model = make_tiny_classifier(seed=1)
     model.config.seq_classif_dropout = 0.0
     tail = classifier.Tail(model, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
-    inputs = features.compute(
-        model, tokens, depth=0, compute_dtype=tf.float32, max_length=64, cache_dir=None, name="train"
-    )
+    settings = {"compute_dtype": tf.float32, "max_length": 64, "cache_dir": None}
+    inputs = features.compute(model, {"train": tokens}, depth=0, **settings)["train"]
     fitting.compile_tail(tail, learning_rate=1e-9, steps=3, warmup_ratio=0.0, weight_decay=0.0, loss_scaling=False)
     return tail, inputs
 

@@ -56,8 +56,8 @@ def train(strategy, depth: int | None):
         model = TFDistilBertForSequenceClassification(config)
         model(model.dummy_inputs)
         tail = classifier.Tail(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=1)
-    settings = {"compute_dtype": tf.float32, "max_length": 64, "cache_dir": None, "name": "train"}
-    inputs = features.compute(model, tokens, depth=depth, strategy=strategy, **settings)
+    settings = {"compute_dtype": tf.float32, "max_length": 64, "cache_dir": None}
+    inputs = features.compute(model, {"train": tokens}, depth=depth, strategy=strategy, **settings)["train"]
     fitting.compile_tail(tail, learning_rate=5e-3, steps=6, warmup_ratio=0.1, weight_decay=0.01, loss_scaling=False)
     moments = []  # after the first step (the head: the first three), a tenth of the gradient (its running mean)
 
