@@ -174,7 +174,7 @@ def skip_reason(
     """
     if not config.time_budget:
         first = first_depths(config, deepest)
-        return None if depth in first else f"without --time_budget no more than {first} are tried"
+        return None if depth in first else f"without --time_budget no more than {', '.join(map(str, first))} are tried"
     budget = 60 * config.time_budget
     if rows and spent >= budget:
         return f"--time_budget={config.time_budget} minutes have passed"

@@ -89,7 +89,7 @@ def test_a_depth_between_two_known_ones_takes_a_time_between_theirs():
 
 def test_without_a_budget_three_depths_are_tried():
     assert reason(rows(0.7, 0.8), 5, 1000.0, forward=1.0, time_budget=None) is None
-    assert "[0, 1, 5]" in reason(rows(0.7, 0.8, 0.9), 3, 0.0, forward=1.0, time_budget=None)
+    assert "0, 1, 5" in reason(rows(0.7, 0.8, 0.9), 3, 0.0, forward=1.0, time_budget=None)
 
 
 @pytest.fixture
