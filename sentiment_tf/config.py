@@ -360,10 +360,9 @@ def limit_problems(config: TrainConfig, *, blocks: int | None = None, positions:
       positions: tokens that it can read at most, if known.
     """
     problems = []
-    if positions and config.max_length and config.max_length > positions:
-        problems.append(
-            f"--max_length={config.max_length}: {config.model} has {positions} positions; pass {positions} or less"
-        )
+    length = config.max_length or MAX_LENGTH.get(config.dataset, DEFAULT_MAX_LENGTH)
+    if positions and length > positions:
+        problems.append(f"--max_length={length}: {config.model} has {positions} positions; pass {positions} or less")
     if blocks and (config.depth or 0) > blocks:
         problems.append(
             f"--trainable_layers={config.trainable_layers}: {config.model} has {blocks} blocks; "

@@ -3,13 +3,12 @@
 import json
 import logging
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from sentiment_tf import disk, fine_tuning, preparation
 from sentiment_tf.config import TrainConfig, at_depth
-from sentiment_tf.errors import UserError
+from sentiment_tf.errors import NoRoomError
 from sentiment_tf.preparation import Cut, Prepared
 from sentiment_tf.reporting import summary, wording
 
@@ -53,34 +52,42 @@ def search(
     trunk, spent = decided["trunk"], decided["spent"]
     limit = first_depths(config, deepest)[-1]
     in_cache = shared(config, deepest) if config.cache == "on" else []
-    made: list[dict] = []
-    rows, skipped, trained = [], [], {}
-    while (depth := next_depth(rows, limit, tolerance=tolerance)) is not None:
-        then = decided["steps"][len(made)] if len(made) < len(decided["steps"]) else {"depth": None}
-        then = then if then["depth"] == depth else None
+    then, now = decided["steps"], []
+    rows, skipped, trained, shallowest = [], [], {}, 1
+    while (depth := next_depth(rows, limit, shallowest, tolerance=tolerance)) is not None:
         own_trunk = trunk * (deepest - depth) * (depth not in (0, *in_cache))
-        begins = spent + own_trunk
-        reason = (
-            then["skipped"] if then else skip_reason(config, rows, depth, deepest, begins, forward=decided["forward"])
-        )
-        if not reason:
+        known = then[len(now)] if len(now) < len(then) else None
+        step = known or {
+            "depth": depth,
+            "no_time": skip_reason(config, rows, depth, deepest, spent + own_trunk, forward=decided["forward"]),
+            "no_room": None,
+        }
+        at = None  # the features of two depths are never in memory together
+        if not (step["no_time"] or step["no_room"]):
             model.set_weights(pretrained)
-            at, cutting, reason = (head, 0.0, None) if depth == 0 else _cut(config, prepared, depth)
-        made.append({"depth": depth, "skipped": reason, "spent": then and then["spent"]})
-        if reason:
+            try:
+                at = head if depth == 0 else _cut(config, prepared, depth)
+            except NoRoomError as error:
+                if known:  # there was room: what has been trained is not thrown away for want of it
+                    raise
+                step["no_room"] = str(error)
+        now.append(step)
+        _write(prepared.checkpoints, decided | {"steps": [*now, *then[len(now) :]]})
+        if reason := step["no_time"] or step["no_room"]:
             log.info("  depth %d is skipped: %s", depth, reason)
             skipped.append({"trainable_layers": depth, "reason": reason})
-            if depth < rows[-1]["trainable_layers"] or not config.time_budget:
+            if step["no_time"]:
+                limit = depth - 1  # there may be time for something shallower
+            else:
+                shallowest = deepest  # the others need as much room, but for all blocks, which have no features
+            if depth < rows[-1]["trainable_layers"] or limit < shallowest or not config.time_budget:
                 break
-            limit = depth - 1  # there may be time for something shallower
             continue
         name = f"depth-{depth}"
         history = fine_tuning.fit(at_depth(config, depth), prepared, at, name=name, callbacks=callbacks(name))
-        training = sum(row["seconds"] for row in history)  # as the epochs were, before a kill or after it
-        # Workers must agree on when to stop.
-        spent, training = exchange.from_chief(prepared.strategy, [spent + cutting + training, training])
-        spent = made[-1]["spent"] = then["spent"] if then else spent
-        _write(prepared.checkpoints, decided | {"steps": made})
+        # As the epochs were, before a kill or after it; workers must agree on when to stop.
+        training = exchange.from_chief(prepared.strategy, sum(row["seconds"] for row in history))
+        spent += own_trunk + training
         row = _row(config, depth, history, training, trunk=trunk * (deepest - depth))
         log.info("  depth %d: validation accuracy %.2f %% in %.1f s", depth, 100 * row["accuracy"], row["seconds"])
         rows = sorted([*rows, row], key=lambda row: row["trainable_layers"])
@@ -94,18 +101,15 @@ def search(
     history, weights = trained[depth]
     model.set_weights(weights)
     log.info("\n%s\n", _table(rows))
-    at = head if depth == 0 else preparation.cut(at_depth(config, depth), prepared, depth)
-    return at, history, rows, skipped
+    at = None
+    if depth:
+        at = preparation.cut(at_depth(config, depth), prepared, depth, only=fine_tuning.scored_splits(prepared))
+    return at or head, history, rows, skipped
 
 
-def _cut(config: TrainConfig, prepared: Prepared, depth: int) -> tuple[Cut | None, float, str | None]:
-    """Returns the cut at a depth, for training alone, and the seconds it took; or why there is none: a lack of disk."""
-    began = time.perf_counter()
-    try:
-        at = preparation.cut(at_depth(config, depth), prepared, depth, splits=preparation.TRAINING_SPLITS)
-    except UserError as error:
-        return None, 0.0, str(error)
-    return at, time.perf_counter() - began, None
+def _cut(config: TrainConfig, prepared: Prepared, depth: int) -> Cut:
+    """Returns the cut at a depth with what its training needs of the splits."""
+    return preparation.cut(at_depth(config, depth), prepared, depth, only=preparation.TRAINING_SPLITS)
 
 
 def _row(config: TrainConfig, depth: int, history: list[dict], training: float, *, trunk: float) -> dict:
@@ -139,19 +143,20 @@ def choose(rows: list[dict], *, tolerance: float) -> int:
     return next(place for place, row in enumerate(rows) if row["accuracy"] >= best - tolerance - ROUNDING)
 
 
-def next_depth(rows: list[dict], limit: int, *, tolerance: float) -> int | None:
+def next_depth(rows: list[dict], limit: int, shallowest: int = 1, *, tolerance: float) -> int | None:
     """Returns the depth to try next, or None at the end.
 
     Args:
       rows: tried so far, in order of depth.
       limit: the deepest that may be tried.
+      shallowest: what is tried after the head.
       tolerance: of accuracy, a share.
     """
     if not rows:
         return 0
     top = rows[-1]["trainable_layers"]
     if top < limit and (len(rows) == 1 or rows[-1]["accuracy"] - rows[-2]["accuracy"] >= tolerance):
-        return limit if top else min(1, limit)
+        return limit if top else min(shallowest, limit)
     good = choose(rows, tolerance=tolerance)
     depths = [row["trainable_layers"] for row in rows]
     if good == 0 or depths[good] - depths[good - 1] == 1:
@@ -166,7 +171,7 @@ def skip_reason(
 
     Args:
       config: of the run.
-      rows: tried so far, in order of depth; the first is never skipped, the second only once the time has passed.
+      rows: tried so far, in order of depth; the head is never skipped, one block only once the time has passed.
       depth: to be tried.
       deepest: blocks of the model.
       spent: seconds, those of the depth's own trunk included.
@@ -177,8 +182,8 @@ def skip_reason(
         return None if depth in first else f"without --time_budget no more than {', '.join(map(str, first))} are tried"
     budget = 60 * config.time_budget
     if rows and spent >= budget:
-        return f"--time_budget={config.time_budget} minutes have passed"
-    if len(rows) < 2:
+        return f"it would begin after --time_budget={config.time_budget} minutes"
+    if depth <= 1:
         return None
     known = [(row["trainable_layers"], row["training_seconds"]) for row in rows]
     # The top block is computed for [CLS] alone, so depth 1 says little of the others: forward and twice that backward.
@@ -209,6 +214,8 @@ def _extrapolate(known: list[tuple[int, float]], depth: int, *, least: float) ->
 
     Beyond the deepest known, each block takes ``least`` or more.
     """
+    if len(known) == 1:
+        return known[0][1] + least * (depth - known[0][0])
     after = next((place for place, (at, _) in enumerate(known) if at >= depth), len(known) - 1)
     (one, its), (other, others) = known[max(after, 1) - 1], known[max(after, 1)]
     slope = (others - its) / (other - one)

@@ -16,3 +16,7 @@ class UserError(Exception):
         # A message is one line, whatever a library put into it.
         self.problems = tuple(" ".join(problem.split()) for problem in problems)
         super().__init__("; ".join(self.problems))
+
+
+class NoRoomError(UserError):
+    """A disk is too small for what was to be computed; of several workers, all raise it or none."""

@@ -89,6 +89,7 @@ def run(config: TrainConfig) -> RunResult | None:
 def _assist(config: TrainConfig, directory: RunDirectory, workers: cluster.Cluster) -> None:
     """Does the share of a worker that is not the chief, which says and writes everything; what it writes vanishes."""
     if directory.is_finished(config, recover=False):  # where it sees the chief's folder
+        log.info("%s is finished: this worker has nothing to do", directory.final)
         return
     log.setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as own:

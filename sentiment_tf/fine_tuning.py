@@ -66,7 +66,7 @@ def fit_head(config: TrainConfig, prepared: Prepared, *, callbacks=()) -> None:
         learning_rate=head_learning_rate(config),
         early_stopping_patience=HEAD_PATIENCE,
     )
-    at = preparation.cut(config, prepared, 0, splits=preparation.TRAINING_SPLITS)
+    at = preparation.cut(config, prepared, 0, only=preparation.TRAINING_SPLITS)
     history = fit(head_only, prepared, at, name="head", callbacks=callbacks)
     best = max(row["val_accuracy"] for row in history)
     log.info("  head first: %d epochs, validation accuracy %.2f %%", len(history), 100 * best)
@@ -76,5 +76,9 @@ def predict_splits(prepared: Prepared, at: Cut) -> dict[str, np.ndarray]:
     """Returns float32[rows, classes] of the validation split and of the split that is reported on."""
     from sentiment_tf.training import fitting
 
-    splits = dict.fromkeys(("validation", prepared.splits.report_split))  # in the same order on every worker
-    return {split: fitting.predict_logits(at.tail, at.features[split]) for split in splits}
+    return {split: fitting.predict_logits(at.tail, at.features[split]) for split in scored_splits(prepared)}
+
+
+def scored_splits(prepared: Prepared) -> list[str]:
+    """Returns the validation split and the one that is reported on, in the same order on every worker."""
+    return list(dict.fromkeys(("validation", prepared.splits.report_split)))

@@ -48,8 +48,7 @@ def report(config: TrainConfig) -> str:
     missing = {depth: rehearsal.missing_features(config, prepared, depth) for depth in depths}
     if config.stages:
         missing[0] = rehearsal.missing_features(config, prepared, 0)
-    cached = depth_search.first_depths(config, depths[-1]) if config.trainable_layers == "auto" else missing
-    needed = feature_bytes(prepared, {depth: missing[depth] for depth in cached})
+    needed = feature_bytes(prepared, _kept(config, prepared, missing))
     return "\n\n".join(
         [
             _rows(prepared),
@@ -60,6 +59,15 @@ def report(config: TrainConfig) -> str:
             summary.aligned([*_disk(config, needed), *_memory(config, prepared, needed)]),
         ]
     )
+
+
+def _kept(config: TrainConfig, prepared: Prepared, missing: dict[int | None, list]) -> dict[int | None, list]:
+    """Returns those of the missing features, tokens by depth, that the run will compute; of a search, at least."""
+    if config.trainable_layers != "auto":
+        return missing
+    first, test = depth_search.first_depths(config, max(missing)), prepared.tokens.get("test")
+    of_tests = (0, max(depth for depth in first if missing[depth] or not depth))  # before training, and once after it
+    return {depth: [tokens for tokens in missing[depth] if tokens is not test or depth in of_tests] for depth in first}
 
 
 def length_histogram(lengths: np.ndarray, max_length: int) -> str:
@@ -130,7 +138,7 @@ def _minutes(
     timed = depths if len(depths) == 1 else {0, 1, depths[-1]}
     with _silence():
         paces = {depth: rehearsal.measure(config, prepared, depth) for depth in timed}
-        head = _head_stage(config, prepared, missing[0]) if config.stages else 0.0
+        head = _head_stage(config, prepared, missing[0]) if config.stages else {"features": 0.0, "train": 0.0}
     steps = {
         depth: rehearsal.estimate(
             config, prepared, rehearsal.between(paces, depth), depth, missing=missing[depth], start=spent["start"]
@@ -140,18 +148,20 @@ def _minutes(
     if len(depths) > 1:
         return _minutes_of_search(config, steps, spent)
     seconds = spent | steps[depths[0]]
-    seconds["train"] += head
+    seconds["train"] += head["train"]
+    # The pass that makes the features of the blocks makes the head's, too.
+    together = config.cache == "on" and rehearsal.has_trunk(prepared, depths[0])
+    seconds["features"] = (max if together else sum)([seconds["features"], head["features"]])
     cells = [[name.replace("_", " "), wording.duration(value)] for name, value in seconds.items()]
     most = ", at most: the head stops when it has converged" if config.stages else ""
     total = ["the run", f"about {wording.duration(sum(seconds.values()))}{most}"]
     return summary.aligned([*cells, total])
 
 
-def _head_stage(config: TrainConfig, prepared: Prepared, missing: list) -> float:
-    """Returns the most seconds that the first of two stages takes."""
+def _head_stage(config: TrainConfig, prepared: Prepared, missing: list) -> dict[str, float]:
+    """Returns the most seconds that the steps of the first of two stages take."""
     alone = dataclasses.replace(config, epochs=fine_tuning.HEAD_EPOCHS, learning_rate=head_learning_rate(config))
-    seconds = rehearsal.estimate(alone, prepared, rehearsal.measure(alone, prepared, 0), 0, missing=missing, start=0.0)
-    return seconds["features"] + seconds["train"]
+    return rehearsal.estimate(alone, prepared, rehearsal.measure(alone, prepared, 0), 0, missing=missing, start=0.0)
 
 
 def _minutes_of_search(config: TrainConfig, steps: dict[int, dict], spent: dict[str, float]) -> str:
@@ -179,7 +189,8 @@ def _minutes_of_search(config: TrainConfig, steps: dict[int, dict], spent: dict[
 def _disk(config: TrainConfig, needed: int) -> Iterator[list[str]]:
     """Says what the features take (``needed`` bytes), and what is free where the run writes."""
     if config.cache == "on":
-        yield ["features to cache", wording.size(needed)]
+        least = "at least " if config.time_budget else ""
+        yield ["features to cache", f"{least}{wording.size(needed)}"]
         yield ["free for the cache", f"{wording.size(_free(config.cache_dir))} ({config.cache_dir})"]
     else:
         yield ["features in memory", wording.size(needed)]

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +98,7 @@ def cut(
     prepared: Prepared,
     depth: int | None,
     *,
-    splits: Sequence[str] | None = None,
+    only: Collection[str] | None = None,
     also: Sequence[int] = (),
 ) -> Cut:
     """Cuts the model under its top ``depth`` blocks (None: under everything) and runs what is below, once.
@@ -107,7 +107,7 @@ def cut(
       config: of the run.
       prepared: what the run starts from.
       depth: blocks above the cut.
-      splits: whose features are needed; None for all.
+      only: splits whose features are needed; None for all.
       also: depths that will be trained later; on its way the trunk keeps what that needs, if the disk has room.
     """
     from sentiment_tf.modeling import features
@@ -115,13 +115,14 @@ def cut(
     tail = make_tail(config, prepared, depth)
     of_split = features.compute(
         prepared.model,
-        {split: prepared.tokens[split] for split in splits or prepared.tokens},
+        prepared.tokens,
         depth=depth,
         compute_dtype=prepared.compute_dtype,
         max_length=config.max_length,
         cache_dir=config.cache_dir if config.cache == "on" else None,
         strategy=prepared.strategy,
         least_width=config.least_width,
+        only=only,
         also=dict.fromkeys(TRAINING_SPLITS, also),
     )
     return Cut(tail, of_split)

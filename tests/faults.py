@@ -32,6 +32,7 @@ MOMENTS = {
     "features": ("open", "features.json"),
     "training": ("open", "/checkpoints/train/building"),
     "checkpoint": ("os.rename", "/checkpoints/train/building"),
+    "depth": ("os.rename", "/checkpoints/depth-1/building"),
     "export": ("open", "/.run.partial/hf/config.json"),
     "report": ("open", "/.run.partial/report.html"),
     "completion": ("os.rename", "/.run.partial"),

@@ -42,6 +42,19 @@ def test_killed_in_features_checkpoint_export_and_completion_it_ends_as_if_left_
     assert faults.left_behind(tmp_path) == undisturbed
 
 
+def test_a_depth_search_killed_at_a_checkpoint_of_a_depth_ends_as_if_left_alone(flags, tmp_path):
+    flags = [*flags, "--trainable_layers=auto", "--accuracy_tolerance=0", "--time_budget=60"]
+    alone, again = ([*flags, *faults.places(tmp_path / name)] for name in ("alone", "again"))
+    done = faults.train(alone)
+    assert done.returncode == 0, done.stderr
+    killed = faults.train_and_kill_at("depth", again, count=2)
+    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+    done = faults.train(again)
+    assert done.returncode == 0, done.stderr
+    assert "goes on from its last checkpoint" in done.stdout
+    assert faults.left_behind(tmp_path / "again") == faults.left_behind(tmp_path / "alone")
+
+
 def test_a_second_process_of_the_same_run_is_refused(flags, tmp_path):
     (tmp_path / "saved_models").mkdir()
     with open(tmp_path / "saved_models" / ".run.lock", "w") as file:

@@ -87,6 +87,13 @@ def test_the_chief_leaves_the_run_of_one_process_and_the_others_nothing(flags, u
     assert len(cached[0]) == 3
 
 
+def test_workers_search_the_depth_together(flags, tmp_path):
+    chief, _ = finish(start([*flags, "--epochs=1", "--trainable_layers=auto", "--time_budget=60"], tmp_path))
+    record = json.loads((tmp_path / "worker0" / "saved_models" / "run" / "run.json").read_text())
+    assert [row["trainable_layers"] for row in record["depths"]][:2] == [0, 1]
+    assert "blocks trained" in chief
+
+
 def test_a_lost_worker_ends_the_run_which_then_goes_on(flags, undisturbed, tmp_path):
     processes = start(flags, tmp_path)
     wait_for(tmp_path / "worker0" / "saved_models", ".run.partial/checkpoints/train/*.npz", processes)

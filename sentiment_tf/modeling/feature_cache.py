@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from sentiment_tf import disk, exchange
+from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
-from sentiment_tf.errors import UserError
+from sentiment_tf.errors import NoRoomError, UserError
 from sentiment_tf.modeling import classifier, encoder, trunk
 
 RESERVE = 0.1  # share of the free disk that is left to checkpoints and exports by features that may never be needed
@@ -46,7 +47,9 @@ def folder_of(model, tokens: Tokens, *, depth: int, compute_dtype: tf.DType, cac
     return Path(cache_dir) / "features" / _key(model, tokens, depth, compute_dtype)
 
 
-def cached(entries: dict[str, dict[int, Entry]], depth: int, fill: Callable, strategy) -> dict[str, tuple]:
+def cached(
+    entries: dict[str, dict[int, Entry]], depth: int, fill: Callable, strategy, *, only: Collection[str]
+) -> dict[str, tuple]:
     """Returns a depth's memory-mapped values of each split, and the seconds in which they were made, whenever it was.
 
     Where any worker has none or damaged ones, ``fill`` makes them, and those of the other depths that are missing,
@@ -57,19 +60,20 @@ def cached(entries: dict[str, dict[int, Entry]], depth: int, fill: Callable, str
       depth: whose values are needed.
       fill: gets a split's name and an array to fill for each depth.
       strategy: of the run.
+      only: splits whose values are returned; for the others room is looked for.
 
     Raises:
-      UserError: the disk has too little space for all splits (found before any of the work), or cannot be written,
-        or what is there cannot be read.
+      NoRoomError: the disk has too little space for all splits, or cannot be written; found before any of the work.
+      UserError: what is there cannot be read.
     """
     needed = [of_split[depth] for of_split in entries.values()]
     wanted = [entry for of_split in entries.values() for at, entry in of_split.items() if at != depth]
     problems, room = zip(*exchange.from_all(strategy, _look_for_room(needed, wanted)), strict=True)
     if any(problems):
-        raise UserError(next(filter(None, problems)))
+        raise NoRoomError(next(filter(None, problems)))
     if not all(room):
         entries = {name: {depth: of_split[depth]} for name, of_split in entries.items()}
-    return {name: _of_split(name, of_split, depth, fill, strategy) for name, of_split in entries.items()}
+    return {name: _of_split(name, entries[name], depth, fill, strategy) for name in only}
 
 
 def _of_split(name: str, entries: dict[int, Entry], depth: int, fill: Callable, strategy) -> tuple[np.ndarray, float]:
@@ -218,6 +222,6 @@ def _key(model, tokens: Tokens, depth: int, compute_dtype: tf.DType) -> str:
 
 @functools.cache
 def _code() -> str:
-    """Returns a digest of everything that computes features and keeps them: with other code they may be others."""
-    sources = [Path(module.__file__).read_bytes() for module in (encoder, trunk, sys.modules[__name__])]
+    """Returns a digest of the code that computes features and keeps them: with other code they may be others."""
+    sources = [Path(module.__file__).read_bytes() for module in (batching, encoder, trunk, sys.modules[__name__])]
     return hashlib.sha256(b"".join([tf.__version__.encode(), *sources])).hexdigest()

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -76,6 +76,7 @@ def compute(
     cache_dir: str | None,
     strategy: tf.distribute.Strategy | None = None,
     least_width: int = 2,
+    only: Collection[str] | None = None,
     also: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> dict[str, Features]:
     """Returns the features of each split, from the cache where it has them; several workers compute a share each.
@@ -89,14 +90,16 @@ def compute(
       cache_dir: the cache's folder, or None to compute in memory and keep nothing.
       strategy: of the run, whose workers share the work; None computes it here.
       least_width: narrowest batch that `Features.gather` gives.
+      only: the splits that are computed, None for all; room is looked for as if all were.
       also: by split, depths that will be asked for later; where the trunk has to run, it caches what they need on
         its way, if there is room for those of all splits.
 
     Raises:
-      UserError: the disk has too little space for the features of all splits; it is found before any of the work.
+      NoRoomError: the disk has too little space for the features of all splits; it is found before any of the work.
     """
+    only = splits if only is None else only
     if depth is None or depth == model.config.n_layers:
-        return {name: Features(tokens.ids, tokens.offsets, max_length, least_width) for name, tokens in splits.items()}
+        return {name: Features(splits[name].ids, splits[name].offsets, max_length, least_width) for name in only}
     strategy = strategy or tf.distribute.get_strategy()
 
     def fill(name: str, values: dict[int, np.ndarray]) -> None:
@@ -107,13 +110,13 @@ def compute(
         trunk.run(model, tokens, values, **settings)
 
     if cache_dir is None:
-        made = {name: _in_memory(layout(model, tokens, depth), depth, name, fill) for name, tokens in splits.items()}
+        made = {name: _in_memory(layout(model, splits[name], depth), depth, name, fill) for name in only}
     else:
         entries = {
             name: {at: _entry(model, tokens, at, compute_dtype, cache_dir) for at in (depth, *also.get(name, ()))}
             for name, tokens in splits.items()
         }
-        made = feature_cache.cached(entries, depth, fill, strategy)
+        made = feature_cache.cached(entries, depth, fill, strategy, only=only)
     return {
         name: Features(values, None if depth == 0 else splits[name].offsets, max_length, least_width, seconds)
         for name, (values, seconds) in made.items()

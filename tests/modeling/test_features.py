@@ -156,7 +156,8 @@ def build(entry) -> np.ndarray:
         for target in targets.values():
             target[:] = 7
 
-    return feature_cache.cached({"train": {0: entry}}, 0, fill, tf.distribute.get_strategy())["train"][0]
+    strategy = tf.distribute.get_strategy()
+    return feature_cache.cached({"train": {0: entry}}, 0, fill, strategy, only=["train"])["train"][0]
 
 
 def test_two_runs_with_one_cache_build_the_same_entry_at_the_same_time(tmp_path):

@@ -82,6 +82,7 @@ def run(rows):
             {"trainable_layers": 0, "accuracy": 0.74, "seconds": 20.0},
             {"trainable_layers": 1, "accuracy": 0.79, "seconds": 65.0, "chosen": True},
         ],
+        "skipped_depths": [{"trainable_layers": 2, "reason": f"no room in {SCRIPT}"}],
         "calibration": {"temperature": 1.7, "ece_before": 0.08, "ece_after": 0.02},
         "leaks": {
             "report_split": "validation",
