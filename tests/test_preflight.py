@@ -89,7 +89,7 @@ def test_auto_says_what_bounds_it(own, quick):
     assert "--time_budget=9.0" in printed
     for depth in range(3):
         assert f"\ndepth {depth} " in printed
-    assert value(printed, "features to cache") == "233.0 kB"  # of both depths that have a trunk
+    assert value(printed, "features to cache") == "at least 233.0 kB"  # of both depths that have a trunk
     assert " to " in value(printed, "the run")
 
 
