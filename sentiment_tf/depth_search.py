@@ -44,11 +44,7 @@ def search(
     model, deepest = prepared.model, prepared.model.config.n_layers
     tolerance = config.accuracy_tolerance / 100
     pretrained = model.get_weights()
-    block = {split: head.features[split].seconds / deepest for split in preparation.TRAINING_SPLITS}  # forward, frozen
-    begun = {"spent": features_seconds, "trunk": sum(block.values()), "forward": block["train"], "steps": []}
-    # What a killed run decided stands: it went by times that cannot be measured again. Workers go by the chief's.
-    decided = exchange.from_chief(prepared.strategy, _read(prepared.checkpoints) or begun)
-    _write(prepared.checkpoints, decided)
+    decided = _begin(prepared, head, features_seconds)
     trunk, spent = decided["trunk"], decided["spent"]
     limit = first_depths(config, deepest)[-1]
     in_cache = shared(config, deepest) if config.cache == "on" else []
@@ -95,16 +91,30 @@ def search(
         least = max(row["accuracy"] for row in rows) - tolerance - ROUNDING
         for worse in (row["trainable_layers"] for row in rows if row["accuracy"] < least):
             trained.pop(worse, None)  # it cannot be chosen any more
+    at = None
     chosen = rows[choose(rows, tolerance=tolerance)]
     chosen["chosen"] = True
-    depth = chosen["trainable_layers"]
-    history, weights = trained[depth]
-    model.set_weights(weights)
     log.info("\n%s\n", _table(rows))
-    at = None
-    if depth:
+    history, weights = trained[chosen["trainable_layers"]]
+    model.set_weights(weights)
+    if depth := chosen["trainable_layers"]:
         at = preparation.cut(at_depth(config, depth), prepared, depth, only=fine_tuning.scored_splits(prepared))
     return at or head, history, rows, skipped
+
+
+def _begin(prepared: Prepared, head: Cut, features_seconds: float) -> dict:
+    """Returns what the search goes by: spent, trunk and forward in seconds, and the steps of a killed run.
+
+    What such a run decided stands: it went by times that cannot be measured again. Workers go by the chief's.
+    """
+    from sentiment_tf import exchange
+
+    blocks = prepared.model.config.n_layers
+    block = {split: head.features[split].seconds / blocks for split in preparation.TRAINING_SPLITS}  # forward, frozen
+    begun = {"spent": features_seconds, "trunk": sum(block.values()), "forward": block["train"], "steps": []}
+    decided = exchange.from_chief(prepared.strategy, _read(prepared.checkpoints) or begun)
+    _write(prepared.checkpoints, decided)
+    return decided
 
 
 def _cut(config: TrainConfig, prepared: Prepared, depth: int) -> Cut:
