@@ -28,6 +28,7 @@ def export(config: TrainConfig, prepared: Prepared, directory: RunDirectory, *, 
     Raises:
       RuntimeError: the SavedModel answers other than the trained model.
     """
+    from sentiment_tf.exporting import huggingface
     from sentiment_tf.modeling import classifier, encoder
     from sentiment_tf.serving import export as saved_model
 
@@ -36,22 +37,27 @@ def export(config: TrainConfig, prepared: Prepared, directory: RunDirectory, *, 
     with saved_model.fresh_process() as process:
         saved_model.export_saved_model(
             version,
-            weights=encoder.read_weights(model),
+            weights=encoder.divide_logits(encoder.read_weights(model), temperature),
             heads=model.config.n_heads,
             activation=model.config.activation,
             vocabulary=tokenization.vocabulary(tokenizer),
-            lower_case=tokenizer.do_lower_case,
+            lower_case=tokenization.lower_cases(tokenizer),
             max_length=config.max_length,
             label_names=prepared.splits.label_names,
+        )
+        huggingface.write(
+            directory.building / "hf",
+            model=model,
+            tokenizer=tokenizer,
+            max_length=config.max_length,
             temperature=temperature,
         )
-        classifier.save_pretrained(model, prepared.files, directory.building / "hf", max_length=config.max_length)
         splits = (prepared.splits.rows[split] for split in (prepared.splits.report_split, "train"))
         own = [text for rows in splits for text in rows[:VERIFIED_TEXTS]["text"]][:VERIFIED_TEXTS]
         texts = [*own, *saved_model.ODD_TEXTS]
         clean = [re.sub(tokenization.LINE_BREAK, " ", text) for text in texts]
         tokens = tokenization.tokenize(tokenizer, clean, max_length=config.max_length)
-        expected = classifier.reference_logits(model, tokens)
+        expected = classifier.reference_logits(model, tokens) / temperature
         return saved_model.verify(process, version, texts=texts, expected_logits=expected)
 
 
@@ -88,7 +94,7 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: f
             "comparison": metrics.compare(before, after, labels),
         },
         **(
-            {"calibration": calibration.summarize(after, labels, temperature=temperature)}
+            {"calibration": calibration.summarize(after, labels, temperature=temperature) | {"folded": True}}
             if config.calibrate == "on"  # without a key the page and the model card claim no fitted temperature
             else {}
         ),

@@ -201,9 +201,11 @@ def _unsupported(tokenizer, folder: Path) -> str | None:
     kind = json.loads(declared.read_text(encoding="utf-8")).get("tokenizer_class") if declared.exists() else None
     if kind not in (None, *TOKENIZER_CLASSES):
         return f"tokenizer_class={kind}"
-    normalizer = json.loads(tokenizer.backend_tokenizer.to_str())["normalizer"]
-    if normalizer["type"] != "BertNormalizer":
-        return f"the normalizer {normalizer['type']}"
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    try:
+        normalizer = tokenization.bert_normalizer(content)
+    except ValueError as other:
+        return f"the normalizer {other}"
     if not normalizer["clean_text"]:
         return "clean_text=false"
     if not normalizer["handle_chinese_chars"]:
@@ -211,7 +213,25 @@ def _unsupported(tokenizer, folder: Path) -> str | None:
     if normalizer["strip_accents"] not in (None, normalizer["lowercase"]):
         lower_case, strip_accents = (json.dumps(normalizer[name]) for name in ("lowercase", "strip_accents"))
         return f"do_lower_case={lower_case} with strip_accents={strip_accents}"
-    return None
+    return _unsupported_beyond_normalizer(tokenizer, content)
+
+
+def _unsupported_beyond_normalizer(tokenizer, content: dict) -> str | None:
+    """Returns what is not as in BERT's tokenizer behind its normalizer, or None."""
+    words = content["pre_tokenizer"] or {"type": "None"}
+    if words["type"] != "BertPreTokenizer":
+        return f"the pre_tokenizer {words['type']}"
+    model = content["model"]
+    kind = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##"}
+    if other := [name for name, value in kind.items() if model.get(name, value) != value]:
+        return f"the model with {other[0]}={model[other[0]]}"
+    if model.get("max_input_chars_per_word", 100) != 100:
+        return f"the model with max_input_chars_per_word={model['max_input_chars_per_word']}"
+    backend = tokenizer.backend_tokenizer
+    if backend.encode("").tokens != ["[CLS]", "[SEP]"]:
+        return "a post_processor other than [CLS] text [SEP]"
+    added = [token["content"] for token in content["added_tokens"] if not token["special"]]
+    return f"the added token {added[0]!r}" if added else None
 
 
 def _truncation(split: str, tokens: tokenization.Tokens, max_length: int) -> str:

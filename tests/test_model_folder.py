@@ -92,3 +92,36 @@ def test_tokenizer_setting_that_the_export_ignores_is_refused(tmp_path, settings
 def test_normalizer_that_the_export_does_not_have_is_refused(tmp_path, normalizer, message):
     with pytest.raises(UserError, match=f"^--model=mine: its tokenizer has {message}, which the export does not"):
         load_tokenizer(tmp_path, {"do_lower_case": True}, normalizer=normalizer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pre_tokenizer": {"type": "Whitespace"}}, "the pre_tokenizer Whitespace"),
+        ({"pre_tokenizer": None}, "the pre_tokenizer None"),
+        ({"post_processor": None}, "a post_processor other than"),
+        (
+            {
+                "added_tokens": [
+                    {
+                        "id": 5,
+                        "content": "good",
+                        "single_word": False,
+                        "lstrip": False,
+                        "rstrip": False,
+                        "normalized": False,
+                        "special": False,
+                    }
+                ]
+            },
+            "the added token 'good'",
+        ),
+    ],
+)
+def test_tokenizer_file_that_does_otherwise_than_bert_is_refused(tmp_path, changes, message):
+    import tokenizers
+
+    content = json.loads(tokenizers.BertWordPieceTokenizer({word: n for n, word in enumerate(WORDS)}).to_str())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content | changes))
+    with pytest.raises(UserError, match=f"^--model=mine: its tokenizer has {message}"):
+        preparation._load_tokenizer(TrainConfig(model="mine"), str(tmp_path), vocabulary=len(WORDS))

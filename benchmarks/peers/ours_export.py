@@ -18,8 +18,7 @@ if __name__ == "__main__":
         heads=loaded.model.config.n_heads,
         activation=loaded.model.config.activation,
         vocabulary=tokenization.vocabulary(loaded.tokenizer),
-        lower_case=loaded.tokenizer.do_lower_case,
+        lower_case=tokenization.lower_cases(loaded.tokenizer),
         max_length=common.MAX_LENGTH,
         label_names=common.LABEL_NAMES,
-        temperature=1.0,
     )

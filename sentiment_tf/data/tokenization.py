@@ -2,12 +2,16 @@
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Sequence
 
 import numpy as np
 
-LINE_BREAK = r"(?i)<br\s*/?>"  # RE2; a space to training and to the export, for web pages leave it in reviews
+# What web pages leave in reviews; training and every export read it as a space. Written so that RE2, Oniguruma (the
+# tokenizers package) and JavaScript's regular expressions mean the same by it.
+LINE_BREAK = r"<[bB][rR][\t\n\f\r ]*/?>"
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+NAMED_TOKENS = (*SPECIAL_TOKENS, "[MASK]")
 TEXTS_AT_ONCE = 2_000  # bounds the memory of the tokenizer's own objects
 
 
@@ -87,3 +91,38 @@ def vocabulary(tokenizer) -> list[str]:
     """Returns the tokens in the order of their ids."""
     ids = tokenizer.get_vocab()
     return sorted(ids, key=ids.__getitem__)
+
+
+def lower_cases(tokenizer) -> bool:
+    """Returns whether a tokenizer lower-cases texts and strips their accents."""
+    return bert_normalizer(json.loads(tokenizer.backend_tokenizer.to_str()))["lowercase"]
+
+
+def portable(tokenizer) -> dict:
+    """Returns the content of a tokenizer.json that does alone what training does to raw text, cutting excepted.
+
+    Line breaks of web pages become spaces in its normalizer. It declares no added tokens: a literal "[SEP]" in a text
+    is text in every runtime, also in those that do not know transformers' ``split_special_tokens``.
+
+    Args:
+      tokenizer: from `load_tokenizer`.
+    """
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    line_break = {"type": "Replace", "pattern": {"Regex": LINE_BREAK}, "content": " "}
+    normalizer = {"type": "Sequence", "normalizers": [line_break, bert_normalizer(content)]}
+    return content | {"added_tokens": [], "padding": None, "truncation": None, "normalizer": normalizer}
+
+
+def bert_normalizer(content: dict) -> dict:
+    """Returns the settings of BertNormalizer in a tokenizer.json, which may stand behind `portable`'s replacement.
+
+    Raises:
+      ValueError: the normalizer is another one; the message names it.
+    """
+    normalizer = content["normalizer"] or {"type": "None"}
+    if normalizer["type"] == "Sequence":
+        steps = [step for step in normalizer["normalizers"] if step.get("pattern") != {"Regex": LINE_BREAK}]
+        normalizer = steps[0] if len(steps) == 1 else normalizer
+    if normalizer["type"] != "BertNormalizer":
+        raise ValueError(normalizer["type"])
+    return normalizer

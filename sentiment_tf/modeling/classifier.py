@@ -188,19 +188,6 @@ def load_classifier(files: ModelFiles, *, label_names: tuple[str, ...], name: st
     return model
 
 
-def save_pretrained(model, files: ModelFiles, directory: os.PathLike, *, max_length: int) -> None:
-    """Writes the Hugging Face folder: config, safetensors weights and tokenizer.
-
-    The tokenizer is the base model's, told the length this model was trained at.
-    """
-    from transformers import DistilBertTokenizerFast
-
-    model.save_pretrained(directory, safe_serialization=True)
-    DistilBertTokenizerFast.from_pretrained(
-        files.directory, model_max_length=max_length, split_special_tokens=True
-    ).save_pretrained(directory)
-
-
 def reference_logits(model, tokens: Tokens) -> np.ndarray:
     """Returns float32[rows, classes] of the trained model itself, through transformers' own layers, dropout off."""
     most, order = int(tokens.lengths.max()), np.argsort(tokens.lengths)

@@ -180,6 +180,12 @@ def cast_for_compute(weights, compute_dtype: tf.DType):
     return tuple(cast_for_compute(block, compute_dtype) for block in weights)
 
 
+def divide_logits(weights: Weights, temperature: float) -> Weights:
+    """Returns weights whose logits are those of ``weights`` divided by a temperature (calibration)."""
+    head = weights.head
+    return weights._replace(head=head._replace(kernel=head.kernel / temperature, bias=head.bias / temperature))
+
+
 def logits(
     weights: Weights, input_ids: tf.Tensor, attention_mask: tf.Tensor, *, heads: int, activation: str = "gelu"
 ) -> tf.Tensor:

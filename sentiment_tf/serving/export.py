@@ -27,7 +27,6 @@ def export_saved_model(
     lower_case: bool,
     max_length: int,
     label_names: Sequence[str],
-    temperature: float = 1.0,
 ) -> None:
     """Writes a SavedModel with its warm-up requests and MANIFEST, in float32 whatever precision trained it.
 
@@ -40,23 +39,20 @@ def export_saved_model(
 
     Args:
       directory: the version folder, such as `<run>/1`; must not exist.
-      weights: of the trained model, any float dtype.
+      weights: of the trained model, any float dtype; their logits are calibrated (`encoder.divide_logits`).
       heads: number of attention heads.
       activation: of the feed-forward part, "gelu" or "relu".
       vocabulary: word pieces in the order of their ids.
       lower_case: whether the training tokenizer lower-cases and strips accents.
       max_length: tokens per text at most, [CLS] and [SEP] included.
       label_names: of the classes, in the order of their logits.
-      temperature: that logits are divided by before softmax (calibration).
 
     Raises:
       FileExistsError: the version folder is there already.
     """
     directory = Path(directory)
     directory.mkdir(parents=True)
-    model = _Served(
-        GraphTokenizer(vocabulary, lower_case, max_length), weights, heads, activation, label_names, temperature
-    )
+    model = _Served(GraphTokenizer(vocabulary, lower_case, max_length), weights, heads, activation, label_names)
     signatures = {"serving_default": model.serving_default, "tokens": model.tokens}
     tf.saved_model.save(model, str(directory), signatures=signatures)
     warmup.write(directory, _warmup_batches(max_length))
@@ -66,14 +62,14 @@ def export_saved_model(
 class _Served(tf.Module):
     """What the SavedModel holds: weights, vocabulary and the functions over them."""
 
-    def __init__(self, tokenizer, weights, heads, activation, label_names, temperature):
+    def __init__(self, tokenizer, weights, heads, activation, label_names):
         super().__init__()
         self._tokenizer = tokenizer
         self._weights = tf.nest.map_structure(
             lambda weight: tf.Variable(tf.cast(weight, tf.float32), trainable=False), weights
         )
         self._heads, self._activation = heads, activation
-        self._label_names, self._temperature = list(label_names), temperature
+        self._label_names = list(label_names)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
     def serving_default(self, text):
@@ -107,7 +103,6 @@ class _Served(tf.Module):
         return {
             "label_names": tf.constant(self._label_names),
             "max_length": tf.constant(self._tokenizer.max_length),
-            "temperature": tf.constant(self._temperature, tf.float32),
         }
 
     def _logits(self, input_ids, attention_mask):
@@ -116,7 +111,7 @@ class _Served(tf.Module):
 
     def _probabilities(self, logits):
         logits = tf.ensure_shape(logits, [None, len(self._label_names)])
-        return tf.nn.softmax(logits / self._temperature)
+        return tf.nn.softmax(logits)
 
 
 def _sorted_in_batches(logits_of, input_ids: tf.Tensor, attention_mask: tf.Tensor) -> tf.Tensor:

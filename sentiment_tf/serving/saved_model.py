@@ -21,7 +21,6 @@ class SentimentModel:
     Attributes:
       label_names: of the classes, in the order of their probabilities.
       max_length: tokens per text; what lies beyond is not read.
-      temperature: that logits were divided by before softmax.
     """
 
     def __init__(self, loaded):
@@ -30,7 +29,6 @@ class SentimentModel:
         settings = loaded.settings()
         self.label_names = tuple(name.decode() for name in settings["label_names"].numpy())
         self.max_length = int(settings["max_length"])
-        self.temperature = float(settings["temperature"])
 
     def predict(self, texts: Sequence[str | bytes]) -> tuple[list[str], np.ndarray]:
         """Answers any number of texts.
@@ -70,7 +68,7 @@ class SentimentModel:
         return self._loaded.signatures["serving_default"](text=_strings(texts))["probabilities"].numpy()
 
     def logits(self, texts: Sequence[str | bytes]) -> np.ndarray:
-        """Answers one request through the signature `tokens`: float32[texts, classes], before calibration."""
+        """Answers one request through the signature `tokens`: float32[texts, classes]."""
         return self._loaded.signatures["tokens"](**self._loaded.tokenize(text=_strings(texts)))["logits"].numpy()
 
     def labels(self, probabilities: np.ndarray) -> list[str]:

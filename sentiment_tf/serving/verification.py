@@ -41,7 +41,7 @@ def verify(
       process: a `fresh_process`; it answers once.
       directory: the version folder.
       texts: that both are asked; real ones and odd ones.
-      expected_logits: float32[texts, classes], the trained model's.
+      expected_logits: float32[texts, classes], the trained model's, calibrated.
       tolerance: the largest difference of a logit or a probability that passes.
 
     Returns:
@@ -69,13 +69,13 @@ def largest_differences(answer: dict, expected_logits: np.ndarray) -> np.ndarray
     """Compares logits, and probabilities with what the expected logits come to.
 
     Args:
-      answer: {"logits", "probabilities", "temperature"} of the export.
+      answer: {"logits", "probabilities"} of the export.
       expected_logits: float[texts, classes].
 
     Returns:
       float[texts], the largest difference of any number of a text.
     """
-    expected = _softmax(expected_logits / answer["temperature"])
+    expected = _softmax(expected_logits)
     return np.maximum(
         np.abs(np.asarray(answer["logits"]) - expected_logits), np.abs(np.asarray(answer["probabilities"]) - expected)
     ).max(axis=1)
@@ -105,7 +105,6 @@ def _answer() -> None:
             row for start in range(0, len(texts), 32) for row in model.logits(texts[start : start + 32]).tolist()
         ],
         "probabilities": model.probabilities(texts).tolist(),
-        "temperature": model.temperature,
         "latency_ms": {str(size): _latency(model, texts[:size], calls) for size, calls in _TIMED_CALLS.items()},
     }
     print(json.dumps(answer))

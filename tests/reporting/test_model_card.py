@@ -1,11 +1,8 @@
 """The model card, read back as the hub reads it."""
 
-import re
-
 import pytest
 from huggingface_hub import ModelCard
 
-from sentiment_tf.data import tokenization
 from sentiment_tf.reporting import model_card
 
 
@@ -85,10 +82,6 @@ def test_without_a_fitted_temperature_none_is_claimed(run, tmp_path):
         assert "emperature" not in (tmp_path / name).read_text()
 
 
-def test_commands_are_quoted_and_line_breaks_are_told(run, tmp_path):
+def test_commands_are_quoted(run, tmp_path):
     model_card.write(tmp_path / "README.md", run=run | {"config": run["config"] | {"run_name": "my films"}})
-    text = (tmp_path / "README.md").read_text()
-    assert "--model='saved_models/my films' " in text
-    (pattern,) = re.findall(r're\.sub\(r"(.*?)", " ", text\)', text)
-    assert pattern == tokenization.LINE_BREAK
-    assert re.sub(pattern, " ", "fine<br /><BR>film") == "fine  film"
+    assert "--model='saved_models/my films' " in (tmp_path / "README.md").read_text()

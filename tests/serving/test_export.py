@@ -52,21 +52,21 @@ def test_signatures(loaded):
     }
 
 
-def test_text_gets_the_calibrated_probabilities_of_the_weights(loaded):
+def test_text_gets_the_probabilities_of_the_weights(loaded):
     answer = ask(loaded, TEXTS[:20])
-    expected = softmax(in_training(TEXTS[:20]) / 2.0)
+    expected = softmax(in_training(TEXTS[:20]))
     np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
     np.testing.assert_allclose(answer["probability"], expected.max(axis=1), atol=1e-5)
     assert answer["label"].tolist() == [tiny.LABEL_NAMES[best].encode() for best in expected.argmax(axis=1)]
     assert len(set(answer["label"].tolist())) > 1  # the test would see a constant answer
 
 
-def test_tokens_get_logits_before_calibration(loaded):
+def test_tokens_get_logits_and_probabilities(loaded):
     ids = tf.constant([[2, 5, 7, 3], [2, 6, 3, 0]])
     answer = loaded.signatures["tokens"](input_ids=ids, attention_mask=tf.constant([[1, 1, 1, 1], [1, 1, 1, 0]]))
     logits = in_training(["good film", "bad"])
     np.testing.assert_allclose(answer["logits"], logits, atol=1e-5)
-    np.testing.assert_allclose(answer["probabilities"], softmax(logits / 2.0), atol=1e-5)
+    np.testing.assert_allclose(answer["probabilities"], softmax(logits), atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 64, 65, 1000])
@@ -75,7 +75,7 @@ def test_a_batch_of_any_size_is_answered_in_its_order(loaded, count):
     assert answer["probabilities"].shape == (count, 3)
     assert answer["label"].shape == answer["probability"].shape == (count,)
     if count:
-        np.testing.assert_allclose(answer["probabilities"], softmax(in_training(TEXTS[:count]) / 2.0), atol=1e-5)
+        np.testing.assert_allclose(answer["probabilities"], softmax(in_training(TEXTS[:count])), atol=1e-5)
 
 
 def test_answers_do_not_depend_on_the_rest_of_the_batch(loaded):

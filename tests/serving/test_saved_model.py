@@ -19,7 +19,6 @@ def copy(version, tmp_path):
 def test_knows_what_it_was_exported_with(model):
     assert model.label_names == tiny.LABEL_NAMES
     assert model.max_length == tiny.MAX_LENGTH
-    assert model.temperature == 2.0
 
 
 def test_predicts_any_number_of_texts_in_their_order(model, monkeypatch):
@@ -57,9 +56,9 @@ def test_streams_in_order_and_reads_only_a_little_ahead(model):
     assert [len(answer) for answer in answers] == list(range(1, 20))
 
 
-def test_logits_are_those_before_calibration(model):
+def test_softmax_of_the_logits_is_the_probabilities(model):
     logits = model.logits(["good film", "bad"])
-    scaled = np.exp(logits / 2.0)
+    scaled = np.exp(logits)
     np.testing.assert_allclose(
         model.probabilities(["good film", "bad"]), scaled / scaled.sum(axis=1, keepdims=True), atol=1e-5
     )

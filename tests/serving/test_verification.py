@@ -30,7 +30,6 @@ def test_another_answer_fails_and_names_the_text(monkeypatch, version, model, lo
     answer = {
         "logits": logits.tolist(),
         "probabilities": model.probabilities(TEXTS).tolist(),
-        "temperature": model.temperature,
         "latency_ms": {},
     }
     monkeypatch.setattr(verification, "_ask", lambda *_: answer)
@@ -45,12 +44,11 @@ def test_another_answer_fails_and_names_the_text(monkeypatch, version, model, lo
 def test_differences_by_hand():
     answer = {
         "logits": [[0.0, 0.0], [1.0, -1.0]],
-        "probabilities": [[0.5, 0.5], [0.75, 0.25]],
-        "temperature": 2.0,
+        "probabilities": [[0.5, 0.5], [0.9, 0.1]],
     }
-    # second row: softmax([1, -1] / 2) = [0.731059, 0.268941]
+    # second row: softmax([1, -1]) = [0.880797, 0.119203]
     differences = verification.largest_differences(answer, np.array([[0.0, 0.25], [1.0, -1.0]]))
-    np.testing.assert_allclose(differences, [0.25, 0.018941], atol=1e-6)
+    np.testing.assert_allclose(differences, [0.25, 0.019203], atol=1e-6)
 
 
 def test_a_process_that_fails_is_reported(monkeypatch, version, logits):

@@ -55,7 +55,6 @@ def export(directory, **changes):
         "lower_case": True,
         "max_length": MAX_LENGTH,
         "label_names": LABEL_NAMES,
-        "temperature": 2.0,
     }
     export_saved_model(directory, **(settings | changes))
     return directory
