@@ -39,4 +39,4 @@ benchmark: $(READY)
 
 # Kills real runs at many moments and compares what they end with.
 faults: $(READY)
-	$(BIN)/python -m tests.faults --kills=20
+	$(BIN)/python -m tests.support.faults --kills=20

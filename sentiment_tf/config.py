@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sentiment_tf.data import choice
+from sentiment_tf.data import settings
 from sentiment_tf.errors import UserError
 
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
@@ -319,7 +319,7 @@ def _contradictions(config: TrainConfig) -> list[str]:
 
 
 def _data_problems(config: TrainConfig) -> list[str]:
-    return choice.problems(
+    return settings.problems(
         dataset=config.dataset,
         data_dir=config.data_dir,
         files={"train": config.train_file, "validation": config.validation_file, "test": config.test_file},

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from sentiment_tf import command
+from sentiment_tf import cli
 from sentiment_tf.errors import UserError
 
 SMALLEST_PROBABILITY = 1e-30  # of a class; its logarithm stays finite
@@ -34,20 +34,21 @@ def define_flags() -> None:
 def main(arguments: list[str]) -> int:
     """Evaluates what the flags name."""
     options = flags.FLAGS
-    command.expand_home("model", "compare", "output")
+    cli.expand_home("model", "compare", "output")
     _check(options, arguments)
-    from sentiment_tf import runtime
+    from sentiment_tf.system import runtime
 
     runtime.start()
-    from sentiment_tf.data import datasets
-    from sentiment_tf.reporting import metrics, summary, wording
-    from sentiment_tf.serving import saved_model
+    from sentiment_tf.data import loading
+    from sentiment_tf.evaluation import metrics
+    from sentiment_tf.inference.engines import tensorflow as saved_model
+    from sentiment_tf.reporting import formatting, summary
 
-    command.log_to_stdout()
+    cli.log_to_stdout()
     names = [options.model, *([options.compare] if options.compare else [])]
     models = [saved_model.load(name) for name in names]
     _check_classes(names, models)
-    splits = datasets.load_rows(
+    splits = loading.load_rows(
         label_names=models[0].label_names,
         dataset=options.dataset,
         data_dir=options.data_dir,
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> int:
         seed=options.seed if options.seed is not None else _recorded_seed(options.model),
     )
     rows = splits.rows[splits.report_split]
-    labels, texts = datasets.label_array(rows), rows["text"]
+    labels, texts = loading.label_array(rows), rows["text"]
     # Probabilities are calibrated; their logarithms are logits of the same answers.
     logits = [np.log(np.maximum(model.predict(texts)[1], SMALLEST_PROBABILITY)) for model in models]
     columns = {name: metrics.evaluate(values, labels) for name, values in zip(names, logits, strict=True)}
@@ -68,7 +69,7 @@ def main(arguments: list[str]) -> int:
     result = {"rows": splits.report_split, "label_names": list(models[0].label_names), "models": columns}
     if options.compare:
         result["comparison"] = metrics.compare(*logits, labels)
-        print(wording.verdict(result["comparison"], first=names[0], second=names[1]))
+        print(formatting.verdict(result["comparison"], first=names[0], second=names[1]))
     if options.output:
         _write(Path(options.output), result, columns[names[0]], models[0].label_names)
     return 0
@@ -123,10 +124,11 @@ def _confusion_table(counts: list[list[int]], label_names) -> str:
 
 
 def _write(path: Path, result: dict, metrics_of_first: dict, label_names) -> None:
-    from sentiment_tf.reporting import diagnostics, plots, record
+    from sentiment_tf.reporting import diagnostics, plots
+    from sentiment_tf.system import provenance
 
     try:
-        record.write_json(path, result)
+        provenance.write_json(path, result)
         plots.save(diagnostics.confusion(metrics_of_first["confusion"], label_names), path.with_suffix(".png"))
     except OSError as error:
         for written in (path, path.with_suffix(".png")):
@@ -137,4 +139,4 @@ def _write(path: Path, result: dict, metrics_of_first: dict, label_names) -> Non
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

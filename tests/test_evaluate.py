@@ -8,18 +8,18 @@ import sys
 import numpy as np
 import pytest
 
-from sentiment_tf.serving import saved_model
-from tests.serving import tiny
+from sentiment_tf.inference.engines import tensorflow as saved_model
+from tests.support import tiny_export
 
-TEXTS = tiny.texts(60)
+TEXTS = tiny_export.texts(60)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A tiny run, another one with other weights, and a file whose labels are mostly what the first answers."""
     folder = tmp_path_factory.mktemp("evaluate")
-    tiny.export(folder / "a" / "1")
-    tiny.export(folder / "b" / "1", weights=tiny.weights(seed=8))
+    tiny_export.export(folder / "a" / "1")
+    tiny_export.export(folder / "b" / "1", weights=tiny_export.weights(seed=8))
     labels, _ = saved_model.load(folder / "a").predict(TEXTS)
     labels[:6] = ["NEUTRAL" if label != "NEUTRAL" else "POSITIVE" for label in labels[:6]]
     with open(folder / "test.csv", "w", newline="") as file:

@@ -17,8 +17,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from sentiment_tf import disk
 from sentiment_tf.errors import UserError
+from sentiment_tf.system import disk
 
 REVIEWS = ("imdb", "rotten_tomatoes")  # values of the column `source` in the reviews' file
 

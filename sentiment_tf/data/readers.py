@@ -20,12 +20,10 @@ import datasets
 import huggingface_hub.utils
 import pyarrow as pa
 
+from sentiment_tf.data.columns import LABEL_COLUMNS, TEXT_COLUMNS, find_column
 from sentiment_tf.errors import UserError
 
 FORMATS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-# The first of these that is there is the text; the same for the label.
-TEXT_COLUMNS = ("text", "sentence", "review", "content", "comment", "tweet", "message", "body")
-LABEL_COLUMNS = ("label", "labels", "sentiment", "class", "target", "polarity")
 
 
 class Raw(NamedTuple):
@@ -202,22 +200,14 @@ def _find_column(
     flag: str,
     required: bool,
 ) -> str | None:
-    """Returns the column the user names, else the first candidate that is there (in any case of letters)."""
+    """Returns what `columns.find_column` finds; raises where it is required and there is none."""
+    found = find_column(columns, wanted, candidates)
+    if found is not None or not required:
+        return found
     listing = ", ".join(columns)
     if wanted is not None:
-        if wanted in columns:
-            return wanted
-        if required:
-            raise UserError(f"--{flag}={wanted}: no such column in {name}; its columns are {listing}")
-        return None
-    present = {column.strip().lower(): column for column in reversed(columns)}
-    for candidate in candidates:
-        if candidate in present:
-            return present[candidate]
-    if required:
-        looked_for = ", ".join(candidates)
-        raise UserError(f"{name}: none of its columns ({listing}) is {looked_for}; name one with --{flag}")
-    return None
+        raise UserError(f"--{flag}={wanted}: no such column in {name}; its columns are {listing}")
+    raise UserError(f"{name}: none of its columns ({listing}) is {', '.join(candidates)}; name one with --{flag}")
 
 
 def _mixed_labels(rows: datasets.Dataset, column: str, name: str) -> str:

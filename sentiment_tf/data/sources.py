@@ -8,7 +8,7 @@ import datasets
 import huggingface_hub
 import numpy as np
 
-from sentiment_tf.data import choice, labels, packaged, readers
+from sentiment_tf.data import labels, packaged, readers, settings
 from sentiment_tf.data.readers import Raw
 from sentiment_tf.errors import UserError
 
@@ -65,7 +65,7 @@ def find(
       UserError: contradictory settings, or whatever is wrong with that place; an empty split.
     """
     columns = {"text_column": text_column, "label_column": label_column}
-    problems = choice.problems(
+    problems = settings.problems(
         dataset=dataset, data_dir=data_dir, files=files, **columns, offline=offline, revision=revision
     )
     if problems:

@@ -7,7 +7,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from sentiment_tf.reporting import templates, wording
+from sentiment_tf.reporting import formatting, templates
 
 # Where the packaged model comes from, and the licences that models derived from these carry on.
 _BASE_MODELS = {"minilm-l6": "sentence-transformers/all-MiniLM-L6-v2"}
@@ -92,7 +92,7 @@ def _results(after: Mapping, named: tuple[str, str] | None, data: Mapping) -> li
             # A copy or a folder may hold rows of another split than the hub's of that name.
             dataset_split=data["report_split"] if data.get("source", {}).get("kind") == "hub" else None,
             metric_type=kind,
-            metric_name=wording.METRICS[metric][0],
+            metric_name=formatting.METRICS[metric][0],
             metric_value=round(after[metric], 5),
         )
         for metric, kind in kinds.items()
@@ -128,5 +128,5 @@ def _limits(config: Mapping, data: Mapping, label_names: Sequence[str], named: t
 
 
 def _cell(metric: str, result: Mapping) -> str:
-    edges = wording.interval(metric, result.get("intervals", {}).get(metric))
-    return wording.value(metric, result.get(metric)) + (f" ({edges})" if edges else "")
+    edges = formatting.interval(metric, result.get("intervals", {}).get(metric))
+    return formatting.value(metric, result.get(metric)) + (f" ({edges})" if edges else "")
