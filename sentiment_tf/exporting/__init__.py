@@ -1,0 +1,1 @@
+"""A trained model written in the formats that other programs read."""

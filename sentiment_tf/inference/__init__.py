@@ -1,0 +1,1 @@
+"""Texts in, probabilities out: from a finished run, whatever program computes them."""

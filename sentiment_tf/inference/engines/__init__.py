@@ -1,0 +1,1 @@
+"""Programs that compute a trained model's answers, one module each, all with the same methods."""
