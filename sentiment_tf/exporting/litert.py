@@ -137,7 +137,7 @@ class _Network:
         return self._reshape(context, [-1, self._width])
 
     def first_token_attention(self, block: encoder.Block, x: int) -> int:
-        """Returns what `attention` gives for [CLS], float32[B, D], in the way of the encoder's function of that name."""
+        """Returns what `attention` gives for [CLS], float32[B, D], as the encoder does it."""
         heads, size, width = self._heads, self._head_width, self._width
         kernels = _array(block.qkv_kernel).reshape(width, 3, heads, size).transpose(1, 2, 0, 3)
         to_query = _array(block.qkv_kernel)[:, :width]

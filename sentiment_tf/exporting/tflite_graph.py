@@ -169,7 +169,7 @@ class _Buffer(schema.BufferT):
     def room(self) -> int:
         return 0 if self.data is None else self.data.nbytes + 2 * _ALIGNMENT
 
-    def Pack(self, builder):  # noqa: N802 - the name is the schema's
+    def Pack(self, builder):
         """Appends itself to a file and returns its place."""
         place = None if self.data is None else self._pack_bytes(builder)
         schema.BufferStart(builder)
