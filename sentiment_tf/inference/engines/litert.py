@@ -212,7 +212,7 @@ def load(path: str | os.PathLike, *, precision: str = "float32", cores: int | No
         return LiteRTModel(model, tokenizer, config, cores=cores)
     except Exception as error:  # tokenizers raises Exception itself, LiteRT ValueError or RuntimeError
         raise UserError(
-            f"--model={path}: {folder} is damaged or not this program's ({error}); export it again"
+            f"--model={path}: {folder} is damaged or of another program ({error}); export it again"
         ) from error
 
 
