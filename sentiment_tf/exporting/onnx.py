@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from sentiment_tf.exporting import layout, quantization
 from sentiment_tf.modeling import encoder
@@ -73,25 +73,33 @@ def write_model(
 
 
 class _Nodes:
-    """The nodes and constants of a graph; a value is known by its name."""
+    """The nodes and constants of a model; a value is known by its name.
+
+    They are made where they stay: onnx.helper's functions copy a graph, weights and all, at every step.
+    """
 
     def __init__(self):
-        self._nodes, self._constants, self._small = [], [], {}
+        self._model, self._small = onnx.ModelProto(ir_version=_IR_VERSION, producer_name="sentiment_tf"), {}
+        self._model.opset_import.add(domain="", version=OPSET)
+        self._graph = self._model.graph
+        self._graph.name = "classifier"
 
     def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes):
         """Adds a node; returns the name of its output, or the names of several."""
-        names = [f"{operator}_{len(self._nodes)}_{number}" for number in range(outputs)]
-        self._nodes.append(helper.make_node(operator, inputs, names, **attributes))
+        names = [f"{operator}_{len(self._graph.node)}_{number}" for number in range(outputs)]
+        self._graph.node.append(helper.make_node(operator, inputs, names, **attributes))
         return names[0] if outputs == 1 else names
 
     def constant(self, values) -> str:
-        """Adds a constant, float32 unless it is integers of some type; small ones once."""
+        """Adds a constant of NumPy's type; a small one once."""
         values = np.asarray(values)
-        key = (values.dtype.str, values.shape, values.tobytes()) if values.size <= _SMALL else None
+        data = values.tobytes()
+        key = (values.dtype.str, values.shape, data) if values.size <= _SMALL else None
         if key in self._small:
             return self._small[key]
-        name = f"constant_{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape), name))
+        name = f"constant_{len(self._graph.initializer)}"
+        data_type = helper.np_dtype_to_tensor_dtype(values.dtype)
+        self._graph.initializer.add(name=name, data_type=data_type, dims=values.shape, raw_data=data)
         if key:
             self._small[key] = name
         return name
@@ -106,16 +114,13 @@ class _Nodes:
 
     def model(self, output: str, classes: int) -> onnx.ModelProto:
         """Returns the model whose logits are `output`."""
-        self._nodes.append(helper.make_node("Identity", [output], ["logits"]))
-        inputs = [
-            helper.make_tensor_value_info(name, TensorProto.INT64, ["batch_size", "sequence_length"])
-            for name in ("input_ids", "attention_mask")
-        ]
+        self._graph.node.append(helper.make_node("Identity", [output], ["logits"]))
+        for name in ("input_ids", "attention_mask"):
+            axes = ["batch_size", "sequence_length"]
+            self._graph.input.append(helper.make_tensor_value_info(name, TensorProto.INT64, axes))
         logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch_size", classes])
-        graph = helper.make_graph(self._nodes, "classifier", inputs, [logits], self._constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="sentiment_tf")
-        model.ir_version = _IR_VERSION
-        return model
+        self._graph.output.append(logits)
+        return self._model
 
 
 class _Network:
@@ -216,7 +221,7 @@ class _Network:
         rows, steps, leading = self._quantized.get(x) or self._quantized.setdefault(x, self._quantize_rows(x, kernel))
         values, scales = quantization.per_row(np.ascontiguousarray(kernel.T))
         zero = nodes.constant(np.uint8(_UNSIGNED_ZERO))
-        product = nodes.add("MatMulInteger", rows, nodes.constant(np.ascontiguousarray(values.T)), zero)
+        product = nodes.add("MatMulInteger", rows, nodes.constant(values.T), zero)
         # One multiplication by the products of the scales: their matrix costs less than a second pass.
         scale = nodes.add("Mul", steps, nodes.constant(scales))
         product = nodes.add("Mul", nodes.add("Cast", product, to=TensorProto.FLOAT), scale)
