@@ -88,8 +88,7 @@ def _check(options, arguments: list[str]) -> None:
     problems = [f"{argument}: not a flag; settings are passed as --name=value" for argument in arguments[:1]]
     if not options.model:
         problems.append("--model: which model? Pass a run's folder, for example saved_models/sst2")
-    if not (options.dataset or options.data_dir or options.test_file):
-        problems.append("--dataset: measured on what? Pass --dataset, --data_dir or --test_file")
+    problems += settings.problems(_data(options))
     if options.output and Path(options.output).suffix == ".png":
         problems.append(
             f"--output={options.output}: the metrics are JSON, and the picture beside them is PNG; pass .json"
