@@ -82,11 +82,11 @@ def convert_minilm(target_dir: str | os.PathLike) -> Path:
         raise UserError(f"{target}: holds something other than the converted MiniLM; remove it or name another")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # A random name: containers that share a folder may have equal process ids, and a killed one leaves its folder.
+        # A name of its own: process ids are equal in containers that share a folder, and a killed one leaves its own.
         beside = {"prefix": f".{target.name}.", "dir": target.parent, "ignore_cleanup_errors": True}
         with tempfile.TemporaryDirectory(**beside) as folder:
             building = Path(folder, target.name)
-            building.mkdir()  # with the usual permissions; the temporary folder around it is private
+            building.mkdir()  # the folder around it is for this user alone, this one as others are
             _write_folder(source, building, config)
             disk.sync(building)
             _rename(building, target, config)
@@ -188,7 +188,7 @@ def _write_folder(source: Path, folder: Path, config: dict) -> None:
 
 
 def _rename(building: Path, target: Path, config: dict) -> None:
-    """Renames the finished folder, unless another process has created the same one in the meantime."""
+    """Puts the finished folder in its place, unless another process has put its like there meanwhile."""
     try:
         building.rename(target)
     except OSError:
