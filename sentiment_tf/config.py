@@ -10,6 +10,7 @@ from typing import Any
 from sentiment_tf.data import registry, settings
 from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.errors import UserError
+from sentiment_tf.exporting import formats
 
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
 PACKAGED_MODEL = "minilm-l6"
@@ -109,6 +110,11 @@ class TrainConfig:
         "on", "Fit a temperature on the validation rows and store it in the export.", choices=("on", "off")
     )
 
+    exports: str = _setting(formats.ALL, "Formats that the model is written in, separated by commas.")
+    quantization_tolerance: float = _setting(
+        0.5, "Points of accuracy that an int8 file may lose; one that loses more is left out.", least=0
+    )
+
     checkpoint_every: int | None = _setting(
         None,
         "Steps from one checkpoint to the next, beside the one after each epoch (default: that one alone); the head "
@@ -204,6 +210,7 @@ def validate(config: TrainConfig) -> None:
         + _model_problems(config)
         + _name_problems(config)
         + _profile_problems(config.profile_steps)
+        + _export_problems(config.exports)
     )
     if problems:
         raise UserError(*problems)
@@ -365,6 +372,14 @@ def _name_problems(config: TrainConfig) -> list[str]:
     name = config.run_name
     if name is not None and (name in ("", ".", "..") or Path(name).name != name):
         return [f"--run_name={name}: must be the name of one folder, without slashes; --output_dir says where"]
+    return []
+
+
+def _export_problems(exports: str) -> list[str]:
+    try:
+        formats.parse(exports)
+    except UserError as error:
+        return list(error.problems)
     return []
 
 

@@ -13,6 +13,7 @@ from absl import flags
 from sentiment_tf import cli
 from sentiment_tf.data import registry, settings
 from sentiment_tf.errors import UserError
+from sentiment_tf.inference import engines
 
 SMALLEST_PROBABILITY = 1e-30  # of a class; its logarithm stays finite
 
@@ -29,6 +30,8 @@ def define_flags() -> None:
     flags.DEFINE_bool("offline", False, "Use the packaged copy of the data set.")
     flags.DEFINE_string("dataset_revision", None, "Commit, tag or branch of the data set on the hub.")
     flags.DEFINE_integer("seed", None, "Seed that split off the validation rows (default: the run's own).")
+    flags.DEFINE_enum("engine", "auto", engines.NAMES, "Library that runs the models, as in predict.")
+    flags.DEFINE_enum("precision", "float32", engines.PRECISIONS, "Arithmetic, as in predict.")
     flags.DEFINE_string("output", None, "File to write the metrics to, as JSON; the picture goes beside it as PNG.")
 
 
@@ -37,17 +40,13 @@ def main(arguments: list[str]) -> int:
     options = flags.FLAGS
     cli.expand_home("model", "compare", "output")
     _check(options, arguments)
-    from sentiment_tf.system import runtime
-
-    runtime.start()
     from sentiment_tf.data import loading
     from sentiment_tf.evaluation import metrics
-    from sentiment_tf.inference.engines import tensorflow as saved_model
     from sentiment_tf.reporting import formatting, summary
 
     cli.log_to_stdout()
     names = [options.model, *([options.compare] if options.compare else [])]
-    models = [saved_model.load(name) for name in names]
+    models = [engines.load(name, engine=options.engine, precision=options.precision) for name in names]
     _check_classes(names, models)
     splits = loading.load_rows(
         _data(options),

@@ -8,5 +8,9 @@ LITERT_FILES = {"float32": "model.tflite", "int8": "model_int8.tflite"}  # by pr
 LITERT_CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 
-ONNX_FOLDER = "onnx"  # in the folder for transformers, where transformers.js looks
+HF_FOLDER = "hf"
+HF_CONFIG = "config.json"
+HF_WEIGHTS = "model.safetensors"
+
+ONNX_FOLDER = "hf/onnx"  # where transformers.js looks, under the names that it looks for
 ONNX_FILES = {"float32": "model.onnx", "int8": "model_quantized.onnx"}

@@ -10,14 +10,12 @@ The int8 file holds weights in eight bits; activations are rounded while it runs
 
 import json
 import os
-import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from sentiment_tf.data.tokenization import LINE_BREAK
 from sentiment_tf.exporting import layout, quantization
+from sentiment_tf.exporting.bundle import Bundle
 from sentiment_tf.exporting.tflite_graph import Graph, schema
 from sentiment_tf.modeling import encoder
 
@@ -25,29 +23,15 @@ from sentiment_tf.modeling import encoder
 _ROWS_OF_INT8 = {"FULLY_CONNECTED": 12, "EMBEDDING_LOOKUP": 4}
 
 
-def write(
-    directory: str | os.PathLike,
-    *,
-    weights: encoder.Weights,
-    heads: int,
-    activation: str = "gelu",
-    tokenizer: str | os.PathLike,
-    label_names: Sequence[str],
-    max_length: int,
-) -> None:
+def write(bundle: Bundle, directory: str | os.PathLike) -> None:
     """Writes `model.tflite` (float32), `model_int8.tflite` and what an engine needs beside them.
 
     Both files have one signature, `serving_default(input_ids: int32[batch, length])` → `logits`
     float32[batch, classes], for rows without padding: texts of equal length, or one text.
 
     Args:
+      bundle: the trained model.
       directory: such as `<run>/litert`; must not exist.
-      weights: of the trained model, any float dtype; a calibration's temperature is in the classifier's.
-      heads: number of attention heads.
-      activation: of the feed-forward part, "gelu" or "relu".
-      tokenizer: the training tokenizer's tokenizer.json.
-      label_names: of the classes, in the order of their logits.
-      max_length: tokens per text at most, [CLS] and [SEP] included.
 
     Raises:
       FileExistsError: the folder is there already.
@@ -55,11 +39,17 @@ def write(
     directory = Path(directory)
     directory.mkdir(parents=True)
     for precision, name in layout.LITERT_FILES.items():
-        write_model(directory / name, weights=weights, heads=heads, activation=activation, quantize=precision == "int8")
-    shutil.copyfile(tokenizer, directory / layout.TOKENIZER)
-    config = {"label_names": list(label_names), "max_length": max_length, "line_break": LINE_BREAK}
-    text = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
-    (directory / layout.LITERT_CONFIG).write_text(text, encoding="utf-8")
+        write_model(
+            directory / name,
+            weights=bundle.weights,
+            heads=bundle.heads,
+            activation=bundle.activation,
+            quantize=precision == "int8",
+        )
+    config = {"label_names": list(bundle.label_names), "max_length": bundle.max_length}
+    for name, content in ((layout.TOKENIZER, bundle.tokenizer), (layout.LITERT_CONFIG, config)):
+        text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+        (directory / name).write_text(text, encoding="utf-8")
 
 
 def write_model(

@@ -17,6 +17,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from sentiment_tf.exporting import layout, quantization
+from sentiment_tf.exporting.bundle import Bundle
 from sentiment_tf.modeling import encoder
 
 OPSET = 17
@@ -26,12 +27,12 @@ _UNSIGNED_ZERO = 128  # uint8 activations around it: processors multiply uint8 b
 _LEAST_RANGE = 1e-20  # of a token's activations; all of them 0 would otherwise divide by 0
 
 
-def write(directory: str | os.PathLike, *, weights: encoder.Weights, heads: int, activation: str = "gelu") -> None:
+def write(bundle: Bundle, directory: str | os.PathLike) -> None:
     """Writes `model.onnx` (float32) and `model_quantized.onnx` (int8); see `write_model`.
 
     Args:
+      bundle: the trained model.
       directory: such as `<run>/hf/onnx`; must not exist.
-      weights, heads, activation: see `write_model`.
 
     Raises:
       FileExistsError: the folder is there already.
@@ -39,7 +40,13 @@ def write(directory: str | os.PathLike, *, weights: encoder.Weights, heads: int,
     directory = Path(directory)
     directory.mkdir(parents=True)
     for precision, name in layout.ONNX_FILES.items():
-        write_model(directory / name, weights=weights, heads=heads, activation=activation, quantize=precision == "int8")
+        write_model(
+            directory / name,
+            weights=bundle.weights,
+            heads=bundle.heads,
+            activation=bundle.activation,
+            quantize=precision == "int8",
+        )
 
 
 def write_model(

@@ -5,9 +5,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from sentiment_tf.data import tokenization
 from sentiment_tf.exporting import litert
-from tests.support import networks
+from tests.support import networks, tiny_export
 
 HEADS = 4
 
@@ -89,15 +88,8 @@ def test_file(tmp_path, quantize):
 
 
 def test_folder(tmp_path):
-    (tmp_path / "tokenizer.json").write_text("{}")
-    litert.write(
-        tmp_path / "litert",
-        weights=networks.weights(),
-        heads=HEADS,
-        tokenizer=tmp_path / "tokenizer.json",
-        label_names=["schlecht", "mittel", "größer"],
-        max_length=24,
-    )
+    bundle = tiny_export.bundle(label_names=("schlecht", "mittel", "größer"))
+    litert.write(bundle, tmp_path / "litert")
     assert {file.name for file in (tmp_path / "litert").iterdir()} == {
         "config.json",
         "model.tflite",
@@ -105,10 +97,6 @@ def test_folder(tmp_path):
         "tokenizer.json",
     }
     config = json.loads((tmp_path / "litert" / "config.json").read_text(encoding="utf-8"))
-    assert config == {
-        "label_names": ["schlecht", "mittel", "größer"],
-        "max_length": 24,
-        "line_break": tokenization.LINE_BREAK,
-    }
+    assert config == {"label_names": ["schlecht", "mittel", "größer"], "max_length": tiny_export.MAX_LENGTH}
     with pytest.raises(FileExistsError):
-        litert.write(tmp_path / "litert", weights=None, heads=HEADS, tokenizer="", label_names=(), max_length=24)
+        litert.write(bundle, tmp_path / "litert")

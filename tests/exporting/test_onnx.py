@@ -3,7 +3,7 @@ import onnx
 import pytest
 
 from sentiment_tf.exporting import onnx as export
-from tests.support import networks
+from tests.support import networks, tiny_export
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -101,7 +101,7 @@ def test_file(tmp_path, quantize):
 
 
 def test_folder(tmp_path):
-    export.write(tmp_path / "onnx", weights=networks.weights(), heads=HEADS)
+    export.write(tiny_export.bundle(), tmp_path / "onnx")
     assert {file.name for file in (tmp_path / "onnx").iterdir()} == {"model.onnx", "model_quantized.onnx"}
     with pytest.raises(FileExistsError):
-        export.write(tmp_path / "onnx", weights=networks.weights(), heads=HEADS)
+        export.write(tiny_export.bundle(), tmp_path / "onnx")

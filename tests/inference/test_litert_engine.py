@@ -1,4 +1,3 @@
-import csv
 import json
 import os
 import re
@@ -11,10 +10,12 @@ import pytest
 
 from sentiment_tf.data import packaged, tokenization
 from sentiment_tf.errors import UserError
+from sentiment_tf.inference import classifier
 from sentiment_tf.inference.engines import litert
 from sentiment_tf.inference.engines import tensorflow as saved_model
 from tests.support import tiny_export, tiny_litert
 from tests.support.hard_strings import HARD_STRINGS
+from tests.support.reviews import packaged_reviews
 
 PRECISIONS = ["float32", "int8"]
 
@@ -76,7 +77,7 @@ def test_an_answer_does_not_depend_on_its_neighbours(model):
 def test_predicts_any_number_of_texts_in_their_order(model, monkeypatch):
     texts = tiny_export.texts(50)
     expected = np.concatenate([model.probabilities([text]) for text in texts])
-    monkeypatch.setattr(litert, "TEXTS_AT_ONCE", 8)
+    monkeypatch.setattr(classifier, "TEXTS_AT_ONCE", 8)
     labels, probabilities = model.predict(texts)
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
@@ -156,7 +157,7 @@ def real_folder(tmp_path_factory):
         # what training leaves in the tokenizer's settings must not matter
         tokenization.tokenize(tokenizer, ["good"], max_length=7)
         tokenizer.save_pretrained(folder)
-        tiny_litert.export(folder, tokenizer=folder / "tokenizer.json", max_length=max_length, **settings)
+        tiny_litert.export(folder, tokenizer=tokenization.portable(tokenizer), max_length=max_length, **settings)
         return folder
 
     return make
@@ -168,15 +169,13 @@ def test_hard_strings_are_cut_as_in_training(real_folder, max_length):
 
 
 def test_packaged_reviews_are_cut_as_in_training(real_folder):
-    csv.field_size_limit(10**7)
-    with packaged.reviews_file().open(encoding="utf-8", newline="") as file:
-        texts = [row["text"] for row in csv.DictReader(file)]
-    assert len(texts) == 33_530
+    texts = packaged_reviews()
     assert differing(real_folder(128), texts, max_length=128) == []
 
 
 IN_A_FRESH_PROCESS = """
 import json, sys
+from sentiment_tf.inference import classifier
 from sentiment_tf.inference.engines import litert
 labels, probabilities = litert.load(sys.argv[1], precision=sys.argv[2]).predict(["good film", "bad"] * 20)
 heavy = {"tensorflow", "tf_keras", "keras", "transformers", "pandas", "datasets", "pyarrow", "sklearn", "torch"}

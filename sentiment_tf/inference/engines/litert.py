@@ -5,50 +5,46 @@ layer makes stays in a core's cache; a single-threaded interpreter per core, eac
 share a call wait for each other at every operation. A single text has one interpreter over all cores.
 """
 
-import collections
 import concurrent.futures
 import importlib
+import importlib.util
 import itertools
 import json
 import os
-import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from sentiment_tf.errors import UserError
-from sentiment_tf.exporting import layout
+from sentiment_tf.exporting import layout, manifest
+from sentiment_tf.inference import classifier
 from sentiment_tf.system import runtime
 
-TEXTS_AT_ONCE = 512  # sorted by length together; memory and the delay of Ctrl-C grow with it
-_REQUESTS_AT_ONCE = 2  # one is tokenized while the other keeps the cores busy
 _TOKENS_PER_CALL = 256
 _MOST_WORKERS = 8  # each holds the weights once more, arranged for the processor; more cores help inside a call
 _INSTALL = "pip install ai-edge-litert tokenizers"
 
 
-class LiteRTModel:
-    """A run's LiteRT export, loaded.
+class LiteRTClassifier(classifier.Classifier):
+    """A run's LiteRT export, loaded; see `classifier.Classifier`."""
 
-    Attributes:
-      label_names: of the classes, in the order of their probabilities.
-      max_length: tokens per text; what lies beyond is not read.
-    """
+    engine = "litert"
 
-    def __init__(self, model: Path, tokenizer, config: dict, *, cores: int | None = None):
+    def __init__(self, model: Path, tokenizer, config: dict, *, precision: str, cores: int | None = None):
         """Wraps the files of one precision; see `load`.
 
         Args:
           model: the .tflite file.
           tokenizer: `tokenizers.Tokenizer` of the training.
           config: see `exporting.litert.write`.
+          precision: of the file.
           cores: processor cores to use; None for those that the process may use.
         """
         self.label_names = tuple(config["label_names"])
         self.max_length = int(config["max_length"])
-        self._line_break = _python_pattern(config["line_break"])
+        self.precision = precision
         self._tokenizer, self._model = tokenizer, model
         cores = cores or runtime.cores()
         self._workers = min(cores, _MOST_WORKERS)
@@ -60,65 +56,17 @@ class LiteRTModel:
         if classes != len(self.label_names):
             raise ValueError(f"the model has {classes} classes, {layout.LITERT_CONFIG} names {len(self.label_names)}")
 
-    def predict(self, texts: Sequence[str | bytes]) -> tuple[list[str], np.ndarray]:
-        """Answers any number of texts.
-
-        Args:
-          texts: of any length; bytes that are not UTF-8 are skipped.
-
-        Returns:
-          (label of each text, probabilities float32[texts, classes]).
-        """
-        requests = (texts[start : start + TEXTS_AT_ONCE] for start in range(0, len(texts), TEXTS_AT_ONCE))
-        probabilities = np.concatenate([np.zeros([0, len(self.label_names)], np.float32), *self.stream(requests)])
-        return self.labels(probabilities), probabilities
-
-    def stream(self, requests: Iterable[Sequence[str | bytes]]) -> Iterator[np.ndarray]:
-        """Answers requests as they come, in their order, reading a few ahead.
-
-        Args:
-          requests: the texts of each; a request is held in memory as a whole.
-
-        Yields:
-          float32[texts, classes], the probabilities for one request.
-        """
-        waiting = collections.deque()
-        try:
-            for texts in requests:
-                waiting.append(self._begin(texts))
-                if len(waiting) > _REQUESTS_AT_ONCE:
-                    yield _softmax(waiting.popleft().result())
-            while waiting:
-                yield _softmax(waiting.popleft().result())
-        finally:
-            for request in waiting:  # after Ctrl-C nobody wants the rest
-                request.cancel()
-
-    def probabilities(self, texts: Sequence[str | bytes]) -> np.ndarray:
-        """Answers one request: float32[texts, classes]."""
-        return _softmax(self.logits(texts))
-
     def logits(self, texts: Sequence[str | bytes]) -> np.ndarray:
-        """Answers one request: float32[texts, classes], what softmax makes the probabilities of."""
-        return self._begin(texts).result()
-
-    def labels(self, probabilities: np.ndarray) -> list[str]:
-        """Names the likeliest class of each row of float32[texts, classes]."""
-        return [self.label_names[best] for best in np.argmax(probabilities, axis=-1)]
+        """Answers one request before softmax: float32[texts, classes]."""
+        return self.begin(texts).wait()
 
     def tokenize(self, texts: Sequence[str | bytes]) -> list[list[int]]:
         """Returns the token ids of each text, [CLS] and [SEP] included, as training saw them."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast([self._clean(text) for text in texts])]
+        return [
+            encoding.ids for encoding in self._tokenizer.encode_batch_fast([classifier.as_text(text) for text in texts])
+        ]
 
-    def _clean(self, text: str | bytes) -> str:
-        """Does what training's reader does (`data.labels`), and skips what is not UTF-8 as the SavedModel does."""
-        if isinstance(text, bytes):
-            text = text.decode("utf-8", "ignore")
-        elif not text.isascii():
-            text = text.encode("utf-8", "ignore").decode()  # without lone surrogates
-        return self._line_break.sub(" ", text) if "<" in text else text
-
-    def _begin(self, texts: Sequence[str | bytes]) -> "_Request":
+    def begin(self, texts: Sequence[str | bytes]) -> "_Request":
         """Cuts a request into calls and starts them."""
         rows = self.tokenize(texts)
         request = _Request(len(rows), len(self.label_names))
@@ -146,6 +94,10 @@ class _Request:
         self.logits, self.calls = np.empty([texts, classes], np.float32), []
 
     def result(self) -> np.ndarray:
+        """Waits for the calls and returns the probabilities; raises what one of them raised."""
+        return classifier.softmax(self.wait())
+
+    def wait(self) -> np.ndarray:
         """Waits for the calls and returns the logits; raises what one of them raised."""
         for call in self.calls:
             call.result()
@@ -182,7 +134,12 @@ class _Interpreter:
         return self._interpreter.get_tensor(self._output)
 
 
-def load(path: str | os.PathLike, *, precision: str = "float32", cores: int | None = None) -> LiteRTModel:
+def installed() -> bool:
+    """Returns whether the packages are there."""
+    return all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tokenizers"))
+
+
+def load(path: str | os.PathLike, *, precision: str = "float32", cores: int | None = None) -> LiteRTClassifier:
     """Loads a run's LiteRT export.
 
     Args:
@@ -200,13 +157,14 @@ def load(path: str | os.PathLike, *, precision: str = "float32", cores: int | No
         raise UserError(f"--engine=litert: {error}; install what it needs: {_INSTALL}") from None
     folder = find(path, precision=precision)
     model = folder / layout.LITERT_FILES[precision]
+    manifest.check_files(folder.parent, [model, folder / layout.LITERT_CONFIG, folder / layout.TOKENIZER])
     try:
         config = _read_config(folder / layout.LITERT_CONFIG)
         tokenizer = tokenizers.Tokenizer.from_file(str(folder / layout.TOKENIZER))
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length=config["max_length"])
         tokenizer.encode_special_tokens = True  # a literal "[SEP]" in a text is ordinary text
-        return LiteRTModel(model, tokenizer, config, cores=cores)
+        return LiteRTClassifier(model, tokenizer, config, precision=precision, cores=cores)
     except Exception as error:  # tokenizers raises Exception itself, LiteRT ValueError or RuntimeError
         raise UserError(
             f"--model={path}: {folder} is damaged or of another program ({error}); export it again"
@@ -237,15 +195,10 @@ def find(path: str | os.PathLike, *, precision: str = "float32") -> Path:
 
 def _read_config(path: Path) -> dict:
     config = json.loads(path.read_text(encoding="utf-8"))
-    missing = {"label_names", "max_length", "line_break"} - set(config)
+    missing = {"label_names", "max_length"} - set(config)
     if missing:
         raise ValueError(f"{path.name} lacks {', '.join(sorted(missing))}")
     return config
-
-
-def _python_pattern(pattern: str) -> re.Pattern:
-    r"""Returns a pattern of RE2, which training cleans with, for Python, whose \s knows more kinds of white space."""
-    return re.compile(pattern.replace(r"\s", r"[\t\n\f\r ]"))
 
 
 def _calls(rows: Sequence[Sequence[int]]) -> list[tuple[list[int], np.ndarray]]:
@@ -265,8 +218,3 @@ def _calls(rows: Sequence[Sequence[int]]) -> list[tuple[list[int], np.ndarray]]:
             members = places[start : start + size]
             calls.append((members, np.array([rows[place] for place in members], np.int32)))
     return calls
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
