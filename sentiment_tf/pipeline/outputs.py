@@ -5,11 +5,9 @@ import logging
 import re
 from pathlib import Path
 
-import numpy as np
-
 from sentiment_tf.config import TrainConfig, at_depth, to_flags
 from sentiment_tf.data import leaks, tokenization
-from sentiment_tf.evaluation import calibration, metrics
+from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics
 from sentiment_tf.pipeline.run_directory import RunDirectory
 from sentiment_tf.pipeline.setup import Prepared
 from sentiment_tf.reporting import model_card, plots, report, tensorboard
@@ -89,11 +87,11 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: f
             "before": metrics.evaluate(before, labels),
             "after": metrics.evaluate(after, labels)
             | {
-                "accuracy_without_leaks": accuracy_without(found["leaked_rows"], after, labels),
-                "by_length": metrics.by_length(after, labels, tokens.lengths),
-                "by_truncation": metrics.by_truncation(after, labels, tokens.truncated),
+                "accuracy_without_leaks": breakdown.accuracy_without(found["leaked_rows"], after, labels),
+                "by_length": breakdown.by_length(after, labels, tokens.lengths),
+                "by_truncation": breakdown.by_truncation(after, labels, tokens.truncated),
             },
-            "comparison": metrics.compare(before, after, labels),
+            "comparison": comparison.compare(before, after, labels),
         },
         **(
             {"calibration": calibration.summarize(after, labels, temperature=temperature) | {"folded": True}}
@@ -135,12 +133,6 @@ def effective(config: TrainConfig, prepared: Prepared, depths: list[dict]) -> Tr
     return config
 
 
-def accuracy_without(rows: list[int], logits: np.ndarray, labels: np.ndarray) -> float | None:
-    """Returns the accuracy on all other rows, None where there are none."""
-    right = np.delete(logits.argmax(axis=1) == labels, rows)
-    return float(right.mean()) if len(right) else None
-
-
 def _say_leaks(found: dict) -> None:
     """Says how many rows of the report split stand in another one."""
     counts = ", ".join(f"{found['leaked'][kind]:,} {kind}" for kind in found["kinds"])
@@ -179,7 +171,7 @@ def write(config: TrainConfig, prepared: Prepared, outcome, content: dict, build
         texts=texts,
         labels=labels,
         logits=after,
-        mistakes=metrics.mistakes(after, labels)[:MISTAKES_SHOWN],
+        mistakes=breakdown.mistakes(after, labels)[:MISTAKES_SHOWN],
     )
     provenance.write_history(building / "history.csv", outcome.history)
     (building / "run.flags").write_text(to_flags(config))

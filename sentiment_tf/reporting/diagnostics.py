@@ -149,7 +149,7 @@ def roc(
 
 @styled
 def by_length(rows: list[dict]) -> Figure:
-    """Draws accuracy by length from ``metrics.by_length``."""
+    """Draws accuracy by length from ``breakdown.by_length``."""
     drawn, (axes,) = figure(height=3.8)
     for place, row in enumerate(rows):
         axes.bar(place, row["accuracy"], width=0.7, color=BLUE, alpha=0.85)

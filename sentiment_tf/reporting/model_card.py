@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from sentiment_tf.evaluation import metrics
 from sentiment_tf.reporting import formatting, templates
 
 # Where the packaged model comes from, and the licences that models derived from these carry on.
@@ -82,7 +83,6 @@ def _base_model(model: str) -> str | None:
 
 def _results(after: Mapping, named: tuple[str, str] | None, data: Mapping) -> list[EvalResult]:
     """Returns the results in the hub's form."""
-    kinds = {"accuracy": "accuracy", "macro_f1": "f1", "mcc": "matthews_correlation", "roc_auc": "roc_auc"}
     identity, name = named or ("custom", "own files")
     return [
         EvalResult(
@@ -91,12 +91,12 @@ def _results(after: Mapping, named: tuple[str, str] | None, data: Mapping) -> li
             dataset_name=name,
             # A copy or a folder may hold rows of another split than the hub's of that name.
             dataset_split=data["report_split"] if data.get("source", {}).get("kind") == "hub" else None,
-            metric_type=kind,
-            metric_name=formatting.METRICS[metric][0],
-            metric_value=round(after[metric], 5),
+            metric_type=metric.hub_type,
+            metric_name=metric.label,
+            metric_value=round(after[metric.name], 5),
         )
-        for metric, kind in kinds.items()
-        if after.get(metric) is not None
+        for metric in metrics.METRICS
+        if metric.hub_type and after.get(metric.name) is not None
     ]
 
 

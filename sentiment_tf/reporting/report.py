@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from scipy.special import softmax
 
-from sentiment_tf.evaluation import metrics
+from sentiment_tf.evaluation import breakdown, comparison, metrics
 from sentiment_tf.reporting import diagnostics, formatting, plots, style, templates
 
 SHOWN = 12  # examples of each kind
@@ -47,23 +47,23 @@ def write(
     """
     rows = {"texts": texts, "labels": np.asarray(labels), "names": run["label_names"]}
     tables = {
-        "by_length": metrics.by_length(logits_after, labels, lengths),
-        "by_truncation": metrics.by_truncation(logits_after, labels, truncated),
+        "by_length": breakdown.by_length(logits_after, labels, lengths),
+        "by_truncation": breakdown.by_truncation(logits_after, labels, truncated),
     }
-    comparison = metrics.compare(logits_before, logits_after, labels)
+    compared = comparison.compare(logits_before, logits_after, labels)
     page = templates.render(
         "report.html.jinja",
         run=run,
         before=run["metrics"]["before"],
         after=run["metrics"]["after"],
-        comparison=comparison,
+        comparison=compared,
         tables=tables,
         without_leaks=_without_leaks(run, labels, logits_after),
         printable=_printable,
         pictures=_pictures(run, labels, logits_before, logits_after, tables["by_length"]),
-        mistakes=_examples(**rows, logits=logits_after, among=metrics.mistakes(logits_after, labels)),
-        fixed=_examples(**rows, logits=logits_after, among=comparison["fixed_rows"]),
-        broken=_examples(**rows, logits=logits_after, among=comparison["broken_rows"]),
+        mistakes=_examples(**rows, logits=logits_after, among=breakdown.mistakes(logits_after, labels)),
+        fixed=_examples(**rows, logits=logits_after, among=compared["fixed_rows"]),
+        broken=_examples(**rows, logits=logits_after, among=compared["broken_rows"]),
     )
     Path(path).write_text(page, encoding="utf-8")
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from sentiment_tf.evaluation import metrics
 from sentiment_tf.reporting import formatting
 
 _GREEN, _RED, _BOLD, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
@@ -27,7 +28,8 @@ def table(columns: dict[str, dict[str, Any]], *, colour: bool = False) -> str:
     results = list(columns.values())
     rows = [["", *columns, *(["change"] if len(columns) == 2 else [])]]
     paints = [[_BOLD] * len(rows[0])]
-    for name, (label, _, _) in formatting.METRICS.items():
+    for metric in metrics.METRICS:
+        name = metric.name
         values = [result.get(name) for result in results]
         if all(value is None for value in values):
             continue
@@ -36,7 +38,7 @@ def table(columns: dict[str, dict[str, Any]], *, colour: bool = False) -> str:
         if len(values) == 2:
             cells.append(formatting.change(name, *values))
             paint = {True: _GREEN, False: _RED, None: None}[formatting.improved(name, *values)]
-        rows.append([label, *cells])
+        rows.append([metric.label, *cells])
         paints.append([None] * len(values) + [None, paint])
     rows.append(["Examples", *(formatting.count(result.get("examples")) for result in results), ""])
     paints.append([None] * len(rows[-1]))

@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 
+from sentiment_tf.evaluation import metrics
 from sentiment_tf.reporting import formatting
 
 
@@ -30,4 +31,5 @@ def render(template: str, *, run: Mapping[str, Any], **values: Any) -> str:
     )
     environment.filters["shell"] = shlex.quote
     folder = f"{run['config'].get('output_dir', 'saved_models').rstrip('/')}/{run['config'].get('run_name')}"
-    return environment.get_template(template).render(run=run, directory=folder, wording=formatting, **values)
+    shared = {"run": run, "directory": folder, "formatting": formatting, "metrics": metrics.METRICS}
+    return environment.get_template(template).render(shared, **values)

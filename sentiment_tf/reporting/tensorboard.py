@@ -21,7 +21,8 @@ from scipy.special import softmax
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
-from sentiment_tf.reporting import diagnostics, formatting, style
+from sentiment_tf.evaluation import metrics
+from sentiment_tf.reporting import diagnostics, style
 
 # Settings that say where and how loudly, not what is trained.
 _NOT_TUNED = frozenset({"output_dir", "cache_dir", "run_name", "overwrite", "quiet", "profile_steps"})
@@ -170,7 +171,8 @@ def write_results(
     temperature = (run.get("calibration") or {}).get("temperature", 1.0)
     probabilities = softmax(np.asarray(logits, np.float64), axis=-1)
     with tf.summary.create_file_writer(str(directory)).as_default(step=0) as writer:
-        values = {name: result[name] for name in formatting.METRICS if result.get(name) is not None}
+        values = {metric.name: result.get(metric.name) for metric in metrics.METRICS}
+        values = {name: value for name, value in values.items() if value is not None}
         if run.get("times"):
             values["minutes"] = sum(run["times"].values()) / 60
         _scalars(writer, "result", values, step=0)
@@ -199,10 +201,11 @@ def _hyperparameters(config: Mapping[str, Any]) -> None:
     Every setting and metric is declared, those that this run leaves open as well: TensorBoard takes the columns
     of all runs from one of them.
     """
+    columns = [*(metric.name for metric in metrics.METRICS), "minutes"]
     tuned = {name: value for name, value in config.items() if name not in _NOT_TUNED}
     hparams.hparams_config(
         hparams=[hparams.HParam(name) for name in tuned],
-        metrics=[hparams.Metric(f"result/{name}", display_name=name) for name in (*formatting.METRICS, "minutes")],
+        metrics=[hparams.Metric(f"result/{name}", display_name=name) for name in columns],
     )
     settings = {name: value for name, value in tuned.items() if value is not None}
     # The row's name says which run it is; the digest keeps runs of one name in two places apart.

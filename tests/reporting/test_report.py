@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from sentiment_tf.evaluation import metrics
+from sentiment_tf.evaluation import comparison, metrics
 from sentiment_tf.reporting import report
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -65,7 +65,7 @@ def test_headline_and_numbers(html, run):
 
 
 def test_the_gain_stands_beside_its_test_with_its_interval(page, rows):
-    found = metrics.compare(rows["logits_before"], rows["logits_after"], rows["labels"])
+    found = comparison.compare(rows["logits_before"], rows["logits_after"], rows["labels"])
     low, high = (f"{100 * edge:+.1f}" for edge in found["interval"])
     said = (
         f"a difference in accuracy of {100 * found['accuracy_difference']:+.1f} points (95 % interval {low} to {high})."
