@@ -193,9 +193,10 @@ def _leave_behind(
         exported = outputs.export(config, prepared, directory, temperature=temperature)
         said.append(f"largest difference from the trained model {exported['largest_difference']:.1e}")
     with clock.step("report"):
-        content = outputs.describe(config, prepared, outcome, temperature=temperature)
+        rows = outputs.reported_rows(prepared, outcome)
+        content = outputs.describe(config, prepared, outcome, rows, temperature=temperature)
         content |= {"export": exported, "times": clock.seconds}
-        outputs.write(config, prepared, outcome, content, directory.building)
+        outputs.write(config, outcome, rows, content, directory.building)
     provenance.write_json(directory.building / RECORD, content)
     return content
 

@@ -11,10 +11,10 @@ from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics
 from sentiment_tf.pipeline.run_directory import RunDirectory
 from sentiment_tf.pipeline.setup import Prepared
 from sentiment_tf.reporting import model_card, plots, report, tensorboard
+from sentiment_tf.reporting.rows import ReportedRows
 from sentiment_tf.system import provenance
 
 VERIFIED_TEXTS = 224  # of the run's own, beside the odd ones that the export keeps for this
-MISTAKES_SHOWN = 50
 
 log = logging.getLogger("sentiment_tf")
 
@@ -61,11 +61,23 @@ def export(config: TrainConfig, prepared: Prepared, directory: RunDirectory, *, 
         return saved_model.verify(process, version, texts=texts, expected_logits=expected)
 
 
-def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: float) -> dict:
-    """Returns the content of run.json, but for the times and what the export measured."""
+def reported_rows(prepared: Prepared, outcome) -> ReportedRows:
+    """Returns the rows that the run is reported on, with the logits before and after training."""
+    split = prepared.splits.report_split
+    return ReportedRows(
+        texts=prepared.splits.rows[split]["text"],
+        labels=prepared.labels[split],
+        logits_before=outcome.before[split],
+        logits_after=outcome.after[split],
+        lengths=prepared.tokens[split].lengths,
+        truncated=prepared.tokens[split].truncated,
+    )
+
+
+def describe(config: TrainConfig, prepared: Prepared, outcome, rows: ReportedRows, *, temperature: float) -> dict:
+    """Returns the content of run.json without the times and without the export's figures."""
     splits, reported = prepared.splits, prepared.splits.report_split
-    labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]
-    tokens = prepared.tokens[reported]
+    labels, before, after = rows.labels, rows.logits_before, rows.logits_after
     found = leaks.audit({split: rows["text"] for split, rows in splits.rows.items()}, reported)
     _say_leaks(found)
     return {
@@ -88,8 +100,8 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: f
             "after": metrics.evaluate(after, labels)
             | {
                 "accuracy_without_leaks": breakdown.accuracy_without(found["leaked_rows"], after, labels),
-                "by_length": breakdown.by_length(after, labels, tokens.lengths),
-                "by_truncation": breakdown.by_truncation(after, labels, tokens.truncated),
+                "by_length": breakdown.by_length(after, labels, rows.lengths),
+                "by_truncation": breakdown.by_truncation(after, labels, rows.truncated),
             },
             "comparison": comparison.compare(before, after, labels),
         },
@@ -140,13 +152,10 @@ def _say_leaks(found: dict) -> None:
     log.info("  %s of %s %s rows stand in another split: %s", f"{total:,}", f"{found['rows'][split]:,}", split, counts)
 
 
-def write(config: TrainConfig, prepared: Prepared, outcome, content: dict, building: Path) -> None:
-    """Writes the pictures, the page, the model card and TensorBoard's results."""
-    splits, reported = prepared.splits, prepared.splits.report_split
-    labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]
-    texts, tokens = splits.rows[reported]["text"], prepared.tokens[reported]
+def write(config: TrainConfig, outcome, rows: ReportedRows, content: dict, building: Path) -> None:
+    """Writes the figures, the report, the model card, TensorBoard's results, history.csv and run.flags."""
     before_training = {name: content["metrics"]["before"][name] for name in ("loss", "accuracy")}
-    start = before_training if reported == "validation" else None
+    start = before_training if content["data"]["report_split"] == "validation" else None
     plots.save(plots.history(outcome.history, before=start), building / "history.png")
     plots.save(
         plots.comparison(content["metrics"]["before"], content["metrics"]["after"]),
@@ -154,24 +163,8 @@ def write(config: TrainConfig, prepared: Prepared, outcome, content: dict, build
     )
     if outcome.depths:
         plots.save(plots.depth(outcome.depths), building / "depths.png")
-    report.write(
-        building / "report.html",
-        run=content,
-        texts=texts,
-        labels=labels,
-        logits_before=before,
-        logits_after=after,
-        lengths=tokens.lengths,
-        truncated=tokens.truncated,
-    )
+    report.write(building / "report.html", run=content, rows=rows)
     model_card.write(building / "hf" / "README.md", run=content)
-    tensorboard.write_results(
-        building / "logs",
-        run=content,
-        texts=texts,
-        labels=labels,
-        logits=after,
-        mistakes=breakdown.mistakes(after, labels)[:MISTAKES_SHOWN],
-    )
+    tensorboard.write_results(building / "logs", run=content, rows=rows)
     provenance.write_history(building / "history.csv", outcome.history)
     (building / "run.flags").write_text(to_flags(config))

@@ -39,7 +39,7 @@ def added(monkeypatch):
 def measured(added, run, rows):
     """The run with the added metrics; after training, 2 of 20 rows of class 0 are wrong and 1 of 20 of class 1."""
     before, after = (
-        metrics.evaluate(rows[f"logits_{when}"], rows["labels"], resamples=50) for when in ("before", "after")
+        metrics.evaluate(logits, rows.labels, resamples=50) for logits in (rows.logits_before, rows.logits_after)
     )
     return run | {"metrics": {"before": before, "after": after}}
 
@@ -64,7 +64,7 @@ def test_terminal(measured):
 
 
 def test_report(measured, rows, tmp_path):
-    report.write(tmp_path / "report.html", run=measured, **rows)
+    report.write(tmp_path / "report.html", run=measured, rows=rows)
     table = (tmp_path / "report.html").read_text(encoding="utf-8").split("<tbody>")[1].split("</tbody>")[0]
     (errors,) = (row for row in table.split("<tr>") if "Share of errors" in row)
     assert "<td>7.5 %<small>" in errors
@@ -74,14 +74,7 @@ def test_report(measured, rows, tmp_path):
 
 
 def test_tensorboard(measured, rows, tmp_path):
-    tensorboard.write_results(
-        tmp_path,
-        run=measured,
-        texts=rows["texts"],
-        labels=rows["labels"],
-        logits=rows["logits_after"],
-        mistakes=[],
-    )
+    tensorboard.write_results(tmp_path, run=measured, rows=rows)
     found = event_accumulator.EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
     found.Reload()
     (event,) = found.Tensors("result/error_rate")

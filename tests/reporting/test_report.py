@@ -1,5 +1,6 @@
 """The page: what stands in it, what does not, and that it is sound HTML."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -45,7 +46,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def html(run, rows, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    report.write(path, run=run, **rows)
+    report.write(path, run=run, rows=rows)
     return path.read_text(encoding="utf-8")
 
 
@@ -65,7 +66,7 @@ def test_headline_and_numbers(html, run):
 
 
 def test_the_gain_stands_beside_its_test_with_its_interval(page, rows):
-    found = comparison.compare(rows["logits_before"], rows["logits_after"], rows["labels"])
+    found = comparison.compare(rows.logits_before, rows.logits_after, rows.labels)
     low, high = (f"{100 * edge:+.1f}" for edge in found["interval"])
     said = (
         f"a difference in accuracy of {100 * found['accuracy_difference']:+.1f} points (95 % interval {low} to {high})."
@@ -75,7 +76,7 @@ def test_the_gain_stands_beside_its_test_with_its_interval(page, rows):
 
 def test_a_temperature_that_was_not_fitted_is_not_claimed(run, rows, tmp_path):
     calibration = {"temperature": 1.0, "ece_before": 0.03, "ece_after": 0.03}
-    report.write(tmp_path / "report.html", run=run | {"calibration": calibration}, **rows)
+    report.write(tmp_path / "report.html", run=run | {"calibration": calibration}, rows=rows)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "The temperature stays at 1" in html
     assert "fitted on validation rows" not in html
@@ -83,7 +84,7 @@ def test_a_temperature_that_was_not_fitted_is_not_claimed(run, rows, tmp_path):
 
 def test_a_folder_with_a_space_is_quoted_in_the_command(bare_run, rows, tmp_path):
     run = bare_run | {"config": bare_run["config"] | {"output_dir": "my models"}}
-    report.write(tmp_path / "report.html", run=run, **rows)
+    report.write(tmp_path / "report.html", run=run, rows=rows)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "--model='my models/films' " in " ".join(page.text)
 
@@ -141,14 +142,14 @@ def test_leaks_come_with_the_accuracy_of_the_other_rows(html, rows):
 
 def test_no_leaks_is_said(run, rows, tmp_path):
     leaks = run["leaks"] | {"leaked": {"exact": 0, "total": 0}, "leaked_rows": [], "kinds": ["exact"]}
-    report.write(tmp_path / "report.html", run=run | {"leaks": leaks}, **rows)
+    report.write(tmp_path / "report.html", run=run | {"leaks": leaks}, rows=rows)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "None of the 40 validation texts stands in another split." in html
     assert "too large to look for near ones" in html
 
 
 def test_sections_without_data_are_absent(bare_run, rows, tmp_path):
-    report.write(tmp_path / "report.html", run=bare_run, **rows)
+    report.write(tmp_path / "report.html", run=bare_run, rows=rows)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     headings = [text for _, text in page.headings]
     for absent in ("Training", "How much to train", "Leak audit", "Export", "Data", "Times", "Versions"):
@@ -166,8 +167,8 @@ def test_three_classes_and_a_name_with_markup(bare_run, rows, tmp_path):
         "label_names": ["<b>bad</b>", "$x$", "good & great"],
         "metrics": {"before": result, "after": result},
     }
-    changed = rows | {"labels": labels, "logits_before": logits, "logits_after": logits}
-    report.write(tmp_path / "report.html", run=run, **changed)
+    changed = dataclasses.replace(rows, labels=labels, logits_before=logits, logits_after=logits)
+    report.write(tmp_path / "report.html", run=run, rows=changed)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert page.all("b") == []
     assert "<b>bad</b>" in page.text
@@ -176,9 +177,9 @@ def test_three_classes_and_a_name_with_markup(bare_run, rows, tmp_path):
 
 def test_one_class_only_has_no_roc_curve(bare_run, rows, tmp_path):
     labels = np.ones(40, int)
-    result = metrics.evaluate(rows["logits_after"], labels, resamples=10)
+    result = metrics.evaluate(rows.logits_after, labels, resamples=10)
     run = bare_run | {"metrics": {"before": result, "after": result}}
-    report.write(tmp_path / "report.html", run=run, **(rows | {"labels": labels}))
+    report.write(tmp_path / "report.html", run=run, rows=dataclasses.replace(rows, labels=labels))
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "ROC curve" not in html
     assert "ROC-AUC" not in html

@@ -140,14 +140,7 @@ def test_profile_is_written_even_if_training_is_shorter(tmp_path):
 @pytest.fixture(scope="module")
 def results(run, rows, tmp_path_factory):
     directory = tmp_path_factory.mktemp("logs")
-    tensorboard.write_results(
-        directory,
-        run=run,
-        texts=rows["texts"],
-        labels=rows["labels"],
-        logits=rows["logits_after"],
-        mistakes=[0, 2],
-    )
+    tensorboard.write_results(directory, run=run, rows=rows)
     return directory, events(directory)
 
 
@@ -170,27 +163,28 @@ def test_images_are_pngs(results):
 def test_precision_recall_curve_counts_the_rows(results, rows):
     _, found = results
     true, false, _, missed, precision, _ = found["precision_recall/POSITIVE/pr_curves"][0][1]
-    positives = int((rows["labels"] == 1).sum())
+    positives = int((rows.labels == 1).sum())
     assert true[0] == positives  # at threshold 0 everything is called positive
-    assert false[0] == len(rows["labels"]) - positives
+    assert false[0] == len(rows.labels) - positives
     assert missed[0] == 0
-    assert precision[0] == pytest.approx(positives / len(rows["labels"]))
+    assert precision[0] == pytest.approx(positives / len(rows.labels))
 
 
 def test_texts_are_tables_that_markdown_leaves_alone(results):
     _, found = results
     table = found["misclassified"][0][1]
     assert [cell.decode() for cell in table[0]] == ["row", "true", "predicted", "probability", "text"]
-    assert [int(row[0]) for row in table[1:]] == [0, 2]
-    assert table[1][4].decode().startswith("\\<script\\>")
-    assert table[2][4].decode().endswith("?")  # half a surrogate pair
+    texts = {int(row[0]): row[4].decode() for row in table[1:]}
+    assert texts.keys() == {0, 1, 2}  # the rows that are wrong
+    assert texts[0].startswith("\\<script\\>")
+    assert texts[2].endswith("?")  # half a surrogate pair
     settings = {row[0].decode(): row[1].decode() for row in found["settings"][0][1]}
     assert settings["max\\_length"] == "128"
     assert "data\\_dir" not in settings
 
 
-def test_hparams_row_holds_the_settings_and_names_the_metrics(results):
-    directory, _ = results
+def hparams(directory):
+    """Returns {tag: content} of the HParams plugin in one folder's event files."""
     contents = {}
     for file in directory.glob("events*"):
         for record in tf.data.TFRecordDataset(str(file)):
@@ -199,10 +193,15 @@ def test_hparams_row_holds_the_settings_and_names_the_metrics(results):
                     contents[value.tag] = plugin_data_pb2.HParamsPluginData.FromString(
                         value.metadata.plugin_data.content
                     )
+    return contents
+
+
+def test_hparams_row_holds_the_settings_and_names_the_metrics(results):
+    directory, _ = results
+    contents = hparams(directory)
     session = contents["_hparams_/session_start_info"].session_start_info.hparams
     assert session["learning_rate"].number_value == 0.001
     assert session["offline"].bool_value is True
-    assert "run_name" not in session
     experiment = contents["_hparams_/experiment"].experiment
     # TensorBoard takes the columns of all runs from one: what this run lacks is declared, too.
     assert {info.name.tag for info in experiment.metric_infos} == {
