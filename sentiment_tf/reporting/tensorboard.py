@@ -21,12 +21,11 @@ from scipy.special import softmax
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
+from sentiment_tf.config import INCIDENTAL
 from sentiment_tf.evaluation import breakdown, metrics
 from sentiment_tf.reporting import diagnostics, style
 from sentiment_tf.reporting.rows import ReportedRows
 
-# Settings that say where and how loudly, not what is trained.
-_NOT_TUNED = frozenset({"output_dir", "cache_dir", "run_name", "overwrite", "quiet", "profile_steps"})
 MISTAKES_SHOWN = 50
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&])")
 _LONGEST_TEXT = 1_000  # characters
@@ -199,7 +198,7 @@ def _hyperparameters(config: Mapping[str, Any]) -> None:
     all runs from one of them.
     """
     columns = [*(metric.name for metric in metrics.METRICS), "minutes"]
-    tuned = {name: value for name, value in config.items() if name not in _NOT_TUNED}
+    tuned = {name: value for name, value in config.items() if name not in INCIDENTAL}
     hparams.hparams_config(
         hparams=[hparams.HParam(name) for name in tuned],
         metrics=[hparams.Metric(f"result/{name}", display_name=name) for name in columns],

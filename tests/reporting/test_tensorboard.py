@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
+from sentiment_tf.config import INCIDENTAL
 from sentiment_tf.evaluation import metrics
 from sentiment_tf.reporting import tensorboard
 
@@ -209,3 +210,24 @@ def test_hparams_row_holds_the_settings_and_names_the_metrics(results):
     }
     assert "data_dir" not in session
     assert {"data_dir", "learning_rate"} <= {info.name for info in experiment.hparam_infos}
+
+
+def test_runs_that_differ_in_incidental_settings_alone_have_the_same_hparams_row(run, rows, tmp_path):
+    found = []
+    for number, settings in enumerate(
+        (
+            {"cache": "on", "checkpoint_every": None, "startup_timeout": 600.0, "quiet": False, "output_dir": "a"},
+            {"cache": "off", "checkpoint_every": 10, "startup_timeout": 5.0, "quiet": True, "output_dir": "b"},
+        )
+    ):
+        config = run["config"] | settings
+        tensorboard.write_results(tmp_path / str(number), run=run | {"config": config}, rows=rows)
+        found.append(hparams(tmp_path / str(number))["_hparams_/session_start_info"].session_start_info)
+    first, second = found
+    assert first.group_name == second.group_name
+    assert first.hparams == second.hparams
+    assert not first.hparams.keys() & {*INCIDENTAL}
+    changed = run | {"config": run["config"] | {"learning_rate": 0.002}}
+    tensorboard.write_results(tmp_path / "changed", run=changed, rows=rows)
+    third = hparams(tmp_path / "changed")["_hparams_/session_start_info"].session_start_info
+    assert third.group_name != first.group_name
