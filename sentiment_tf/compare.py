@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     rows = read(arguments)
     print(f"{table(rows)}\n\n{metrics_table(rows)}")
     if len({row["texts"] for row in rows}) > 1:
-        print("\nThese runs are not reported on the same texts: their accuracies do not compare.")
+        print("\nThese runs are not reported on the same texts: their accuracies are not comparable.")
     if output:
         draw(rows, output)
         print(f"\nwrote {output}")
@@ -42,7 +42,7 @@ def read(directories: Sequence[str]) -> list[dict[str, Any]]:
     """Reads runs and sorts them by accuracy, the best first.
 
     Args:
-      directories: each a run's folder.
+      directories: folders of runs.
 
     Returns:
       {"name", "accuracy", "interval", "metrics" ({name: value}), "examples", "texts" (identifies the rows),
@@ -65,7 +65,7 @@ def read(directories: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Lays the runs out, one line each."""
+    """Formats the runs as a table, one line each."""
     lines = [["run", "accuracy", "95 % interval", "texts", "time", "depth", "size", "model"]]
     for row in rows:
         lines.append(
@@ -84,7 +84,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def metrics_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Lays out every metric that a run has, one line for each run, headed by the names in run.json."""
+    """Formats every metric as a table, one line for each run; a metric that no run has is left out."""
     shown = [metric.name for metric in metrics.METRICS if any(row["metrics"][metric.name] is not None for row in rows)]
     cells = ([formatting.value(name, row["metrics"][name]) for name in shown] for row in rows)
     return summary.aligned([["run", *shown], *([row["name"], *line] for row, line in zip(rows, cells, strict=True))])
@@ -123,7 +123,7 @@ def _row(name: str, run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _depth(config: dict[str, Any], flags: dict[str, Any]) -> str:
-    """Returns how deep a run was trained, of a search the depth it chose: "2 (auto)"."""
+    """Returns the trained depth; of a depth search the chosen one, as in "2 (auto)"."""
     depth = str(config.get("trainable_layers", formatting.UNKNOWN))
     return f"{depth} (auto)" if flags.get("trainable_layers") == "auto" else depth
 

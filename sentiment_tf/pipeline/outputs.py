@@ -1,4 +1,4 @@
-"""What a run leaves behind: the export, the pictures, the page, the record."""
+"""Outputs of a run: export, run metadata, figures, report, model card, TensorBoard results."""
 
 import dataclasses
 import logging
@@ -79,7 +79,7 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, rows: ReportedRow
     splits, reported = prepared.splits, prepared.splits.report_split
     labels, before, after = rows.labels, rows.logits_before, rows.logits_after
     found = leaks.audit({split: rows["text"] for split, rows in splits.rows.items()}, reported)
-    _say_leaks(found)
+    _log_leaks(found)
     return {
         "config": dataclasses.asdict(effective(config, prepared, outcome.depths)),
         "flags": dataclasses.asdict(config),
@@ -107,7 +107,7 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, rows: ReportedRow
         },
         **(
             {"calibration": calibration.summarize(after, labels, temperature=temperature) | {"folded": True}}
-            if config.calibrate == "on"  # without a key the page and the model card claim no fitted temperature
+            if config.calibrate == "on"  # without it, report and model card mention no temperature
             else {}
         ),
         "history": outcome.history,
@@ -120,12 +120,12 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, rows: ReportedRow
 
 
 def effective(config: TrainConfig, prepared: Prepared, depths: list[dict]) -> TrainConfig:
-    """Returns the config with what was used of every ``auto``, depth search, column, and branch on the hub.
+    """Returns the config with the values that were used: of ``auto``, of the depth search, of columns and revisions.
 
     Args:
-      config: resolved.
-      prepared: of the run.
-      depths: what the search tried; empty without one.
+      config: the resolved config.
+      prepared: the run's data and model.
+      depths: results of the depth search; empty without one.
     """
     from sentiment_tf.distributed import strategies
 
@@ -145,11 +145,11 @@ def effective(config: TrainConfig, prepared: Prepared, depths: list[dict]) -> Tr
     return config
 
 
-def _say_leaks(found: dict) -> None:
-    """Says how many rows of the report split stand in another one."""
+def _log_leaks(found: dict) -> None:
+    """Logs how many rows of the report split are in another split."""
     counts = ", ".join(f"{found['leaked'][kind]:,} {kind}" for kind in found["kinds"])
     split, total = found["report_split"], found["leaked"]["total"]
-    log.info("  %s of %s %s rows stand in another split: %s", f"{total:,}", f"{found['rows'][split]:,}", split, counts)
+    log.info("  %s of %s %s rows are in another split: %s", f"{total:,}", f"{found['rows'][split]:,}", split, counts)
 
 
 def write(config: TrainConfig, outcome, rows: ReportedRows, content: dict, building: Path) -> None:

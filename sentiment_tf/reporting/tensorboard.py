@@ -50,7 +50,7 @@ class Curves(keras.callbacks.Callback):
           every: steps between two points; the last step of an epoch always gets a point.
         """
         super().__init__()
-        # Keras then passes tensors, instead of waiting for their values at every step.
+        # Keras then hands out tensors instead of waiting for numbers at every step.
         self._supports_tf_logs = True
         self._batch_size, self._every = batch_size, every
         self._train, self._validation = (

@@ -42,7 +42,7 @@ def test_leaked_rows_are_said_and_accuracy_is_given_without_them(leaky):
     record = json.loads((run / "run.json").read_text())
     after = record["metrics"]["after"]
     assert record["leaks"]["leaked_rows"] == [0]
-    assert "1 of 21 validation rows stand in another split: 1 exact, 0 near, 0 contained" in printed
+    assert "1 of 21 validation rows are in another split: 1 exact, 0 near, 0 contained" in printed
     # The leaked row's label is wrong, so that a model that learned its text gets it wrong.
     right = round(after["accuracy"] * 21)
     assert after["accuracy_without_leaks"] in (pytest.approx(right / 20), pytest.approx((right - 1) / 20))

@@ -136,7 +136,7 @@ def test_depth_and_runs():
         {"trainable_layers": "all", "accuracy": 0.8, "seconds": 600.0, "chosen": True},
     ]
     figure = plots.depth(rows)
-    assert {"0", "all (kept)", "minutes"} <= set(texts(figure))
+    assert {"0", "all (chosen)", "minutes"} <= set(texts(figure))
     names = texts(plots.runs([{"name": "x" * 50, "accuracy": 0.75, "interval": None}]))
     assert "…" + "x" * 31 in names
     assert "75.0%" in names

@@ -1,6 +1,7 @@
 """The page: what stands in it, what does not, and that it is sound HTML."""
 
 import dataclasses
+import importlib
 import re
 from html.parser import HTMLParser
 
@@ -89,17 +90,24 @@ def test_a_folder_with_a_space_is_quoted_in_the_command(bare_run, rows, tmp_path
     assert "--model='my models/films' " in " ".join(page.text)
 
 
+def test_the_python_example_names_a_function_that_exists(page):
+    text = "".join(page.text)
+    package, module = re.search(r"from (sentiment_tf\S*) import (\w+)", text).groups()
+    function = re.search(rf"{module}\.(\w+)\(", text).group(1)
+    assert callable(getattr(importlib.import_module(f"{package}.{module}"), function))
+
+
 def test_every_section_is_there_and_can_be_jumped_to(page):
     headings = [text for tag, text in page.headings if tag == "h2"]
     assert headings == [
         "Before and after",
         "Training",
-        "How much to train",
-        "Confidence and kinds of text",
+        "Depth search",
+        "Calibration and accuracy by kind of text",
         "Most confident mistakes",
         "Leak audit",
         "Use the model",
-        "Record",
+        "Run metadata",
     ]
     assert [tag for tag, _ in page.headings].count("h1") == 1
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -144,15 +152,15 @@ def test_no_leaks_is_said(run, rows, tmp_path):
     leaks = run["leaks"] | {"leaked": {"exact": 0, "total": 0}, "leaked_rows": [], "kinds": ["exact"]}
     report.write(tmp_path / "report.html", run=run | {"leaks": leaks}, rows=rows)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "None of the 40 validation texts stands in another split." in html
-    assert "too large to look for near ones" in html
+    assert "None of the 40 validation texts is in another split." in html
+    assert "too large to search for near ones" in html
 
 
 def test_sections_without_data_are_absent(bare_run, rows, tmp_path):
     report.write(tmp_path / "report.html", run=bare_run, rows=rows)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     headings = [text for _, text in page.headings]
-    for absent in ("Training", "How much to train", "Leak audit", "Export", "Data", "Times", "Versions"):
+    for absent in ("Training", "Depth search", "Leak audit", "Export", "Data", "Times", "Versions"):
         assert absent not in headings
     assert "A temperature of" not in " ".join(page.text)
     assert len(page.all("svg")) == 6
