@@ -41,7 +41,7 @@ benchmark: $(READY)
 
 # Kills real runs at many moments and compares what they end with.
 faults: $(READY)
-	$(BIN)/python -m tests.faults --kills=20
+	$(BIN)/python -m tests.support.faults --kills=20
 
 # Opens the hf/ folder of a run (RUN=folder, or a small new one) in PyTorch, in Node and in Chromium.
 interop: interop-tools $(READY) $(INTEROP_VENV)/.ready $(INTEROP)/node_modules/.ready

@@ -65,9 +65,10 @@ def main() -> None:
 
 
 def _texts() -> list[str]:
-    from sentiment_tf.data import datasets
+    from sentiment_tf.data import loading
+    from sentiment_tf.data.settings import DataSettings
 
-    return list(datasets.load(dataset="rotten_tomatoes", offline=True, seed=0).rows["train"]["text"])
+    return list(loading.load(DataSettings(dataset="rotten_tomatoes", offline=True)).rows["train"]["text"])
 
 
 def _seconds(call: list[str]) -> float:
@@ -78,8 +79,8 @@ def _seconds(call: list[str]) -> float:
 
 def _one_text(model: str, texts: list[str]) -> list[float]:
     """Returns milliseconds of each of many calls with one text."""
-    from sentiment_tf import runtime
-    from sentiment_tf.serving import saved_model
+    from sentiment_tf.inference.engines import tensorflow as saved_model
+    from sentiment_tf.system import runtime
 
     runtime.start()
     loaded = saved_model.load(model)
@@ -93,7 +94,7 @@ def _one_text(model: str, texts: list[str]) -> list[float]:
 
 def _tiny_run(folder: Path) -> Path:
     """Trains a model of two small blocks for a moment; returns its run."""
-    from tests.hub import sentences, tiny_model
+    from tests.support.hub import sentences, tiny_model
 
     tiny_model(folder / "model")
     rows = [{"text": text, "label": int(label)} for text, label in zip(*sentences(200, seed=1), strict=True)]

@@ -26,10 +26,12 @@ import ours_common
 import ours_forward
 import tensorflow as tf
 
-from sentiment_tf import runtime
-from sentiment_tf.data import datasets, packaged
-from sentiment_tf.modeling.trunk import TOKENS_AT_ONCE
-from sentiment_tf.training import distribution, fitting
+from sentiment_tf.data import loading, packaged
+from sentiment_tf.data.settings import DataSettings
+from sentiment_tf.distributed import strategies
+from sentiment_tf.modeling.frozen import TOKENS_AT_ONCE
+from sentiment_tf.system import runtime
+from sentiment_tf.training import fitting
 
 OPERATION = re.compile(r"[^:]+:(_?[A-Z]\w*)")  # "layer/name:MatMul"; other events have no colon, or two
 BLOCK_MATRICES = ((384, 1152), (384, 384), (384, 1536), (1536, 384))  # of MiniLM
@@ -40,10 +42,10 @@ def main() -> None:
     """Runs the work once to build graphs and kernels, once under the profiler, and prints the table."""
     arguments = _parse()
     if arguments.what == "matmul":
-        return _print_matmul_rates(distribution.COMPUTE_DTYPES[ours_common.PRECISIONS[arguments.precision]])
+        return _print_matmul_rates(strategies.COMPUTE_DTYPES[ours_common.PRECISIONS[arguments.precision]])
     with tempfile.TemporaryDirectory(prefix="profile-") as scratch:
         arguments.model, arguments.scratch = str(packaged.convert_minilm(Path(scratch) / "model")), scratch
-        rows = datasets.load(dataset="rotten_tomatoes", offline=True, seed=0).rows["train"].shuffle(seed=0)
+        rows = loading.load(DataSettings(dataset="rotten_tomatoes", offline=True)).rows["train"].shuffle(seed=0)
         rows = rows[: arguments.batches * arguments.batch_size]
         work = {"trunk": _trunk, "step": _step}[arguments.what](arguments, rows["text"], rows["label"])
         work()

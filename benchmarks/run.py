@@ -27,8 +27,9 @@ from pathlib import Path
 import table
 from work import ITEMS, Contestant, Item
 
-from sentiment_tf.data import datasets, packaged
-from sentiment_tf.reporting import record
+from sentiment_tf.data import loading, packaged
+from sentiment_tf.data.settings import DataSettings
+from sentiment_tf.system import provenance
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -41,8 +42,8 @@ def main() -> int:
     content = {
         "command": shlex.join(["python", *sys.argv]),
         "date": datetime.date.today().isoformat(),
-        "commit": record.commit(),
-        "hardware": record.hardware(),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
         "rounds": arguments.rounds,
         "items": {
             name: {
@@ -110,9 +111,8 @@ def _chosen(arguments: argparse.Namespace) -> dict[str, Item]:
 def _prepare(scratch: Path, names: set[str], sst2_dir: str | None) -> None:
     """Writes the model's folder and each data set's rows, which every contestant reads."""
     for name in names:
-        splits = datasets.load(
-            dataset=name, data_dir=sst2_dir if name == "sst2" else None, offline=name != "sst2", seed=0
-        )
+        data = DataSettings(dataset=name, data_dir=sst2_dir if name == "sst2" else None, offline=name != "sst2")
+        splits = loading.load(data, seed=0)
         folder = scratch / name
         packaged.convert_minilm(folder / "model")
         rows = {split: list(splits.rows[split]) for split in ("train", "validation")}

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sentiment_tf.reporting import record
+from sentiment_tf.system import provenance
 
 ROWS_PER_WORKER = 32
 LAYERS = ("0", "1", "all")
@@ -46,8 +46,8 @@ def main() -> None:
             print(f"round {number + 1}, {layers} trained, {workers} workers: {found[name][-1]}", file=sys.stderr)
     content = {
         "command": f"python benchmarks/scaling.py --rounds={options.rounds} --limit={options.limit}",
-        "commit": record.commit(),
-        "hardware": record.hardware(),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
         "seconds": found,
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,9 @@ from typing import Any
 
 from absl import flags
 
-from sentiment_tf import command
+from sentiment_tf import cli
 from sentiment_tf.errors import UserError
-from sentiment_tf.reporting import summary, wording
+from sentiment_tf.reporting import formatting, summary
 
 
 def define_flags() -> None:
@@ -22,7 +22,7 @@ def define_flags() -> None:
 
 def main(arguments: list[str]) -> int:
     """Prints and draws the runs that the arguments name."""
-    command.expand_home("output")
+    cli.expand_home("output")
     if not arguments:
         raise UserError("no runs to compare; pass one or more folders, as in saved_models/*")
     if (output := flags.FLAGS.output) and Path(output).exists():
@@ -70,12 +70,12 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         lines.append(
             [
                 row["name"],
-                wording.value("accuracy", row["accuracy"]),
-                wording.interval("accuracy", row["interval"]),
-                wording.count(row["examples"]),
-                wording.duration(row["seconds"]),
+                formatting.value("accuracy", row["accuracy"]),
+                formatting.interval("accuracy", row["interval"]),
+                formatting.count(row["examples"]),
+                formatting.duration(row["seconds"]),
                 row["depth"],
-                wording.size(row["bytes"]),
+                formatting.size(row["bytes"]),
                 row["model"],
             ]
         )
@@ -107,7 +107,7 @@ def _row(name: str, run: dict[str, Any]) -> dict[str, Any]:
         "examples": after["examples"],
         "texts": fingerprint or (config.get("dataset"), split, after["examples"]),
         "depth": _depth(config, run.get("flags", {})),
-        "model": config.get("model", wording.UNKNOWN),
+        "model": config.get("model", formatting.UNKNOWN),
         "seconds": sum(run["times"].values()) if run.get("times") else None,
         "bytes": run.get("export", {}).get("bytes"),
     }
@@ -115,10 +115,10 @@ def _row(name: str, run: dict[str, Any]) -> dict[str, Any]:
 
 def _depth(config: dict[str, Any], flags: dict[str, Any]) -> str:
     """Returns how deep a run was trained, of a search the depth it chose: "2 (auto)"."""
-    depth = str(config.get("trainable_layers", wording.UNKNOWN))
+    depth = str(config.get("trainable_layers", formatting.UNKNOWN))
     return f"{depth} (auto)" if flags.get("trainable_layers") == "auto" else depth
 
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

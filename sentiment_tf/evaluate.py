@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from sentiment_tf import command
+from sentiment_tf import cli
+from sentiment_tf.data import registry, settings
 from sentiment_tf.errors import UserError
 
 SMALLEST_PROBABILITY = 1e-30  # of a class; its logarithm stays finite
@@ -20,46 +21,41 @@ def define_flags() -> None:
     """Defines the command's flags."""
     flags.DEFINE_string("model", None, "A run's folder, one of its version folders, or a SavedModel of this program.")
     flags.DEFINE_string("compare", None, "Second model, measured on the same texts and tested against the first.")
-    flags.DEFINE_string("dataset", None, "Data set by name: sst2, imdb or rotten_tomatoes.")
-    flags.DEFINE_string("data_dir", None, "Folder with your copy of it (GLUE or aclImdb layout).")
+    flags.DEFINE_string("dataset", None, f"Data set by name: {registry.alternatives()}.")
+    flags.DEFINE_string("data_dir", None, f"Folder with your copy: {registry.GLUE} or {registry.ACL_IMDB}.")
     flags.DEFINE_string("test_file", None, "Your labelled texts: .csv, .tsv, .jsonl or .parquet.")
     flags.DEFINE_string("text_column", None, "Column that holds the text.")
     flags.DEFINE_string("label_column", None, "Column that holds the label.")
     flags.DEFINE_bool("offline", False, "Use the packaged copy of the data set.")
     flags.DEFINE_string("dataset_revision", None, "Commit, tag or branch of the data set on the hub.")
-    flags.DEFINE_integer("seed", None, "Seed that carved the validation split (default: the run's own).")
+    flags.DEFINE_integer("seed", None, "Seed that split off the validation rows (default: the run's own).")
     flags.DEFINE_string("output", None, "File to write the metrics to, as JSON; the picture goes beside it as PNG.")
 
 
 def main(arguments: list[str]) -> int:
     """Evaluates what the flags name."""
     options = flags.FLAGS
-    command.expand_home("model", "compare", "output")
+    cli.expand_home("model", "compare", "output")
     _check(options, arguments)
-    from sentiment_tf import runtime
+    from sentiment_tf.system import runtime
 
     runtime.start()
-    from sentiment_tf.data import datasets
-    from sentiment_tf.reporting import metrics, summary, wording
-    from sentiment_tf.serving import saved_model
+    from sentiment_tf.data import loading
+    from sentiment_tf.evaluation import metrics
+    from sentiment_tf.inference.engines import tensorflow as saved_model
+    from sentiment_tf.reporting import formatting, summary
 
-    command.log_to_stdout()
+    cli.log_to_stdout()
     names = [options.model, *([options.compare] if options.compare else [])]
     models = [saved_model.load(name) for name in names]
     _check_classes(names, models)
-    splits = datasets.load_rows(
+    splits = loading.load_rows(
+        _data(options),
         label_names=models[0].label_names,
-        dataset=options.dataset,
-        data_dir=options.data_dir,
-        test_file=options.test_file,
-        text_column=options.text_column,
-        label_column=options.label_column,
-        offline=options.offline,
-        revision=options.dataset_revision,
         seed=options.seed if options.seed is not None else _recorded_seed(options.model),
     )
     rows = splits.rows[splits.report_split]
-    labels, texts = datasets.label_array(rows), rows["text"]
+    labels, texts = loading.label_array(rows), rows["text"]
     # Probabilities are calibrated; their logarithms are logits of the same answers.
     logits = [np.log(np.maximum(model.predict(texts)[1], SMALLEST_PROBABILITY)) for model in models]
     columns = {name: metrics.evaluate(values, labels) for name, values in zip(names, logits, strict=True)}
@@ -68,10 +64,23 @@ def main(arguments: list[str]) -> int:
     result = {"rows": splits.report_split, "label_names": list(models[0].label_names), "models": columns}
     if options.compare:
         result["comparison"] = metrics.compare(*logits, labels)
-        print(wording.verdict(result["comparison"], first=names[0], second=names[1]))
+        print(formatting.verdict(result["comparison"], first=names[0], second=names[1]))
     if options.output:
         _write(Path(options.output), result, columns[names[0]], models[0].label_names)
     return 0
+
+
+def _data(options) -> settings.DataSettings:
+    """Returns which data the flags name."""
+    return settings.DataSettings(
+        dataset=options.dataset,
+        data_dir=options.data_dir,
+        files={"test": options.test_file},
+        text_column=options.text_column,
+        label_column=options.label_column,
+        offline=options.offline,
+        revision=options.dataset_revision,
+    )
 
 
 def _check(options, arguments: list[str]) -> None:
@@ -79,8 +88,7 @@ def _check(options, arguments: list[str]) -> None:
     problems = [f"{argument}: not a flag; settings are passed as --name=value" for argument in arguments[:1]]
     if not options.model:
         problems.append("--model: which model? Pass a run's folder, for example saved_models/sst2")
-    if not (options.dataset or options.data_dir or options.test_file):
-        problems.append("--dataset: measured on what? Pass --dataset, --data_dir or --test_file")
+    problems += settings.problems(_data(options))
     if options.output and Path(options.output).suffix == ".png":
         problems.append(
             f"--output={options.output}: the metrics are JSON, and the picture beside them is PNG; pass .json"
@@ -104,7 +112,7 @@ def _check_classes(names: list[str], models: list) -> None:
 
 
 def _recorded_seed(model: str) -> int:
-    """Returns the seed a run was trained with: a carved validation split is then the same one."""
+    """Returns the seed that a run was trained with; it splits off the same validation rows again."""
     for folder in (Path(model), Path(model).parent):
         try:
             return json.loads((folder / "run.json").read_text())["config"]["seed"]
@@ -123,10 +131,11 @@ def _confusion_table(counts: list[list[int]], label_names) -> str:
 
 
 def _write(path: Path, result: dict, metrics_of_first: dict, label_names) -> None:
-    from sentiment_tf.reporting import diagnostics, plots, record
+    from sentiment_tf.reporting import diagnostics, plots
+    from sentiment_tf.system import provenance
 
     try:
-        record.write_json(path, result)
+        provenance.write_json(path, result)
         plots.save(diagnostics.confusion(metrics_of_first["confusion"], label_names), path.with_suffix(".png"))
     except OSError as error:
         for written in (path, path.with_suffix(".png")):
@@ -137,4 +146,4 @@ def _write(path: Path, result: dict, metrics_of_first: dict, label_names) -> Non
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

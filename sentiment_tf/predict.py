@@ -12,9 +12,12 @@ from pathlib import Path
 
 from absl import flags
 
-from sentiment_tf import command, runtime
+from sentiment_tf import cli
 from sentiment_tf.errors import UserError
-from sentiment_tf.serving import manifest, reading, saved_model, scoring, writing
+from sentiment_tf.exporting import manifest
+from sentiment_tf.inference import readers, scoring, writers
+from sentiment_tf.inference.engines import tensorflow as saved_model
+from sentiment_tf.system import runtime
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -26,8 +29,8 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     string("model", None, "A run's folder, one of its version folders, or a SavedModel of this program.")
     string("input", None, "File of texts to answer; - for stdin.")
     string("output", "-", "File to write; - for stdout.")
-    choice("input_format", None, reading.FORMATS, "Format of --input (default: by its extension, else text).")
-    choice("format", None, writing.FORMATS, "Format of the output (default: as the input).")
+    choice("input_format", None, readers.FORMATS, "Format of --input (default: by its extension, else text).")
+    choice("format", None, writers.FORMATS, "Format of the output (default: as the input).")
     string("text_column", None, "Column of --input that holds the text (default: text, sentence, …).")
     switch("resume", False, "Go on where --output stops.")
     switch("skip_bad_rows", False, "Leave out rows that can't be read, and count them.")
@@ -38,9 +41,9 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 def main(texts: list[str]) -> int:
     """Answers what the flags and arguments name."""
     options = flags.FLAGS
-    command.expand_home("model", "input", "output")
+    cli.expand_home("model", "input", "output")
     if options.output == "/dev/stdout":  # stdout has one name
-        options.output = writing.STDOUT
+        options.output = writers.STDOUT
     _check(options, texts)
     folder = saved_model.find(options.model)
     if options.verify:
@@ -50,12 +53,12 @@ def main(texts: list[str]) -> int:
     with _open_source(options, texts) as source:
         runtime.start()
         model = saved_model.load(options.model)
-        form = writing.layout(_output_format(options), columns=source.columns, label_names=model.label_names)
+        form = writers.layout(_output_format(options), columns=source.columns, label_names=model.label_names)
         rows = scoring.GoodRows(source, form.refuse, skip=options.skip_bad_rows)
         done = None
         if options.resume and Path(options.output).exists():
             done = scoring.pass_over_answered(rows, form, options.output)
-        with writing.Output(options.output, append_at=done) as output, _progress_bar(options) as bar:
+        with writers.Output(options.output, append_at=done) as output, _progress_bar(options) as bar:
             scoring.answer(model, rows, form, output, bar.update)
     _say_end(options, rows)
     return 0
@@ -77,7 +80,7 @@ def _check(options, texts: list[str]) -> None:
         ]
     if not (texts or options.input or options.verify):
         problems.append("nothing to answer; pass texts, or --input=FILE, or --input=- for stdin")
-    if options.output != writing.STDOUT:
+    if options.output != writers.STDOUT:
         problems += _check_output(options)
     elif options.resume:
         problems.append("--resume: what has gone to stdout can't be read back; pass --output=FILE")
@@ -92,13 +95,13 @@ def _check_output(options) -> list[str]:
     if not output.exists():
         missing = not output.resolve().parent.is_dir()
         return [f"--output={output}: its folder does not exist; make it first"] if missing else []
-    if writing.is_special(options.output):
+    if writers.is_special(options.output):
         return [f"--resume: what has gone to {output} can't be read back; leave it out"] if options.resume else []
     if not output.is_file():
         return [f"--output={output}: is no file; pass a file to write"]
     if options.input and os.path.exists(options.input) and os.path.samefile(options.input, output):
         return [f"--output={output}: is the same file as --input; name another file"]
-    return [] if options.resume else [writing.exists(options.output)]
+    return [] if options.resume else [writers.exists(options.output)]
 
 
 def _verify(model: Path, folder: Path) -> None:
@@ -114,14 +117,14 @@ def _verify(model: Path, folder: Path) -> None:
 
 def _open_source(options, texts: list[str]):
     if not options.input:
-        return contextlib.nullcontext(reading.from_arguments(texts))
-    input_format = options.input_format or reading.guess_format(options.input)
-    return reading.open_source(options.input, input_format=input_format, text_column=options.text_column)
+        return contextlib.nullcontext(readers.from_arguments(texts))
+    input_format = options.input_format or readers.guess_format(options.input)
+    return readers.open_source(options.input, input_format=input_format, text_column=options.text_column)
 
 
 def _output_format(options) -> str:
     """The one asked for, else what the output's name says, else what is like the input."""
-    input_format = options.input_format or reading.guess_format(options.input or "")
+    input_format = options.input_format or readers.guess_format(options.input or "")
     by_name = {".csv": "csv", ".json": "json", ".jsonl": "json", ".txt": "text"}
     by_input = {"text": "text", "csv": "csv", "tsv": "csv", "jsonl": "json", "parquet": "json"}
     return options.format or by_name.get(Path(options.output).suffix) or by_input[input_format]
@@ -131,13 +134,13 @@ def _progress_bar(options):
     """A bar on stderr where a person watches files being read; answers on their own screen need none."""
     import tqdm
 
-    on_screen = options.output == writing.STDOUT and sys.stdout.isatty()
+    on_screen = options.output == writers.STDOUT and sys.stdout.isatty()
     wanted = options.input and not on_screen
     return tqdm.tqdm(unit=" rows", unit_scale=True, disable=None if wanted else True)
 
 
 def _say_end(options, rows: scoring.GoodRows) -> None:
-    if options.output != writing.STDOUT:
+    if options.output != writers.STDOUT:
         print(f"{rows.good:,} rows answered in {options.output}")
     if rows.bad:
         print(f"skipped {rows.bad:,} bad rows; the first: {rows.first_bad}", file=sys.stderr)
@@ -145,4 +148,4 @@ def _say_end(options, rows: scoring.GoodRows) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

@@ -10,7 +10,7 @@ import dataclasses
 from absl import flags
 from absl import logging as absl_logging  # noqa: F401  defines --verbosity
 
-from sentiment_tf import command
+from sentiment_tf import cli
 from sentiment_tf.config import TrainConfig, resolve, validate
 from sentiment_tf.errors import UserError
 
@@ -41,11 +41,11 @@ def main(arguments: list[str]) -> int:
     config = TrainConfig(**{name: getattr(flags.FLAGS, name) for name in names})
     validate(config)
     told = flags.FLAGS["verbosity"]
-    command.log_to_stdout(quiet=config.quiet, verbosity=told.value if told.present else 0)
-    from sentiment_tf import experiment, preflight  # after validation: loading TensorFlow takes seconds
+    cli.log_to_stdout(quiet=config.quiet, verbosity=told.value if told.present else 0)
+    from sentiment_tf.pipeline import dry_run, experiment  # after validation: loading TensorFlow takes seconds
 
     if flags.FLAGS.dry_run:
-        print(preflight.report(resolve(config)))
+        print(dry_run.report(resolve(config)))
     else:
         experiment.run(resolve(config))
     return 0
@@ -53,4 +53,4 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     define_flags()
-    command.run(main)
+    cli.run(main)

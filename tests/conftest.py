@@ -7,9 +7,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a hub; those with a loopback 
 
 import pytest
 
-from sentiment_tf import runtime
+from sentiment_tf.system import runtime
 
 tf = runtime.start()
+
+from sentiment_tf.inference.engines import tensorflow  # noqa: E402
+from tests.support import tiny_export  # noqa: E402
+from tests.support.tiny_classifier import make_tiny_classifier  # noqa: E402
+
 CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
 
@@ -20,21 +25,13 @@ def tiny_classifier():
     return make_tiny_classifier(seed=0)
 
 
-def make_tiny_classifier(*, seed: int):
-    import tf_keras as keras
-    from transformers import DistilBertConfig, TFDistilBertForSequenceClassification, logging
+@pytest.fixture(scope="session")
+def version(tmp_path_factory):
+    """The version folder of a tiny run; tests must not change it."""
+    return tiny_export.export(tmp_path_factory.mktemp("run") / "1")
 
-    logging.set_verbosity_error()
-    keras.utils.set_random_seed(seed)
-    config = DistilBertConfig(
-        vocab_size=200,
-        dim=32,
-        n_layers=3,
-        n_heads=4,
-        hidden_dim=64,
-        max_position_embeddings=64,
-        initializer_range=0.2,
-    )
-    model = TFDistilBertForSequenceClassification(config)
-    model(model.dummy_inputs)
-    return model
+
+@pytest.fixture(scope="session")
+def model(version):
+    """The exported model in ``version``."""
+    return tensorflow.load(version)

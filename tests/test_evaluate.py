@@ -8,18 +8,18 @@ import sys
 import numpy as np
 import pytest
 
-from sentiment_tf.serving import saved_model
-from tests.serving import tiny
+from sentiment_tf.inference.engines import tensorflow as saved_model
+from tests.support import tiny_export
 
-TEXTS = tiny.texts(60)
+TEXTS = tiny_export.texts(60)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A tiny run, another one with other weights, and a file whose labels are mostly what the first answers."""
     folder = tmp_path_factory.mktemp("evaluate")
-    tiny.export(folder / "a" / "1")
-    tiny.export(folder / "b" / "1", weights=tiny.weights(seed=8))
+    tiny_export.export(folder / "a" / "1")
+    tiny_export.export(folder / "b" / "1", weights=tiny_export.weights(seed=8))
     labels, _ = saved_model.load(folder / "a").predict(TEXTS)
     labels[:6] = ["NEUTRAL" if label != "NEUTRAL" else "POSITIVE" for label in labels[:6]]
     with open(folder / "test.csv", "w", newline="") as file:
@@ -58,6 +58,8 @@ def test_prints_and_writes_what_the_labels_say(folder, tmp_path):
         (["--model={a}", "--output={tmp}/new.png"], ["--output={tmp}/new.png", ".json"]),
         (["--model={a}", "--output={tmp}/none/new.json"], ["its folder does not exist"]),
         (["--model={a}", "--text_column=words"], ["--text_column=words"]),
+        # The data's settings are checked first: the missing model is not reported yet.
+        (["--model={tmp}/none", "--data_dir={tmp}"], ["--data_dir={tmp}: pass it or --test_file, not both"]),
     ],
 )
 def test_mistakes_end_in_one_line_and_lose_nothing(folder, tmp_path, flags, words):

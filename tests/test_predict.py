@@ -1,4 +1,4 @@
-"""The command as a user meets it; what it reads and writes in detail is in tests/serving."""
+"""The command as a user meets it; what it reads and writes in detail is in tests/inference."""
 
 import csv
 import functools
@@ -17,17 +17,18 @@ from absl import flags
 
 from sentiment_tf import predict
 from sentiment_tf.errors import UserError
-from sentiment_tf.serving import manifest, saved_model
-from tests.serving import tiny
+from sentiment_tf.exporting import manifest
+from sentiment_tf.inference.engines import tensorflow as saved_model
+from tests.support import tiny_export
 
-TEXTS = tiny.texts(600)  # more than are asked at once
+TEXTS = tiny_export.texts(600)  # more than are asked at once
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     """A tiny run: a folder with version 1."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    tiny.export(folder / "1")
+    tiny_export.export(folder / "1")
     return folder
 
 
@@ -105,12 +106,14 @@ def test_texts_are_answered_one_a_line(call, expected):
 def test_flags_may_stand_behind_texts(call):
     answer = json.loads(call("good film", "--format=json").out)
     assert list(answer) == ["text", "label", "probability", "probabilities"]
-    assert list(answer["probabilities"]) == list(tiny.LABEL_NAMES)
+    assert list(answer["probabilities"]) == list(tiny_export.LABEL_NAMES)
 
 
 @pytest.mark.parametrize("inner", ["", "1"])
 def test_model_may_be_the_run_or_the_version(call, run_folder, inner):
-    assert call("good", model=run_folder / inner).out.startswith(tuple(label.encode() for label in tiny.LABEL_NAMES))
+    assert call("good", model=run_folder / inner).out.startswith(
+        tuple(label.encode() for label in tiny_export.LABEL_NAMES)
+    )
 
 
 def test_csv_keeps_order_and_columns(call, tmp_path, expected):
@@ -248,7 +251,7 @@ def test_verify_passes_what_was_exported(call, run_folder):
 
 
 def test_verify_names_the_file_that_differs(call, tmp_path):
-    version = tiny.export(tmp_path / "run" / "1")
+    version = tiny_export.export(tmp_path / "run" / "1")
     (tmp_path / "run" / "run.json").write_text("{}")
     manifest.write(tmp_path / "run")
     data = version / "variables" / "variables.data-00000-of-00001"
@@ -260,7 +263,7 @@ def test_verify_names_the_file_that_differs(call, tmp_path):
 
 
 def test_verify_without_a_manifest(call, tmp_path):
-    version = tiny.export(tmp_path / "1")
+    version = tiny_export.export(tmp_path / "1")
     (version / "MANIFEST").unlink()
     with pytest.raises(UserError, match="MANIFEST: can't be read"):
         call("--verify", model=version)

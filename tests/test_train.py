@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.hub import DISTILBERT, IMDB, SST2, HubServer, sentences, tiny_model
+from tests.support.hub import DISTILBERT, IMDB, SST2, HubServer, sentences, tiny_model
 
 ARTEFACTS = {
     "1",
@@ -164,7 +164,7 @@ def test_hugging_face_folder_answers_as_the_saved_model(finished):
     import tensorflow_text  # noqa: F401  registers the tokenizer's operations
     from transformers import DistilBertTokenizerFast, TFDistilBertForSequenceClassification
 
-    from sentiment_tf.serving import saved_model
+    from sentiment_tf.inference.engines import tensorflow as saved_model
 
     run, texts = finished[0], sentences(20, seed=3)[0]
     model = TFDistilBertForSequenceClassification.from_pretrained(run / "hf")
@@ -181,7 +181,7 @@ def test_hugging_face_folder_answers_as_the_saved_model(finished):
 def test_hugging_face_folder_works_in_a_pipeline(finished):
     from transformers import pipeline
 
-    from sentiment_tf.serving import saved_model
+    from sentiment_tf.inference.engines import tensorflow as saved_model
 
     classify = pipeline("text-classification", str(finished[0] / "hf"), framework="tf", torch_dtype=None)
     texts, _ = sentences(20, seed=3)
@@ -380,7 +380,7 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(own, tmp_path, damage):
 
 
 def test_overwrite_starts_afresh_where_the_data_of_a_killed_run_has_changed(tmp_path):
-    from tests import faults
+    from tests.support import faults
 
     flags = [*faults.prepare(tmp_path), *faults.places(tmp_path)]
     killed = faults.train_and_kill_at("checkpoint", [*flags, "--overwrite"], count=3)

@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 import common
 
-from sentiment_tf import runtime
+from sentiment_tf.system import runtime
 
 runtime.start()  # sets the thread layout, so it comes before anything that loads TensorFlow
 import tensorflow as tf  # noqa: E402
 
 from sentiment_tf.data import tokenization  # noqa: E402
+from sentiment_tf.distributed import strategies  # noqa: E402
 from sentiment_tf.modeling import classifier  # noqa: E402
-from sentiment_tf.training import distribution  # noqa: E402
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -30,7 +30,7 @@ def load(arguments) -> Loaded:
     """Reads model and tokenizer; a head is drawn by seed."""
     files = classifier.find_model(arguments.model, revision=None, cache_dir=arguments.scratch, offline=True)
     model = classifier.load_classifier(files, label_names=common.LABEL_NAMES, name=arguments.model, seed=arguments.seed)
-    dtype = distribution.compute_dtype(PRECISIONS[arguments.precision])
+    dtype = strategies.compute_dtype(PRECISIONS[arguments.precision])
     tail = classifier.Tail(
         model, depth=arguments.depth, compute_dtype=dtype, seed=arguments.seed, parts=runtime.parts(common.BATCH_SIZE)
     )

@@ -6,13 +6,13 @@ import common
 import ours_common
 
 from sentiment_tf.data import tokenization
+from sentiment_tf.exporting import saved_model
 from sentiment_tf.modeling import encoder
-from sentiment_tf.serving import export
 
 if __name__ == "__main__":
     arguments = common.parse(__doc__)
     loaded = ours_common.load(arguments)
-    export.export_saved_model(
+    saved_model.export_saved_model(
         Path(arguments.scratch) / "saved_model/1",
         weights=encoder.read_weights(loaded.model),
         heads=loaded.model.config.n_heads,

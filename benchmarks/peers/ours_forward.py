@@ -9,9 +9,9 @@ import common
 import ours_common
 import tensorflow as tf
 
-from sentiment_tf import runtime
 from sentiment_tf.data import batching
 from sentiment_tf.modeling import encoder
+from sentiment_tf.system import runtime
 
 
 class Forward(NamedTuple):

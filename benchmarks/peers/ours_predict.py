@@ -4,8 +4,8 @@ from pathlib import Path
 
 import common
 
-from sentiment_tf import runtime
-from sentiment_tf.serving import saved_model
+from sentiment_tf.inference.engines import tensorflow as saved_model
+from sentiment_tf.system import runtime
 
 
 def load(arguments) -> saved_model.SentimentModel:

@@ -16,7 +16,7 @@ from sentiment_tf.data import batching, packaged
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.errors import UserError
 from sentiment_tf.modeling import encoder
-from sentiment_tf.runtime import quiet_stderr
+from sentiment_tf.system.runtime import quiet_stderr
 
 WEIGHT_FILES = ("model.safetensors", "tf_model.h5")  # never pickles, which can run code
 CONFIG_AND_TOKENIZER_FILES = ("config.json", "tokenizer_config.json", "tokenizer.json", "vocab.txt")

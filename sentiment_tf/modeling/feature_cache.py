@@ -18,11 +18,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sentiment_tf import disk, exchange
 from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
+from sentiment_tf.distributed import collectives
 from sentiment_tf.errors import NoRoomError, UserError
-from sentiment_tf.modeling import classifier, encoder, trunk
+from sentiment_tf.modeling import classifier, encoder, frozen
+from sentiment_tf.system import disk
 
 RESERVE = 0.1  # share of the free disk that is left to checkpoints and exports by features that may never be needed
 
@@ -68,7 +69,7 @@ def cached(
     """
     needed = [of_split[depth] for of_split in entries.values()]
     wanted = [entry for of_split in entries.values() for at, entry in of_split.items() if at != depth]
-    problems, room = zip(*exchange.from_all(strategy, _look_for_room(needed, wanted)), strict=True)
+    problems, room = zip(*collectives.from_all(strategy, _look_for_room(needed, wanted)), strict=True)
     if any(problems):
         raise NoRoomError(next(filter(None, problems)))
     if not all(room):
@@ -79,7 +80,7 @@ def cached(
 def _of_split(name: str, entries: dict[int, Entry], depth: int, fill: Callable, strategy) -> tuple[np.ndarray, float]:
     found = _open(entries[depth])
     there = [found is not None if at == depth else os.path.exists(entry.folder) for at, entry in entries.items()]
-    there = exchange.gather(strategy, np.array([there], np.int32)).all(axis=0)
+    there = collectives.gather(strategy, np.array([there], np.int32)).all(axis=0)
     missing = [at for at, is_there in zip(entries, there, strict=True) if not is_there]
     if missing:
         began = time.perf_counter()
@@ -223,5 +224,5 @@ def _key(model, tokens: Tokens, depth: int, compute_dtype: tf.DType) -> str:
 @functools.cache
 def _code() -> str:
     """Returns a digest of the code that computes features and keeps them: with other code they may be others."""
-    sources = [Path(module.__file__).read_bytes() for module in (batching, encoder, trunk, sys.modules[__name__])]
+    sources = [Path(module.__file__).read_bytes() for module in (batching, encoder, frozen, sys.modules[__name__])]
     return hashlib.sha256(b"".join([tf.__version__.encode(), *sources])).hexdigest()

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
-from sentiment_tf.modeling import feature_cache, trunk
+from sentiment_tf.modeling import feature_cache, frozen
 
 log = logging.getLogger("sentiment_tf")
 
@@ -104,10 +104,10 @@ def compute(
 
     def fill(name: str, values: dict[int, np.ndarray]) -> None:
         tokens = splits[name]
-        padding = 1 - tokens.lengths.sum() / max(trunk.places(tokens.lengths, max_length), 1)
+        padding = 1 - tokens.lengths.sum() / max(frozen.places(tokens.lengths, max_length), 1)
         log.info("%s: %.1f %% of the places the trunk computes are padding", name, 100 * padding)
         settings = {"compute_dtype": compute_dtype, "max_length": max_length, "name": name, "strategy": strategy}
-        trunk.run(model, tokens, values, **settings)
+        frozen.run(model, tokens, values, **settings)
 
     if cache_dir is None:
         made = {name: _in_memory(layout(model, splits[name], depth), depth, name, fill) for name in only}

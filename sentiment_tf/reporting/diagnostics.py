@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from scipy.special import softmax
 from sklearn.metrics import auc, roc_curve
 
-from sentiment_tf.reporting import calibration
+from sentiment_tf.evaluation import calibration
 from sentiment_tf.reporting.style import (
     BLUE,
     CYCLE,

@@ -11,7 +11,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from scipy.special import softmax
 
-from sentiment_tf.reporting import diagnostics, metrics, plots, style, templates, wording
+from sentiment_tf.evaluation import metrics
+from sentiment_tf.reporting import diagnostics, formatting, plots, style, templates
 
 SHOWN = 12  # examples of each kind
 LONGEST_TEXT = 5_000  # characters
@@ -105,7 +106,7 @@ def _pictures(
 
 
 def _tell_comparison(before: dict, after: dict) -> str:
-    first, second = (wording.value("accuracy", result["accuracy"]) for result in (before, after))
+    first, second = (formatting.value("accuracy", result["accuracy"]) for result in (before, after))
     return f"Bar chart: accuracy {first} before training, {second} after."
 
 

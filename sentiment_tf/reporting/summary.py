@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from sentiment_tf.reporting import wording
+from sentiment_tf.reporting import formatting
 
 _GREEN, _RED, _BOLD, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
@@ -27,25 +27,25 @@ def table(columns: dict[str, dict[str, Any]], *, colour: bool = False) -> str:
     results = list(columns.values())
     rows = [["", *columns, *(["change"] if len(columns) == 2 else [])]]
     paints = [[_BOLD] * len(rows[0])]
-    for name, (label, _, _) in wording.METRICS.items():
+    for name, (label, _, _) in formatting.METRICS.items():
         values = [result.get(name) for result in results]
         if all(value is None for value in values):
             continue
         cells = [_cell(name, result) for result in results]
         paint = None
         if len(values) == 2:
-            cells.append(wording.change(name, *values))
-            paint = {True: _GREEN, False: _RED, None: None}[wording.improved(name, *values)]
+            cells.append(formatting.change(name, *values))
+            paint = {True: _GREEN, False: _RED, None: None}[formatting.improved(name, *values)]
         rows.append([label, *cells])
         paints.append([None] * len(values) + [None, paint])
-    rows.append(["Examples", *(wording.count(result.get("examples")) for result in results), ""])
+    rows.append(["Examples", *(formatting.count(result.get("examples")) for result in results), ""])
     paints.append([None] * len(rows[-1]))
     return aligned(rows, paints if colour else None)
 
 
 def _cell(name, result):
-    edges = wording.interval(name, result.get("intervals", {}).get(name))
-    return f"{wording.value(name, result.get(name)):>6}" + (f"  [{edges}]" if edges else "")
+    edges = formatting.interval(name, result.get("intervals", {}).get(name))
+    return f"{formatting.value(name, result.get(name)):>6}" + (f"  [{edges}]" if edges else "")
 
 
 def aligned(rows: Sequence[Sequence[str]], paints: Sequence[Sequence[str | None]] | None = None) -> str:

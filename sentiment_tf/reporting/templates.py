@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from sentiment_tf.reporting import wording
+from sentiment_tf.reporting import formatting
 
 
 def render(template: str, *, run: Mapping[str, Any], **values: Any) -> str:
@@ -30,4 +30,4 @@ def render(template: str, *, run: Mapping[str, Any], **values: Any) -> str:
     )
     environment.filters["shell"] = shlex.quote
     folder = f"{run['config'].get('output_dir', 'saved_models').rstrip('/')}/{run['config'].get('run_name')}"
-    return environment.get_template(template).render(run=run, directory=folder, wording=wording, **values)
+    return environment.get_template(template).render(run=run, directory=folder, wording=formatting, **values)

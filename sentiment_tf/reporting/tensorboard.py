@@ -21,7 +21,7 @@ from scipy.special import softmax
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
-from sentiment_tf.reporting import diagnostics, style, wording
+from sentiment_tf.reporting import diagnostics, formatting, style
 
 # Settings that say where and how loudly, not what is trained.
 _NOT_TUNED = frozenset({"output_dir", "cache_dir", "run_name", "overwrite", "quiet", "profile_steps"})
@@ -170,7 +170,7 @@ def write_results(
     temperature = (run.get("calibration") or {}).get("temperature", 1.0)
     probabilities = softmax(np.asarray(logits, np.float64), axis=-1)
     with tf.summary.create_file_writer(str(directory)).as_default(step=0) as writer:
-        values = {name: result[name] for name in wording.METRICS if result.get(name) is not None}
+        values = {name: result[name] for name in formatting.METRICS if result.get(name) is not None}
         if run.get("times"):
             values["minutes"] = sum(run["times"].values()) / 60
         _scalars(writer, "result", values, step=0)
@@ -202,7 +202,7 @@ def _hyperparameters(config: Mapping[str, Any]) -> None:
     tuned = {name: value for name, value in config.items() if name not in _NOT_TUNED}
     hparams.hparams_config(
         hparams=[hparams.HParam(name) for name in tuned],
-        metrics=[hparams.Metric(f"result/{name}", display_name=name) for name in (*wording.METRICS, "minutes")],
+        metrics=[hparams.Metric(f"result/{name}", display_name=name) for name in (*formatting.METRICS, "minutes")],
     )
     settings = {name: value for name, value in tuned.items() if value is not None}
     # The row's name says which run it is; the digest keeps runs of one name in two places apart.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment_tf import disk
+from sentiment_tf.system import disk
 
 _BUILDING = "building"
 log = logging.getLogger("sentiment_tf")

@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from sentiment_tf import exchange, runtime
 from sentiment_tf.data import batching
+from sentiment_tf.distributed import collectives
 from sentiment_tf.modeling.classifier import Tail, decayed
 from sentiment_tf.modeling.features import Features
+from sentiment_tf.system import runtime
 from sentiment_tf.training.callbacks import EpochRow, KeepBest
 from sentiment_tf.training.optimizer import FusedAdamW, WarmupDecay
 from sentiment_tf.training.resume import Checkpointer
@@ -192,7 +193,7 @@ def training_dataset(
 def _batches(tail: Tail, *args, **settings):
     """Returns `training_dataset`, dealt out to the workers of the tail's strategy where there are several."""
     strategy = tail.distribute_strategy
-    worker, workers = exchange.workers(strategy)
+    worker, workers = collectives.workers(strategy)
     if workers == 1:  # Keras deals a batch out to the replicas itself
         return training_dataset(*args, **settings)
     return strategy.distribute_datasets_from_function(
@@ -229,7 +230,7 @@ def predict_logits(tail: Tail, features: Features) -> np.ndarray:
     batches = [rows[rows != batching.FILLER] for rows in plan]
     threads = 1 if tf.config.list_logical_devices("GPU") else runtime.cores()
     compute = functools.partial(runtime.side_by_side, run, workers=threads)
-    for rows, (answers,) in exchange.shared_out(tail.distribute_strategy, batches, compute, like=[logits[:0]]):
+    for rows, (answers,) in collectives.shared_out(tail.distribute_strategy, batches, compute, like=[logits[:0]]):
         logits[rows] = answers
     return logits
 

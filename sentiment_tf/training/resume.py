@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from sentiment_tf import exchange, interruption
+from sentiment_tf.distributed import collectives
 from sentiment_tf.errors import UserError
+from sentiment_tf.system import signals
 from sentiment_tf.training import checkpoints
 
 ASK_EVERY = 20  # steps after which several workers ask each other whether a signal came: that is an exchange, too
@@ -47,7 +48,7 @@ class Checkpointer(keras.callbacks.Callback):
         self._supports_tf_logs = True  # Keras then converts nothing that we do not ask for
         self._folder, self._steps, self._every, self._stateful = folder, steps, every, stateful
         self._strategy = strategy
-        self._ask_every = 1 if exchange.workers(strategy)[1] == 1 else ASK_EVERY
+        self._ask_every = 1 if collectives.workers(strategy)[1] == 1 else ASK_EVERY
         self._asked: list[int] = []
         self._found = _newest(folder, strategy)
         place = self._found.record if self._found else {"epoch": 0, "step": 0, "done": False}
@@ -85,7 +86,7 @@ class Checkpointer(keras.callbacks.Callback):
         """
         # The place where Keras' own BackupAndRestore sits: it is asked for the epoch and the step to begin at.
         tail._training_state = self
-        with interruption.deferred() as self._asked:
+        with signals.deferred() as self._asked:
             try:
                 tail.fit(dataset, steps_per_epoch=self._steps, epochs=epochs, **settings)
             finally:
@@ -127,12 +128,12 @@ class Checkpointer(keras.callbacks.Callback):
     def _signal(self) -> int:
         """Returns the signal to obey, of several workers that which any of them got; 0 for none."""
         mine = np.array(self._asked[:1] or [0], np.int32)
-        return int(exchange.gather(self._strategy, mine).max())
+        return int(collectives.gather(self._strategy, mine).max())
 
     def _obey(self, signal: int) -> None:
         if signal:
-            exchange.part(self._strategy)
-            interruption.stop(
+            collectives.part(self._strategy)
+            signals.stop(
                 signal,
                 f"a checkpoint was written after step {self.epoch * self._steps + self.step} "
                 f"(epoch {self.epoch + (self.step > 0)}); the same command goes on from there",
@@ -187,11 +188,11 @@ class Checkpointer(keras.callbacks.Callback):
 
 
 def _newest(folder: Path, strategy) -> checkpoints.Checkpoint | None:
-    number, count = exchange.workers(strategy)
+    number, count = collectives.workers(strategy)
     found = checkpoints.read_newest(folder) if number == 0 else None
     if count == 1:
         return found
-    content = exchange.bytes_from_chief(strategy, checkpoints.to_bytes(found) if found else b"")
+    content = collectives.bytes_from_chief(strategy, checkpoints.to_bytes(found) if found else b"")
     return checkpoints.from_bytes(content) if content else None
 
 

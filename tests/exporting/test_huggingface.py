@@ -12,9 +12,9 @@ import tokenizers
 
 from sentiment_tf.data import tokenization
 from sentiment_tf.exporting import huggingface
+from sentiment_tf.exporting.odd_texts import ODD_TEXTS
 from sentiment_tf.modeling import classifier
-from sentiment_tf.serving.odd_texts import ODD_TEXTS
-from tests.hub import tiny_model
+from tests.support.hub import tiny_model
 
 LABELS = ("NEGATIVE", "NEUTRAL", "POSITIVE")
 TEMPERATURE = 1.6

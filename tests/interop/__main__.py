@@ -8,7 +8,6 @@
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import re
@@ -72,7 +71,7 @@ def _dtypes(findings: comparing.Findings, run: Path, *, complete: bool) -> list[
       complete: whether the run must have each file that this version writes; of a run that is given, the export may
         have been chosen otherwise, or may have left out a quantised file that loses accuracy.
     """
-    writes_onnx = importlib.util.find_spec("sentiment_tf.exporting.onnx") is not None
+    writes_onnx = "exports" in runs.settings()
     dtypes = []
     for dtype, name in ONNX_FILES.items():
         file = run / "hf" / "onnx" / name

@@ -9,19 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment_tf import runtime
 from sentiment_tf.config import TrainConfig
-from sentiment_tf.data import datasets, tokenization
-from sentiment_tf.serving import saved_model
-from sentiment_tf.serving.odd_texts import ODD_TEXTS
+from sentiment_tf.data import loading, tokenization
+from sentiment_tf.exporting.odd_texts import ODD_TEXTS
+from sentiment_tf.system import runtime
 
 TEXTS = 256
 BUILD = Path(__file__).parents[2] / "build" / "interop"
 
 # Trains in seconds, and the answers are still apart enough to tell a right one from a wrong one.
 FLAGS = ("--dataset=rotten_tomatoes", "--offline", "--model=minilm-l6", "--limit=1000", "--learning_rate=0.001")
-# A loss that leaves the quantised files out is a matter of the run, not of the format.
-FLAGS_IF_KNOWN = {"quantization_tolerance": 100}
+# So few texts may cost an int8 file more accuracy than it may lose; here it is to be read, however good it is.
+KEEP_INT8 = {"quantization_tolerance": 100}  # if there is such a setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +48,7 @@ def train(output_dir: Path) -> Path:
     Raises:
       RuntimeError: the run failed, or its calibration changed nothing, so that no export would show a missing one.
     """
-    known = {field.name for field in dataclasses.fields(TrainConfig)}
-    more = [f"--{name}={value}" for name, value in FLAGS_IF_KNOWN.items() if name in known]
+    more = [f"--{name}={value}" for name, value in KEEP_INT8.items() if name in settings()]
     places = [f"--output_dir={output_dir}", f"--cache_dir={BUILD}", "--run_name=run"]
     done = subprocess.run(
         [sys.executable, "-m", "sentiment_tf.train", *FLAGS, *more, *places], capture_output=True, text=True
@@ -64,45 +62,52 @@ def train(output_dir: Path) -> Path:
     return run
 
 
+def settings() -> set[str]:
+    """Returns the names of the settings that the train command knows."""
+    return {field.name for field in dataclasses.fields(TrainConfig)}
+
+
 def expected(run: Path) -> Expected:
     """Asks a run's SavedModel and the tokenizer that it was trained with.
 
     Args:
       run: a finished run whose data and model are still where they were.
     """
-    config = _record(run)["config"]
-    own = _own_texts(config)
-    texts = [*own[: TEXTS - len(ODD_TEXTS)], *ODD_TEXTS]
+    record = _record(run)
+    config = TrainConfig(**{name: value for name, value in record["config"].items() if name in settings()})
+    splits = loading.load(config.data, seed=config.seed)
+    own = splits.rows[splits.report_split][: TEXTS - len(ODD_TEXTS)]["text"]
+    texts = [*own, *ODD_TEXTS]
     runtime.start()
     with runtime.quiet_stderr():  # TensorFlow's remarks about the processor
-        model = saved_model.load(run)
-        tokens = _tokens(config, texts, model.max_length)
-        _, probabilities = model.predict(texts)
+        tokens = _tokens(config, texts)
+        probabilities = _ask_saved_model(run, texts)
     return Expected(
         texts=texts,
         ids=[ids.tolist() for ids in np.split(tokens.ids, tokens.offsets[1:-1])],
         cut=tokens.truncated.tolist(),
         probabilities=probabilities,
-        label_names=model.label_names,
+        label_names=tuple(record["label_names"]),
     )
 
 
-def _own_texts(config: dict) -> list[str]:
-    """Returns the texts of the split that the run reports on, as they stand in the data."""
-    names = ("dataset", "data_dir", "train_file", "validation_file", "test_file", "text_column", "label_column")
-    settings = {name: config[name] for name in (*names, "offline", "seed")}
-    splits = datasets.load(**settings, revision=config["dataset_revision"])
-    return splits.rows[splits.report_split][:TEXTS]["text"]
-
-
-def _tokens(config: dict, texts: list[str], max_length: int) -> tokenization.Tokens:
+def _tokens(config: TrainConfig, texts: list[str]) -> tokenization.Tokens:
     """Tokenizes as training did: with the pretrained model's own files, which know nothing of an export."""
-    from sentiment_tf.modeling import classifier
+    from sentiment_tf.modeling import classifier  # loads TensorFlow, after runtime.start
 
-    settings = {"revision": config["model_revision"], "cache_dir": config["cache_dir"], "offline": config["offline"]}
-    tokenizer = tokenization.load_tokenizer(classifier.find_model(config["model"], **settings).directory)
+    places = {"revision": config.model_revision, "cache_dir": config.cache_dir, "offline": config.offline}
+    tokenizer = tokenization.load_tokenizer(classifier.find_model(config.model, **places).directory)
     clean = [re.sub(tokenization.LINE_BREAK, " ", text) for text in texts]
-    return tokenization.tokenize(tokenizer, clean, max_length=max_length)
+    return tokenization.tokenize(tokenizer, clean, max_length=config.max_length)
+
+
+def _ask_saved_model(run: Path, texts: list[str]) -> np.ndarray:
+    """Returns float32[texts, classes] by plain TensorFlow, as the README shows it."""
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401  registers the tokenizer's operations
+
+    model = tf.saved_model.load(str(run / "1"))
+    return model.signatures["serving_default"](text=tf.constant(texts))["probabilities"].numpy()
 
 
 def _record(run: Path) -> dict:

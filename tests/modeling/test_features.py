@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.errors import UserError
-from sentiment_tf.modeling import feature_cache, features, trunk
+from sentiment_tf.modeling import feature_cache, features, frozen
 
 ROWS = 70
 
@@ -40,7 +40,7 @@ def never_again(monkeypatch):
     def fail(*_, **__):
         raise AssertionError("the trunk ran")
 
-    return lambda: monkeypatch.setattr(trunk, "run", fail)
+    return lambda: monkeypatch.setattr(frozen, "run", fail)
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])

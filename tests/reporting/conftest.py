@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sentiment_tf.reporting import metrics
+from sentiment_tf.evaluation import metrics
 
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> & “so on”"
 LONG_WORD = "bad" * 120

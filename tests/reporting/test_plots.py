@@ -7,7 +7,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from sentiment_tf.reporting import diagnostics, metrics, plots, style
+from sentiment_tf.evaluation import metrics
+from sentiment_tf.reporting import diagnostics, plots, style
 
 EPOCHS = [
     {"epoch": 1, "loss": 0.6, "accuracy": 0.7, "val_loss": 0.55, "val_accuracy": 0.72, "seconds": 90.0},

@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from sentiment_tf.reporting import metrics, report
+from sentiment_tf.evaluation import metrics
+from sentiment_tf.reporting import report
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from sentiment_tf.reporting import summary, wording
+from sentiment_tf.reporting import formatting, summary
 
 BEFORE = {"examples": 1200, "accuracy": 0.5, "loss": 0.7, "mcc": None, "intervals": {"accuracy": [0.47, 0.53]}}
 AFTER = {"examples": 1200, "accuracy": 0.764, "loss": 0.512, "mcc": 0.53, "intervals": {}}
@@ -56,28 +56,28 @@ def test_colour_only_on_a_terminal_that_wants_it(monkeypatch):
     [(None, "–"), (0.04, "0.0 s"), (9.96, "10 s"), (59.7, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
 )
 def test_duration(seconds, words):
-    assert wording.duration(seconds) == words
+    assert formatting.duration(seconds) == words
 
 
 @pytest.mark.parametrize(
     ("count", "words"), [(None, "–"), (512, "512 B"), (999_999, "1.0 MB"), (83_900_000, "83.9 MB"), (5e12, "5000.0 GB")]
 )
 def test_size(count, words):
-    assert wording.size(count) == words
+    assert formatting.size(count) == words
 
 
 def test_less_loss_is_better_and_a_change_too_small_to_show_is_neither():
-    assert wording.improved("loss", 0.7, 0.6) is True
-    assert wording.improved("accuracy", 0.7, 0.6) is False
-    assert wording.improved("accuracy", 0.7, 0.70001) is None
-    assert wording.improved("mcc", None, 0.5) is None
+    assert formatting.improved("loss", 0.7, 0.6) is True
+    assert formatting.improved("accuracy", 0.7, 0.6) is False
+    assert formatting.improved("accuracy", 0.7, 0.70001) is None
+    assert formatting.improved("mcc", None, 0.5) is None
 
 
 def test_verdict_names_both_models():
     comparison = {"examples": 872, "fixed": 30, "broken": 10, "p_value": 0.00221}
     comparison |= {"accuracy_difference": 20 / 872, "interval": [-0.004, 0.0367]}
-    assert wording.verdict(comparison, first="a", second="b") == (
+    assert formatting.verdict(comparison, first="a", second="b") == (
         "b is right and a wrong on 30 of 872 texts, the reverse on 10 (McNemar's exact test, p = 0.002): "
         "a difference in accuracy of +2.3 points (95 % interval -0.4 to +3.7)"
     )
-    assert wording.p_value(0.0004) == "p < 0.001"
+    assert formatting.p_value(0.0004) == "p < 0.001"

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
-from sentiment_tf.reporting import tensorboard, wording
+from sentiment_tf.reporting import formatting, tensorboard
 
 
 def events(directory):
@@ -205,7 +205,7 @@ def test_hparams_row_holds_the_settings_and_names_the_metrics(results):
     experiment = contents["_hparams_/experiment"].experiment
     # TensorBoard takes the columns of all runs from one: what this run lacks is declared, too.
     assert {info.name.tag for info in experiment.metric_infos} == {
-        f"result/{name}" for name in (*wording.METRICS, "minutes")
+        f"result/{name}" for name in (*formatting.METRICS, "minutes")
     }
     assert "data_dir" not in session
     assert {"data_dir", "learning_rate"} <= {info.name for info in experiment.hparam_infos}

@@ -3,9 +3,10 @@ import pytest
 import tensorflow as tf
 
 from sentiment_tf.data.tokenization import Tokens
+from sentiment_tf.distributed import strategies
 from sentiment_tf.modeling import classifier, features
-from sentiment_tf.training import distribution, fitting
-from tests.conftest import make_tiny_classifier
+from sentiment_tf.training import fitting
+from tests.support.tiny_classifier import make_tiny_classifier
 
 ROWS = 45  # not a multiple of the batch: the last one is filled up
 
@@ -152,7 +153,7 @@ def test_predictions_come_in_row_order_each_row_once(tokens, labels):
 @pytest.mark.parametrize("depth", [0, 1, None])
 def test_two_devices_take_the_same_steps_as_one(tokens, labels, depth):
     one, tail_of_one, _, alone = train(tokens, labels, depth=depth, epochs=1, dropout=False)
-    mirrored = distribution.make_strategy("mirrored", batch_size=16)
+    mirrored = strategies.make_strategy("mirrored", batch_size=16)
     assert mirrored.num_replicas_in_sync == 2
     two, tail, _, shared = train(tokens, labels, depth=depth, epochs=1, dropout=False, strategy=mirrored, parts=1)
     for name in ("loss", "accuracy", "gradient_norm"):  # the last: AdamW's steps would hide a gradient's scale

@@ -6,12 +6,12 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from sentiment_tf import interruption
 from sentiment_tf.errors import UserError
 from sentiment_tf.modeling import classifier
 from sentiment_tf.modeling.features import Features
+from sentiment_tf.system import signals
 from sentiment_tf.training import callbacks, checkpoints, fitting
-from tests.conftest import make_tiny_classifier
+from tests.support.tiny_classifier import make_tiny_classifier
 
 ROWS, BATCH, EPOCHS = 45, 16, 3
 STEPS = 3  # per epoch
@@ -181,7 +181,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(inputs, undisturbed,
 
 
 def test_sigterm_writes_a_checkpoint_at_the_batchs_end(inputs, undisturbed, tmp_path):
-    with pytest.raises(interruption.Terminated, match="after step 4 "):
+    with pytest.raises(signals.Terminated, match="after step 4 "):
         train(inputs, tmp_path, callbacks=[SignalAt(4)])
     assert int(checkpoints.files(tmp_path)[0].name.split("-")[0]) == 4
     same(undisturbed, train(inputs, tmp_path))

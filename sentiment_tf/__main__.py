@@ -1,0 +1,41 @@
+"""The program's commands under one name: python -m sentiment_tf COMMAND …, or sentiment-tf COMMAND …"""
+
+import runpy
+import sys
+
+COMMANDS = {
+    "train": "fine-tune a model, and leave a folder with everything that was made of it",
+    "predict": "answer texts, from the command line or from files of any size",
+    "evaluate": "measure a model on labelled texts",
+    "compare": "list runs by accuracy",
+    "doctor": "check versions, devices, the hub and the disk",
+}
+
+
+def main() -> None:
+    """Runs the command that the first argument names, or lists the commands."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("--help", "-h", "help"):
+        print(_listing())
+        return
+    if name not in COMMANDS:
+        sys.exit(_unknown(name))
+    sys.argv = [name, *arguments]
+    runpy.run_module(f"sentiment_tf.{name}", run_name="__main__", alter_sys=True)
+
+
+def _listing() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        ["usage: sentiment-tf COMMAND [flags]", "", *lines, "", "sentiment-tf COMMAND --help lists its flags"]
+    )
+
+
+def _unknown(name: str) -> int:
+    print(f"error: {name}: unknown command; choose from {', '.join(COMMANDS)}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

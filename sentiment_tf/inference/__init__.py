@@ -1,0 +1,1 @@
+"""Answering texts with an exported model."""

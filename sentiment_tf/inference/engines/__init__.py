@@ -1,0 +1,1 @@
+"""The libraries that run an exported model, one file each."""

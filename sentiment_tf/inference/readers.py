@@ -1,0 +1,287 @@
+"""Rows to predict, from text lines, CSV, TSV, JSON lines or Parquet, one after another in constant memory."""
+
+import codecs
+import contextlib
+import csv
+import dataclasses
+import itertools
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+from sentiment_tf.data.columns import TEXT_COLUMNS, find_column
+from sentiment_tf.errors import UserError
+
+STDIN = "-"
+FORMATS = ("text", "csv", "tsv", "jsonl", "parquet")
+
+_BY_EXTENSION = {".csv": "csv", ".tsv": "tsv", ".json": "jsonl", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_BY_EXTENSION |= {".parquet": "parquet"}
+LONGEST_CELL = 1 << 24  # characters; by default the csv module stops at 131,072, less than a long text
+_PARQUET_ROWS = 1024  # decoded at once
+_LOOKED_AT = 1000  # objects of JSON lines, for one that has a text column
+_UNDECODED = re.compile("[\udc80-\udcff]")  # what the error handler surrogateescape makes of a byte
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row that can be answered.
+
+    Attributes:
+      number: counted from 1 over all rows of data, broken ones included.
+      columns: its own columns, in their order.
+      text: what the model is asked.
+    """
+
+    number: int
+    columns: dict[str, Any]
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """A row that can't be answered, and why."""
+
+    number: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """An open input, good for one pass.
+
+    Attributes:
+      name: as messages name it.
+      columns: of the header, the schema, or the first good row.
+      rows: in order.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Iterator[Row | Broken]
+
+
+def from_arguments(texts: Sequence[str]) -> Source:
+    """Makes rows of the texts of a command line."""
+    rows = (Row(number, {"text": text}, text) for number, text in enumerate(texts, 1))
+    return Source("the command line", ("text",), rows)
+
+
+def guess_format(path: str) -> str:
+    """Returns the format that a file's extension stands for; all else, stdin too, is lines of text."""
+    return _BY_EXTENSION.get(os.path.splitext(path)[1].lower(), "text")
+
+
+@contextlib.contextmanager
+def open_source(path: str, *, input_format: str, text_column: str | None) -> Iterator[Source]:
+    """Opens an input.
+
+    Args:
+      path: a file, or "-" for stdin.
+      input_format: one of FORMATS.
+      text_column: holds the text; None takes the first of TEXT_COLUMNS that is there.
+
+    Raises:
+      UserError: the input can't be read or has no such column.
+    """
+    if input_format == "parquet":
+        with _open_parquet(path, text_column) as source:
+            yield source
+        return
+    name = "stdin" if path == STDIN else path
+    with _open(path) as file:
+        if file.peek(3).startswith(codecs.BOM_UTF8):
+            file.read(len(codecs.BOM_UTF8))
+        columns, rows = _READERS[input_format](file, text_column, name)
+        yield Source(name, columns, rows)
+
+
+def _open(path: str):
+    if path == STDIN:
+        return contextlib.nullcontext(sys.stdin.buffer)
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise UserError(f"--input={path}: {error.strerror}; pass a file to read, or - for stdin") from None
+
+
+_Opened = tuple[tuple[str, ...], Iterator[Row | Broken]]
+
+
+def _read_text(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
+    """Reads a text per line."""
+    if text_column:
+        raise UserError(
+            f"--text_column={text_column}: {name} is read as lines of text, which have no columns; leave it out"
+        )
+
+    def rows():
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode().rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                yield Broken(number, _not_utf8(error))
+            else:
+                yield Row(number, {"text": text}, text)
+
+    return ("text",), rows()
+
+
+def _read_csv(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
+    """Reads quoted fields between commas, below a header."""
+    csv.field_size_limit(LONGEST_CELL)
+    return _read_table(csv.reader(map(_decode, file), strict=True), text_column, name)
+
+
+def _read_tsv(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
+    """Reads fields between tabs, below a header; a quotation mark is part of the text, as in GLUE."""
+    csv.field_size_limit(LONGEST_CELL)
+    records = csv.reader(map(_decode, file), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+    return _read_table(records, text_column, name)
+
+
+def _read_table(records: Iterator[list[str]], text_column: str | None, name: str) -> _Opened:
+    try:
+        columns = tuple(next(records, ()))
+    except csv.Error as error:
+        raise UserError(f"{name}: its header can't be read ({error}); the first line must name the columns") from None
+    if _UNDECODED.search("".join(columns)):
+        raise UserError(f"{name}: its header can't be read (not UTF-8); the first line must name the columns")
+    if len(set(columns)) < len(columns):
+        raise UserError(f"{name}: its header names a column twice ({', '.join(columns)}); rename one")
+    text_column = _find_text_column(columns, text_column, name)
+
+    def rows():
+        numbers = itertools.count(1)
+        while (record := _next_record(records)) is not None:
+            if isinstance(record, str):
+                yield Broken(next(numbers), record)
+            elif undecoded := _UNDECODED.search("".join(record)):
+                yield Broken(next(numbers), f"not UTF-8 (byte {ord(undecoded[0]) - 0xDC00:#04x})")
+            elif len(record) == len(columns):
+                cells = dict(zip(columns, record, strict=True))
+                yield Row(next(numbers), cells, cells[text_column])
+            elif record:  # nothing at all is a blank line
+                yield Broken(next(numbers), f"{len(record)} fields, where the header has {len(columns)}")
+
+    return columns, rows()
+
+
+def _next_record(records: Iterator[list[str]]) -> list[str] | str | None:
+    """Returns the next record, what is wrong with it, or None at the end."""
+    try:
+        return next(records, None)
+    except csv.Error as error:
+        return str(error)
+
+
+def _decode(line: bytes) -> str:
+    """Decodes a line of a record that may go on in the next one: what is no UTF-8 is kept, and found later."""
+    return line.decode("utf-8", "surrogateescape")
+
+
+def _read_jsonl(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
+    """Reads an object per line; the first one with a text column (of the first `_LOOKED_AT`) names the columns."""
+    if file.peek(1).lstrip().startswith(b"["):
+        raise UserError(f"{name}: is a JSON array; one object a line is needed, which `jq -c '.[]'` makes of it")
+    objects = (_parse_object(number, line) for number, line in enumerate(file, 1) if line.strip())
+    seen = []
+    for item in itertools.islice(objects, _LOOKED_AT):
+        seen.append(item)
+        if isinstance(item, tuple) and find_column(tuple(item[1]), text_column, TEXT_COLUMNS):
+            break
+    good = [tuple(item[1]) for item in seen if isinstance(item, tuple)]
+    columns = next(
+        (columns for columns in good if find_column(columns, text_column, TEXT_COLUMNS)), good[0] if good else ()
+    )
+    text_column = _find_text_column(columns, text_column, name) if good else text_column
+    rows = (_row(*item, text_column) if isinstance(item, tuple) else item for item in itertools.chain(seen, objects))
+    return columns, rows
+
+
+_READERS = {"text": _read_text, "csv": _read_csv, "tsv": _read_tsv, "jsonl": _read_jsonl}
+
+
+@contextlib.contextmanager
+def _open_parquet(path: str, text_column: str | None) -> Iterator[Source]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    if path == STDIN:
+        raise UserError("--input=-: Parquet can't be read from a pipe; pass the file's name")
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or f"not a readable Parquet file ({error})"
+        raise UserError(f"--input={path}: {reason}; pass a file to read") from None
+    with file:
+        columns = tuple(file.schema_arrow.names)
+        text_column = _find_text_column(columns, text_column, path)
+        yield Source(path, columns, _read_parquet(file, text_column, path))
+
+
+def _read_parquet(file, text_column: str, name: str) -> Iterator[Row | Broken]:
+    import pyarrow as pa
+
+    numbers = itertools.count(1)
+    try:
+        for batch in file.iter_batches(_PARQUET_ROWS):
+            for columns in _python_rows(batch):
+                number = next(numbers)
+                yield Broken(number, columns) if isinstance(columns, str) else _row(number, columns, text_column)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{name}: damaged after row {next(numbers) - 1} ({error}); mend the file") from None
+
+
+def _python_rows(batch) -> list[dict[str, Any] | str]:
+    """Returns the columns of each row of an Arrow batch; for one that Python can't hold, what is wrong with it."""
+    try:
+        return batch.to_pylist()
+    except (ValueError, OverflowError):
+        return [_python_row(batch.slice(row, 1)) for row in range(batch.num_rows)]
+
+
+def _python_row(row) -> dict[str, Any] | str:
+    columns = {}
+    for name, cell in zip(row.schema.names, row.columns, strict=True):
+        try:
+            columns[name] = cell[0].as_py()
+        except UnicodeDecodeError as error:
+            return f"column {name} is {_not_utf8(error)}"
+        except (ValueError, OverflowError) as error:
+            return f"column {name} holds what Python can't ({error})"
+    return columns
+
+
+def _parse_object(number: int, line: bytes) -> tuple[int, dict[str, Any]] | Broken:
+    try:
+        item = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        return Broken(number, _not_utf8(error))
+    except (ValueError, RecursionError) as error:
+        return Broken(number, f"not JSON ({error})")
+    return (number, item) if isinstance(item, dict) else Broken(number, "not a JSON object")
+
+
+def _row(number: int, columns: dict[str, Any], text_column: str) -> Row | Broken:
+    text = columns.get(text_column)
+    if isinstance(text, str):
+        return Row(number, columns, text)
+    held = "nothing" if text is None else f"{type(text).__name__} {text!r:.40}"
+    return Broken(number, f"column {text_column} holds {held}, not a text")
+
+
+def _find_text_column(columns: Sequence[str], text_column: str | None, name: str) -> str:
+    found = find_column(columns, text_column, TEXT_COLUMNS)
+    if found is None:
+        asked = f"--text_column={text_column}: {name} has no such column"
+        usual = f"--text_column: {name} has no column that is called as texts usually are"
+        raise UserError(f"{asked if text_column else usual}; pass one of {', '.join(columns) or '(it has no columns)'}")
+    return found
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    return f"not UTF-8 (byte {error.object[error.start]:#04x})"

@@ -1,0 +1,106 @@
+"""Files of any size through a loaded export: rows in, answers beside them out, in order and resumable."""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+from sentiment_tf.errors import UserError
+from sentiment_tf.inference import readers, writers
+from sentiment_tf.inference.engines import tensorflow as saved_model
+
+_CHARACTERS_AT_ONCE = 4_000_000  # of the texts asked together: a few long ones fill memory, too
+
+
+class GoodRows:
+    """Iterates over the rows that can be answered; ends at the first other one, or skips them.
+
+    Attributes:
+      source: where they come from.
+      good: how many rows have been given out.
+      bad: how many have been skipped.
+      first_bad: what was wrong with the first that could not be answered, or None.
+    """
+
+    def __init__(self, source: readers.Source, refuse: Callable[[readers.Row], str | None], *, skip: bool):
+        self.good, self.bad, self.first_bad = 0, 0, None
+        self.source, self._refuse, self._skip = source, refuse, skip
+        self._rows = self._iterate()
+
+    def __iter__(self) -> Iterator[readers.Row]:
+        return self._rows
+
+    def _iterate(self):
+        for row in self.source.rows:
+            reason = row.reason if isinstance(row, readers.Broken) else self._refuse(row)
+            if reason is None:
+                self.good += 1
+                yield row
+                continue
+            self.first_bad = self.first_bad or f"{self.source.name} row {row.number}: {reason}"
+            if not self._skip:
+                return
+            self.bad += 1
+
+
+def pass_over_answered(rows: GoodRows, form: writers.Layout, path: str) -> int:
+    """Takes from `rows` those that an output answers already.
+
+    Returns:
+      How many bytes of the output are whole records.
+
+    Raises:
+      UserError: the output does not answer the first of these rows.
+    """
+    done = writers.written(path, form)
+    last = None
+    for last in itertools.islice(rows, done.records):  # noqa: B007 - the last one is wanted
+        pass
+    if rows.good < done.records or (last and not form.belongs(done.last, last)):
+        raise UserError(
+            f"--output={path}: its {done.records} rows do not answer the first ones of {rows.source.name}; "
+            "resume with the input and settings it was begun with, or name another file"
+        )
+    return done.end
+
+
+def answer(
+    model: saved_model.SentimentModel,
+    rows: GoodRows,
+    form: writers.Layout,
+    output: writers.Output,
+    progress: Callable[[int], object],
+) -> None:
+    """Streams rows through the model into the output.
+
+    Args:
+      model: that is asked.
+      rows: in order.
+      form: of the records.
+      output: gets whole records, and the header where it is empty.
+      progress: is told how many more rows have been answered.
+
+    Raises:
+      UserError: a row can't be answered; those before it are in the output.
+    """
+    windows, ahead = itertools.tee(_windows(rows))
+    answers = model.stream([row.text for row in window] for window in ahead)
+    for window, probabilities in zip(windows, answers, strict=True):
+        records = map(form.record, window, model.labels(probabilities), probabilities)
+        output.write((form.header if output.is_empty else b"") + b"".join(records))
+        progress(len(window))
+    if rows.first_bad and not rows.bad:
+        raise UserError(f"{rows.first_bad}; mend the row (--resume goes on in a file) or pass --skip_bad_rows")
+    if output.is_empty:
+        output.write(form.header)
+
+
+def _windows(rows: GoodRows) -> Iterator[list[readers.Row]]:
+    """Cuts rows into lists that are asked together."""
+    window, characters = [], 0
+    for row in rows:
+        window.append(row)
+        characters += len(row.text)
+        if len(window) == saved_model.TEXTS_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
+            yield window
+            window, characters = [], 0
+    if window:
+        yield window

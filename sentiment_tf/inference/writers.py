@@ -1,0 +1,319 @@
+"""Answers beside the rows they belong to, as JSON lines, CSV or text: whole records only, and resumable."""
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sentiment_tf.errors import UserError
+from sentiment_tf.inference.readers import Row
+
+STDOUT = "-"
+FORMATS = ("json", "csv", "text")
+_DIGITS = 6  # of a probability; float32 holds no more
+
+
+class Layout(NamedTuple):
+    """How answers look in one output.
+
+    Attributes:
+      header: bytes before the first record.
+      refuse: (row) → why it can't be written in this layout, or None.
+      record: (row, label, probabilities float32[classes]) → one record, its line end included.
+      belongs: (record, row) → whether the record answers the row.
+      begins: (bytes) → whether an output of this layout can begin so, cut off before its first record's end.
+      quoted: whether a record may hold line ends, between quotation marks.
+    """
+
+    header: bytes
+    refuse: Callable[[Row], str | None]
+    record: Callable[[Row, str, np.ndarray], bytes]
+    belongs: Callable[[bytes, Row], bool]
+    begins: Callable[[bytes], bool]
+    quoted: bool = False
+
+
+def layout(output_format: str, *, columns: Sequence[str], label_names: Sequence[str]) -> Layout:
+    """Returns the layout of an output format.
+
+    What is added is called label, probability and probabilities (in CSV probability_<label> for each),
+    with "predicted_" before it where the input has such a column itself.
+
+    Args:
+      output_format: one of FORMATS.
+      columns: the input's.
+      label_names: the model's.
+    """
+    return _LAYOUTS[output_format](tuple(columns), tuple(label_names))
+
+
+def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
+    added = _apart(("label", "probability", "probabilities"), columns)
+
+    def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
+        each = dict(zip(label_names, _rounded(probabilities), strict=True))
+        answer = dict(zip(added, (label, each[label], each), strict=True))
+        return _encode(_json(row.columns | answer) + "\n")
+
+    def belongs(record: bytes, row: Row) -> bool:
+        answered = parse(record)
+        return is_answer(answered) and answered == answered | _parse(_json(row.columns))
+
+    def begins(content: bytes) -> bool:
+        whole = parse(content)  # but for its line end; it may be a row of somebody's file
+        return content[:2] in (b"{", b'{"') and (whole is None or is_answer(whole))
+
+    def parse(content: bytes) -> Any:
+        try:
+            return _parse(content)
+        except (ValueError, RecursionError):
+            return None
+
+    def is_answer(item: Any) -> bool:
+        return isinstance(item, dict) and set(added) <= set(item)
+
+    def refuse(row: Row) -> str | None:
+        clash = [name for name in added if name in row.columns]
+        return f"has the column {clash[0]}, which the first row has not" if clash else None
+
+    return Layout(b"", refuse, record, belongs, begins)
+
+
+def _csv(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
+    added = _apart(("label", "probability", *(f"probability_{name}" for name in label_names)), columns)
+
+    def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
+        each = _rounded(probabilities)
+        return _csv_line([*cells(row), label, each[label_names.index(label)], *each])
+
+    def cells(row: Row) -> list[str]:
+        return [_cell(row.columns.get(name)) for name in columns]
+
+    def belongs(record: bytes, row: Row) -> bool:
+        # Compared as it was written: nothing can fail to be read, and the header says that answers follow.
+        return record.startswith(_csv_line([*cells(row), ""])[:-1])
+
+    def refuse(row: Row) -> str | None:
+        extra = [name for name in row.columns if name not in columns]
+        return f"has the column {extra[0]}, which the first row has not; --format=json can hold it" if extra else None
+
+    header = _csv_line([*columns, *added])
+    return Layout(header, refuse, record, belongs, header.startswith, quoted=True)
+
+
+def _text(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
+    del columns
+    labels = [_encode(label) for label in label_names]
+
+    def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
+        return _encode(f"{label}\t{probabilities.max():.4f}\t{_one_line(row.text)}\n")
+
+    def belongs(record: bytes, row: Row) -> bool:
+        *answer, text = record.rsplit(b"\t", 2)
+        return len(answer) == 2 and answer[0] in labels and text == _encode(_one_line(row.text) + "\n")
+
+    def begins(content: bytes) -> bool:
+        starts = [label + b"\t" for label in labels]
+        return any(content.startswith(start) or start.startswith(content) for start in starts)
+
+    return Layout(b"", lambda row: None, record, belongs, begins)
+
+
+_LAYOUTS = {"json": _json_lines, "csv": _csv, "text": _text}
+
+
+class Written(NamedTuple):
+    """What stands in an output already.
+
+    Attributes:
+      records: how many, the header not counted.
+      end: bytes up to the end of the last whole one.
+      last: the last whole one, empty where there is none.
+    """
+
+    records: int
+    end: int
+    last: bytes
+
+
+def written(path: str, form: Layout) -> Written:
+    """Counts the whole records of an output that was cut off.
+
+    Raises:
+      UserError: it does not begin as this layout does.
+    """
+    records, end, last = -bool(form.header), 0, b""
+    with open(path, "rb") as file:
+        for record in _records(file, quoted=form.quoted):
+            if end == 0 and form.header and record != form.header:
+                raise UserError(
+                    f"--output={path}: its header is not the one that this input and --format give; "
+                    "resume with the settings it was begun with, or name another file"
+                )
+            records, end, last = records + 1, end + len(record), record
+        file.seek(0)
+        if end == 0 and (content := file.read()) and not form.begins(content):
+            raise UserError(f"--output={path}: holds no whole answer; move it away, or name another file")
+    return Written(max(records, 0), end, last if records > 0 else b"")
+
+
+def _records(file, *, quoted: bool) -> Iterator[bytes]:
+    """Yields the whole records of a file; one that was cut off is left out."""
+    record = b""
+    for line in file:
+        record += line
+        if line.endswith(b"\n") and not (quoted and record.count(b'"') % 2):
+            yield record
+            record = b""
+
+
+class Output:
+    """Where records go: a file, made when the first ones come, a special file (`is_special`), or stdout.
+
+    A file holds whole records at any time but while they are written; a write that fails is taken back, and
+    Ctrl-C waits for it.
+    """
+
+    def __init__(self, path: str, *, append_at: int | None = None):
+        """Opens a file to go on at byte `append_at`; without it nothing is made yet."""
+        self._path, self._end = path, append_at or 0
+        self._file = sys.stdout.buffer if path == STDOUT else None
+        self._is_stream = path == STDOUT or is_special(path)  # what went there can't be taken back
+        if self._is_stream and not self._file:
+            self._file = self._open("wb")  # here: a pipe lets one wait for its reader, and Ctrl-C must end that
+        if append_at is not None:
+            self._file = self._open("r+b")
+            self._file.truncate(append_at)
+            self._file.seek(append_at)
+
+    def __enter__(self) -> "Output":
+        return self
+
+    def __exit__(self, *raised) -> None:
+        if self._file and self._path != STDOUT:
+            self._file.close()
+
+    def write(self, records: bytes) -> None:
+        """Writes whole records.
+
+        Raises:
+          UserError: the file appeared meanwhile, or the disk is full; it holds the records before these.
+        """
+        with _interrupts_wait():
+            self._file = self._file or self._open("xb")
+            rest = memoryview(records)
+            try:
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+                self._file.flush()
+            except BaseException as error:
+                self._take_back()
+                if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                    go_on = "make room" if self._is_stream else "make room and pass --resume"
+                    raise UserError(f"--output={self._path}: {error.strerror}; {go_on}") from None
+                raise
+            self._end += len(records)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing, not even a header, has been written."""
+        return self._end == 0
+
+    def _open(self, mode: str):
+        try:
+            return open(self._path, mode, buffering=0)
+        except FileExistsError:
+            raise UserError(exists(self._path)) from None
+        except OSError as error:
+            raise UserError(f"--output={self._path}: {error.strerror}; pass a file that can be written") from None
+
+    def _take_back(self) -> None:
+        if not self._is_stream:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._end)
+
+
+def is_special(path: str) -> bool:
+    """Whether records can be written to a path but not be read back: a device such as /dev/null, or a named pipe."""
+    return Path(path).is_char_device() or Path(path).is_fifo()
+
+
+def exists(path: str) -> str:
+    """Words the problem that an output is there already."""
+    return f"--output={path}: exists; pass --resume to go on where it stops, or name another file"
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Holds back the first Ctrl-C until the end of the block; a second one is not held back."""
+    if threading.current_thread() is not threading.main_thread():  # only there can a signal be handled
+        yield
+        return
+    held = []
+
+    def hold(number, frame):
+        if held:
+            raise KeyboardInterrupt
+        held.append(number)
+
+    before = signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
+
+
+def _apart(names: tuple[str, ...], columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the names, with a prefix if any of them is a column of the input."""
+    while set(names) & set(columns):
+        names = tuple(f"predicted_{name}" for name in names)
+    return names
+
+
+def _rounded(probabilities: np.ndarray) -> list[float]:
+    return [round(float(probability), _DIGITS) for probability in probabilities]
+
+
+def _cell(value: Any) -> str:
+    """Returns what stands in a CSV field."""
+    if value is None:
+        return ""
+    return _json(value) if isinstance(value, (dict, list)) else str(value)
+
+
+def _json(value: Any) -> str:
+    """Returns valid JSON: null for NaN and the infinities, which it has no numbers for."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(_parse(json.dumps(value, default=str)), ensure_ascii=False)
+
+
+def _parse(content: str | bytes) -> Any:
+    """Reads JSON; a bare NaN or Infinity in it is None."""
+    return json.loads(content, parse_constant=lambda name: None)
+
+
+def _csv_line(cells: Sequence[Any]) -> bytes:
+    """Joins cells as the csv module does, which in Python 3.10 can't write a NUL."""
+    return _encode(",".join(map(_quoted, map(str, cells))) + "\n")
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if any(mark in cell for mark in ',"\r\n') else cell
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")  # lone surrogates, which JSON can hold

@@ -1,0 +1,247 @@
+"""The story of a run: data, tokens, features, evaluate, train, evaluate, export, report."""
+
+import contextlib
+import dataclasses
+import logging
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from sentiment_tf.config import OF_ONE_MACHINE, TrainConfig
+from sentiment_tf.data import batching
+from sentiment_tf.distributed import cluster
+from sentiment_tf.errors import UserError
+from sentiment_tf.evaluation import calibration
+from sentiment_tf.pipeline import depth_search, fine_tuning, setup
+from sentiment_tf.pipeline.run_directory import RECORD, RunDirectory
+from sentiment_tf.pipeline.setup import Prepared
+from sentiment_tf.reporting import formatting, summary
+from sentiment_tf.system import disk, provenance
+from sentiment_tf.system.timing import Clock
+
+log = logging.getLogger("sentiment_tf")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+      directory: where it stands.
+      record: the content of its run.json.
+    """
+
+    directory: Path
+    record: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What training did: float32[rows, classes] logits, by split, before and after, and the epochs' rows."""
+
+    before: dict[str, np.ndarray]
+    after: dict[str, np.ndarray]
+    history: list[dict[str, float]]
+    depths: list[dict]  # what the depth search tried; empty without one
+    skipped: list[dict]  # what it did not try, and why
+    trained_parameters: int
+
+
+def run(config: TrainConfig) -> RunResult | None:
+    """Does everything that ``python -m sentiment_tf.train`` does; None where the run was finished before.
+
+    Args:
+      config: validated and resolved.
+
+    Raises:
+      UserError: a mistake in settings or data, a full disk, or training diverged. Once there is a
+        checkpoint, the unfinished run stays and the same config goes on with it; else nothing is left behind.
+    """
+    directory = RunDirectory(config.output_dir, config.run_name)
+    workers = cluster.from_environment(config.strategy)
+    if workers and not workers.is_chief:
+        return _assist(config, directory, workers)
+    with directory.locked(), _full_disk_told(config, directory):
+        if directory.is_finished(config):
+            log.info("%s is finished; pass --overwrite to train it again", directory.final)
+            _say_what_next(directory)
+            return None
+        try:
+            directory.begin(config)
+            clock = Clock()
+            with cluster.loss_of_a_worker_told(workers):
+                prepared = setup.prepare(config, clock, checkpoints=directory.checkpoints)
+                outcome = _train(config, prepared, directory, clock)
+            content = _leave_behind(config, prepared, outcome, directory, clock)
+            directory.complete()
+        except BaseException:
+            if not directory.has_checkpoints():
+                directory.discard()
+            raise
+        _part(prepared)
+    _say_result(content, directory)
+    return RunResult(directory.final, content)
+
+
+def _assist(config: TrainConfig, directory: RunDirectory, workers: cluster.Cluster) -> None:
+    """Does the share of a worker that is not the chief, which says and writes everything; what it writes vanishes."""
+    if directory.is_finished(config, recover=False):  # where it sees the chief's folder
+        log.info("%s is finished: this worker has nothing to do", directory.final)
+        return
+    log.setLevel(logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as own:
+        directory = RunDirectory(own, config.run_name)
+        directory.building.mkdir()
+        with _full_disk_told(config, directory), cluster.loss_of_a_worker_told(workers):
+            prepared = setup.prepare(config, Clock(), checkpoints=directory.checkpoints)
+            _train(config, prepared, directory, Clock())
+            _part(prepared, told=True)
+
+
+def _part(prepared: Prepared, *, told: bool = False) -> None:
+    """Ends together with the other workers, after the chief has left the whole run behind.
+
+    Args:
+      prepared: of the run.
+      told: whether it is an error when the chief does not come to this place.
+    """
+    from sentiment_tf.distributed import collectives
+
+    (collectives.meet if told else collectives.part)(prepared.strategy)
+    collectives.part(prepared.strategy)
+
+
+@contextlib.contextmanager
+def _full_disk_told(config: TrainConfig, directory: RunDirectory) -> Iterator[None]:
+    """Turns whatever a library raises on a full disk into one line."""
+    try:
+        yield
+    except Exception as error:
+        if disk.is_full(error):
+            raise UserError(_no_space(config, directory, error)) from error
+        raise
+
+
+def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clock: Clock) -> Outcome:
+    """Evaluates, trains, evaluates again, on the same rows; every worker of a distributed run does this."""
+    from sentiment_tf.distributed import collectives
+    from sentiment_tf.reporting import tensorboard
+
+    fingerprints = setup.fingerprints(prepared)
+    directory.begin_training(config, fingerprints)
+    flags = {f"--{name}": value for name, value in dataclasses.asdict(config).items() if name not in OF_ONE_MACHINE}
+    collectives.check_same(prepared.strategy, fingerprints | flags | {"matmuls": prepared.compute_dtype.name})
+    reported = prepared.splits.report_split
+    labels = prepared.labels[reported]
+
+    def callbacks(name: str = "") -> list:
+        """Makes what writes a training's curves; those of a depth or a stage stand apart, under its name."""
+        logs = directory.building / "logs" / name
+        made = [tensorboard.Curves(logs, batch_size=config.batch_size)]
+        if config.profiled_steps:
+            first, last = config.profiled_steps
+            made.append(tensorboard.Profile(logs, first=first, last=last))
+        return made
+
+    with clock.step("features") as said:
+        if config.trainable_layers == "auto":
+            also = depth_search.shared(config, prepared.model.config.n_layers)
+            at = setup.cut(config, prepared, 0, also=also)
+        else:
+            at = setup.cut(config, prepared, config.depth, also=[0] if config.stages else ())
+        said.append(_padding(config, at.features["train"]))
+    with clock.step("evaluate_before") as said:
+        before = fine_tuning.predict_splits(prepared, at)
+        said.append(_headline(before[reported], labels, reported))
+    with clock.step("train") as said:
+        depths, skipped = [], []
+        if config.trainable_layers == "auto":
+            features_seconds = clock.seconds["features"]
+            at, history, depths, skipped = depth_search.search(
+                config, prepared, at, features_seconds=features_seconds, callbacks=callbacks
+            )
+        else:
+            if config.stages:
+                fine_tuning.fit_head(config, prepared, callbacks=callbacks("head"))
+            history = fine_tuning.fit(config, prepared, at, callbacks=callbacks())
+        rate = len(prepared.labels["train"]) * len(history) / sum(row["seconds"] for row in history)
+        said.append(f"{len(history)} epochs, {rate:,.0f} texts/s")
+    trained = sum(row["seconds"] for row in history)
+    clock.seconds["train"] = max(clock.seconds["train"], trained)  # of a resumed run, with what it was before
+    with clock.step("evaluate_after") as said:
+        after = fine_tuning.predict_splits(prepared, at)
+        said.append(_headline(after[reported], labels, reported))
+    parameters = sum(int(np.prod(variable.shape)) for variable in at.tail.trainable_variables)
+    return Outcome(before, after, history, depths, skipped, parameters)
+
+
+def _leave_behind(
+    config: TrainConfig, prepared: Prepared, outcome: Outcome, directory: RunDirectory, clock: Clock
+) -> dict:
+    """Writes everything a run leaves into ``directory.building``; returns the content of run.json."""
+    from sentiment_tf.pipeline import outputs
+
+    temperature = 1.0
+    if config.calibrate == "on":
+        temperature = calibration.fit_temperature(outcome.after["validation"], prepared.labels["validation"])
+    with clock.step("export") as said:
+        exported = outputs.export(config, prepared, directory, temperature=temperature)
+        said.append(f"largest difference from the trained model {exported['largest_difference']:.1e}")
+    with clock.step("report"):
+        content = outputs.describe(config, prepared, outcome, temperature=temperature)
+        content |= {"export": exported, "times": clock.seconds}
+        outputs.write(config, prepared, outcome, content, directory.building)
+    provenance.write_json(directory.building / RECORD, content)
+    return content
+
+
+def _no_space(config: TrainConfig, directory: RunDirectory, error: BaseException) -> str:
+    """Says that a disk is full, in one line."""
+    known = "it goes on from its last checkpoint" if directory.has_checkpoints() else "nothing was left behind"
+    where = getattr(error, "filename", None) or f"--output_dir={config.output_dir} or --cache_dir={config.cache_dir}"
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return f"{where}: no space left ({reason}); make room and run the same command again: {known}"
+
+
+def _padding(config: TrainConfig, features) -> str:
+    """Says how much of the training batches is padding, measured on the first epoch's plan."""
+    plan = batching.training_plan(features.lengths, batch_size=config.batch_size, seed=config.seed, epoch=0)
+    return f"{features.padding_share(plan):.1%} of the training batches is padding"
+
+
+def _headline(logits: np.ndarray, labels: np.ndarray, split: str) -> str:
+    from sentiment_tf.training import fitting
+
+    scores = fitting.loss_and_accuracy(logits, labels)
+    return f"accuracy {scores['accuracy']:.2%}, loss {scores['loss']:.4f} on {len(labels):,} {split} rows"
+
+
+def _say_result(content: dict, directory: RunDirectory) -> None:
+    """Says the table before/after, whether that may be chance, what was made and where."""
+    columns = {moment: content["metrics"][moment] for moment in ("before", "after")}
+    log.info("\n%s", summary.table(columns, colour=summary.wants_colour(sys.stdout)))
+    log.info("\n%s\n", formatting.verdict(content["metrics"]["comparison"]))
+    made = sorted(path.name + "/" * path.is_dir() for path in directory.final.iterdir())
+    log.info("made in %s: %s", directory.final, " ".join(made))
+    _say_what_next(directory)
+
+
+def _say_what_next(directory: RunDirectory) -> None:
+    """Says the commands to look at a run and to try it."""
+    programs = _where_programs_are()
+    logs, model = shlex.quote(str(directory.final / "logs")), shlex.quote(str(directory.final))
+    log.info("look at it:  %stensorboard --logdir %s", programs, logs)
+    log.info('try it:      %spython -m sentiment_tf.predict --model=%s "a text"', programs, model)
+
+
+def _where_programs_are() -> str:
+    """Returns what to put before the name of a program of this environment: nothing, where the shell finds it."""
+    here = Path(sys.executable).parent
+    if shutil.which("python") == str(here / "python"):
+        return ""
+    return f"{here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here}/"

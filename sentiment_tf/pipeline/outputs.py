@@ -1,0 +1,185 @@
+"""What a run leaves behind: the export, the pictures, the page, the record."""
+
+import dataclasses
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+
+from sentiment_tf.config import TrainConfig, at_depth, to_flags
+from sentiment_tf.data import leaks, tokenization
+from sentiment_tf.evaluation import calibration, metrics
+from sentiment_tf.pipeline.run_directory import RunDirectory
+from sentiment_tf.pipeline.setup import Prepared
+from sentiment_tf.reporting import model_card, plots, report, tensorboard
+from sentiment_tf.system import provenance
+
+VERIFIED_TEXTS = 224  # of the run's own, beside the odd ones that the export keeps for this
+MISTAKES_SHOWN = 50
+
+log = logging.getLogger("sentiment_tf")
+
+
+def export(config: TrainConfig, prepared: Prepared, directory: RunDirectory, *, temperature: float) -> dict:
+    """Writes the SavedModel and the Hugging Face folder, and proves the first against the trained model.
+
+    Returns:
+      dict: largest_difference of a logit, bytes, latency_ms.
+
+    Raises:
+      RuntimeError: the SavedModel answers other than the trained model.
+    """
+    from sentiment_tf.exporting import huggingface
+    from sentiment_tf.exporting import saved_model as saved_model
+    from sentiment_tf.modeling import classifier, encoder
+
+    model, tokenizer = prepared.model, prepared.tokenizer
+    version = directory.version_folder()
+    with saved_model.fresh_process() as process:
+        saved_model.export_saved_model(
+            version,
+            weights=encoder.divide_logits(encoder.read_weights(model), temperature),
+            heads=model.config.n_heads,
+            activation=model.config.activation,
+            vocabulary=tokenization.vocabulary(tokenizer),
+            lower_case=tokenization.lower_cases(tokenizer),
+            max_length=config.max_length,
+            label_names=prepared.splits.label_names,
+        )
+        huggingface.write(
+            directory.building / "hf",
+            model=model,
+            tokenizer=tokenizer,
+            max_length=config.max_length,
+            temperature=temperature,
+        )
+        splits = (prepared.splits.rows[split] for split in (prepared.splits.report_split, "train"))
+        own = [text for rows in splits for text in rows[:VERIFIED_TEXTS]["text"]][:VERIFIED_TEXTS]
+        texts = [*own, *saved_model.ODD_TEXTS]
+        clean = [re.sub(tokenization.LINE_BREAK, " ", text) for text in texts]
+        tokens = tokenization.tokenize(tokenizer, clean, max_length=config.max_length)
+        expected = classifier.reference_logits(model, tokens) / temperature
+        return saved_model.verify(process, version, texts=texts, expected_logits=expected)
+
+
+def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: float) -> dict:
+    """Returns the content of run.json, but for the times and what the export measured."""
+    splits, reported = prepared.splits, prepared.splits.report_split
+    labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]
+    tokens = prepared.tokens[reported]
+    found = leaks.audit({split: rows["text"] for split, rows in splits.rows.items()}, reported)
+    _say_leaks(found)
+    return {
+        "config": dataclasses.asdict(effective(config, prepared, outcome.depths)),
+        "flags": dataclasses.asdict(config),
+        "label_names": list(splits.label_names),
+        "data": {
+            "source": splits.source,
+            "notes": list(splits.notes),
+            "rows": {split: len(rows) for split, rows in splits.rows.items()},
+            "truncated": {split: int(tokens.truncated.sum()) for split, tokens in prepared.tokens.items()},
+            "report_split": reported,
+        },
+        "model_revision": prepared.files.revision,
+        "compute_dtype": prepared.compute_dtype.name,
+        "trainable_parameters": outcome.trained_parameters,
+        "frozen_parameters": prepared.model.count_params() - outcome.trained_parameters,
+        "metrics": {
+            "before": metrics.evaluate(before, labels),
+            "after": metrics.evaluate(after, labels)
+            | {
+                "accuracy_without_leaks": accuracy_without(found["leaked_rows"], after, labels),
+                "by_length": metrics.by_length(after, labels, tokens.lengths),
+                "by_truncation": metrics.by_truncation(after, labels, tokens.truncated),
+            },
+            "comparison": metrics.compare(before, after, labels),
+        },
+        **(
+            {"calibration": calibration.summarize(after, labels, temperature=temperature) | {"folded": True}}
+            if config.calibrate == "on"  # without a key the page and the model card claim no fitted temperature
+            else {}
+        ),
+        "history": outcome.history,
+        **({"depths": outcome.depths, "skipped_depths": outcome.skipped} if outcome.depths else {}),
+        "leaks": found,
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(),
+        "commit": provenance.commit(),
+    }
+
+
+def effective(config: TrainConfig, prepared: Prepared, depths: list[dict]) -> TrainConfig:
+    """Returns the config with what was used of every ``auto``, depth search, column, and branch on the hub.
+
+    Args:
+      config: resolved.
+      prepared: of the run.
+      depths: what the search tried; empty without one.
+    """
+    from sentiment_tf.distributed import strategies
+
+    source = prepared.splits.source
+    if source["kind"] == "files" and source["columns"]:
+        text, label = source["columns"]
+        config = dataclasses.replace(config, text_column=text, label_column=label)
+    config = dataclasses.replace(
+        config,
+        model_revision=prepared.files.revision,
+        dataset_revision=source["revision"],
+        **strategies.settings_in_use(prepared.strategy, prepared.compute_dtype),
+    )
+    for row in depths:
+        if row.get("chosen"):
+            config = at_depth(config, row["trainable_layers"])
+    return config
+
+
+def accuracy_without(rows: list[int], logits: np.ndarray, labels: np.ndarray) -> float | None:
+    """Returns the accuracy on all other rows, None where there are none."""
+    right = np.delete(logits.argmax(axis=1) == labels, rows)
+    return float(right.mean()) if len(right) else None
+
+
+def _say_leaks(found: dict) -> None:
+    """Says how many rows of the report split stand in another one."""
+    counts = ", ".join(f"{found['leaked'][kind]:,} {kind}" for kind in found["kinds"])
+    split, total = found["report_split"], found["leaked"]["total"]
+    log.info("  %s of %s %s rows stand in another split: %s", f"{total:,}", f"{found['rows'][split]:,}", split, counts)
+
+
+def write(config: TrainConfig, prepared: Prepared, outcome, content: dict, building: Path) -> None:
+    """Writes the pictures, the page, the model card and TensorBoard's results."""
+    splits, reported = prepared.splits, prepared.splits.report_split
+    labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]
+    texts, tokens = splits.rows[reported]["text"], prepared.tokens[reported]
+    before_training = {name: content["metrics"]["before"][name] for name in ("loss", "accuracy")}
+    start = before_training if reported == "validation" else None
+    plots.save(plots.history(outcome.history, before=start), building / "history.png")
+    plots.save(
+        plots.comparison(content["metrics"]["before"], content["metrics"]["after"]),
+        building / "comparison.png",
+    )
+    if outcome.depths:
+        plots.save(plots.depth(outcome.depths), building / "depths.png")
+    report.write(
+        building / "report.html",
+        run=content,
+        texts=texts,
+        labels=labels,
+        logits_before=before,
+        logits_after=after,
+        lengths=tokens.lengths,
+        truncated=tokens.truncated,
+    )
+    model_card.write(building / "hf" / "README.md", run=content)
+    tensorboard.write_results(
+        building / "logs",
+        run=content,
+        texts=texts,
+        labels=labels,
+        logits=after,
+        mistakes=metrics.mistakes(after, labels)[:MISTAKES_SHOWN],
+    )
+    provenance.write_history(building / "history.csv", outcome.history)
+    (building / "run.flags").write_text(to_flags(config))

@@ -1,1 +1,0 @@
-"""The export, and everything that answers from it without the training code."""

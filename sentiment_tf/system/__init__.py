@@ -1,0 +1,1 @@
+"""The machine: files, signals, starting TensorFlow, timing, provenance."""

@@ -1,0 +1,289 @@
+import csv
+import datetime
+import errno
+import io
+import json
+import os
+import signal
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from sentiment_tf.errors import UserError
+from sentiment_tf.inference import writers
+from sentiment_tf.inference.readers import Row
+
+LABELS = ("NEGATIVE", "POSITIVE")
+NEEDS_NUL = pytest.mark.skipif(sys.version_info < (3, 11), reason="this csv module reads no NUL")
+PROBABILITIES = np.array([0.12345678, 0.87654322], np.float32)
+
+
+def layout(output_format, columns=("text",)):
+    return writers.layout(output_format, columns=columns, label_names=LABELS)
+
+
+def record(form, columns, text=None):
+    return form.record(Row(1, columns, text or columns["text"]), "POSITIVE", PROBABILITIES)
+
+
+def test_json_puts_the_answer_behind_the_rows_own_columns():
+    line = record(layout("json", ("id", "text")), {"id": 7, "text": "é"})
+    assert (
+        line
+        == (
+            '{"id": 7, "text": "é", "label": "POSITIVE", "probability": 0.876543, '
+            '"probabilities": {"NEGATIVE": 0.123457, "POSITIVE": 0.876543}}\n'
+        ).encode()
+    )
+
+
+def test_json_keeps_what_it_has_no_type_for_and_half_characters():
+    line = record(layout("json"), {"text": "half \ud83d", "when": datetime.date(2024, 2, 29)})
+    assert json.loads(line)["when"] == "2024-02-29"
+    assert json.loads(line)["text"] == "half \ud83d"
+
+
+NOT_FINITE = {"text": "x", "stars": float("nan"), "more": [{"low": -float("inf")}, 1.5]}
+
+
+@pytest.mark.parametrize("output_format", ["json", "csv"])
+def test_numbers_that_json_has_not_are_null(output_format):
+    def refuse(name):
+        raise AssertionError(name)
+
+    form = layout(output_format, ("text", "stars", "more"))
+    line = record(form, NOT_FINITE)
+    if output_format == "json":
+        answer = json.loads(line, parse_constant=refuse)
+        assert (answer["stars"], answer["more"]) == (None, [{"low": None}, 1.5])
+    else:
+        assert next(csv.reader([line.decode()]))[2] == '[{"low": null}, 1.5]'
+    assert form.belongs(line, Row(1, NOT_FINITE, "x"))
+
+
+def test_json_written_with_a_bare_nan_is_still_known():
+    answer = {"text": "x", "stars": float("nan"), "label": "POSITIVE", "probability": 1, "probabilities": {}}
+    line = json.dumps(answer).encode() + b"\n"
+    assert layout("json", ("text", "stars")).belongs(line, Row(1, {"text": "x", "stars": float("nan")}, "x"))
+
+
+def test_csv_puts_the_answer_behind_the_rows_own_columns():
+    form = layout("csv", ("id", "text"))
+    assert form.header == b"id,text,label,probability,probability_NEGATIVE,probability_POSITIVE\n"
+    assert record(form, {"id": "7", "text": "good"}) == b"7,good,POSITIVE,0.876543,0.123457,0.876543\n"
+
+
+TEXTS = ['a "b", c', "two\nlines", "carriage\rreturn", "", "=1+1", " x ", "\ud83d"]
+
+
+@pytest.mark.parametrize("text", [*TEXTS[:-1], pytest.param("\x00", marks=NEEDS_NUL)])
+def test_csv_cells_come_back_as_they_went_in(text):
+    form = layout("csv", ("text", "note"))
+    line = record(form, {"text": text, "note": None}, text="any")
+    assert next(csv.reader(io.StringIO(line.decode(), newline="")))[:2] == [text, ""]
+
+
+@pytest.mark.parametrize("text", [*TEXTS, "\x00"])
+def test_csv_records_of_odd_cells_know_their_rows(text):
+    form, row = layout("csv", ("text", "note")), Row(1, {"text": text, "note": None}, text)
+    line = form.record(row, "POSITIVE", PROBABILITIES)
+    assert form.belongs(line, row)
+    assert not form.belongs(line, Row(1, {"text": text, "note": "x"}, text))
+    assert not form.belongs(b"\x00\xff\n", row)
+
+
+def test_csv_writes_lists_as_json():
+    line = record(layout("csv", ("text", "tags")), {"text": "x", "tags": ["é", 1]})
+    assert next(csv.reader([line.decode()]))[1] == '["é", 1]'
+
+
+def test_text_is_one_line_each():
+    assert record(layout("text"), {"text": " two\n\tlines "}) == b"POSITIVE\t0.8765\ttwo lines\n"
+
+
+@pytest.mark.parametrize("output_format", ["json", "csv"])
+def test_columns_of_the_input_are_never_overwritten(output_format):
+    form = layout(output_format, ("text", "label"))
+    line = record(form, {"text": "x", "label": "gold"})
+    rows = [json.loads(line)] if output_format == "json" else csv.DictReader(io.StringIO((form.header + line).decode()))
+    (row,) = rows
+    assert row["label"] == "gold"
+    assert row["predicted_label"] == "POSITIVE"
+    assert float(row["predicted_probability"]) == 0.876543
+
+
+def test_rows_that_a_layout_cannot_hold():
+    row = Row(2, {"text": "x", "label": "gold", "new": 1}, "x")
+    assert "column label" in layout("json").refuse(row)
+    assert "column label" in layout("csv").refuse(row)
+    assert "column new" in layout("csv", ("text", "label")).refuse(row)
+    assert layout("json", ("text", "label")).refuse(row) is None
+    assert layout("text").refuse(row) is None
+
+
+@pytest.mark.parametrize("output_format", writers.FORMATS)
+def test_records_know_their_rows(output_format):
+    form = layout(output_format, ("id", "text"))
+    row = Row(1, {"id": 1, "text": 'a\n"b"'}, 'a\n"b"')
+    line = form.record(row, "POSITIVE", PROBABILITIES)
+    assert form.belongs(line, row)
+    assert not form.belongs(line, Row(1, {"id": 1, "text": "c"}, "c"))
+    assert not form.belongs(b"something else\n", row)
+
+
+@pytest.mark.parametrize(
+    ("output_format", "line"),
+    [
+        ("json", '{"text": "good"}'),
+        ("json", '{"text": "good", "label": "POSITIVE"}'),
+        ("json", "123"),
+        ("json", "[1]"),
+        ("json", "null"),
+        ("json", "[" * 100_000),
+        ("text", "good"),
+        ("text", "1\t0.5\tgood"),
+        ("text", "POSITIVE\tgood"),
+    ],
+)
+def test_lines_without_an_answer_belong_to_no_row(output_format, line):
+    row = Row(1, {"text": "good"}, "good")
+    assert not layout(output_format).belongs(line.encode() + b"\n", row)
+
+
+@pytest.mark.parametrize(
+    ("output_format", "content"),
+    [
+        ("json", '{"text": "good"}'),
+        ("json", json.dumps({"text": "good " * 5000})),
+        ("json", "{\\rtf1"),
+        ("json", "1"),
+        ("text", "good"),
+    ],
+)
+def test_somebodys_line_without_its_end_is_not_an_output(tmp_path, output_format, content):
+    path = tmp_path / "output"
+    path.write_text(content)
+    with pytest.raises(UserError, match="holds no whole answer"):
+        writers.written(str(path), layout(output_format))
+
+
+@pytest.mark.parametrize("output_format", writers.FORMATS)
+def test_counts_whole_records_wherever_an_output_was_cut(tmp_path, output_format):
+    form = layout(output_format)
+    lines = [record(form, {"text": text}) for text in ("one", 'two\n"lines"', "three")]
+    whole, ends = form.header + b"".join(lines), np.cumsum([len(form.header), *map(len, lines)]).tolist()
+    path = tmp_path / "output"
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        records = sum(end <= cut for end in ends[1:])
+        end = max([0, *(end for end in ends if end <= cut)])
+        last = lines[records - 1] if records else b""
+        assert writers.written(str(path), form) == (records, end, last)
+
+
+def test_an_output_with_another_header_is_not_resumed(tmp_path):
+    path = tmp_path / "output"
+    path.write_bytes(b"text,label\nx,y\n")
+    with pytest.raises(UserError, match="its header is not the one"):
+        writers.written(str(path), layout("csv"))
+
+
+def test_a_file_is_made_with_the_first_records(tmp_path):
+    path = tmp_path / "output"
+    with writers.Output(str(path)) as output:
+        assert output.is_empty
+        assert not path.exists()
+        output.write(b"one\n")
+        assert not output.is_empty
+        assert path.read_bytes() == b"one\n"
+        output.write(b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_a_file_goes_on_behind_its_whole_records(tmp_path):
+    path = tmp_path / "output"
+    path.write_bytes(b"one\nhalf")
+    with writers.Output(str(path), append_at=4) as output:
+        output.write(b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_a_file_that_appeared_meanwhile_is_left_alone(tmp_path):
+    path = tmp_path / "output"
+    output = writers.Output(str(path))
+    path.write_bytes(b"mine")
+    with pytest.raises(UserError, match="exists; pass --resume"):
+        output.write(b"one\n")
+    assert path.read_bytes() == b"mine"
+
+
+class FailingFile(io.BytesIO):
+    """Writes three bytes, then does what it is told."""
+
+    def __init__(self, then):
+        super().__init__()
+        self._then = then
+
+    def write(self, data):
+        super().write(data[:3])
+        self._then()
+        super().write(data[3:])
+        return len(data)
+
+
+def out_of_space():
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_write_that_fails_is_taken_back(tmp_path):
+    output = writers.Output(str(tmp_path / "output"))
+    output._file = file = FailingFile(out_of_space)
+    with pytest.raises(UserError, match="No space left on device; make room and pass --resume"):
+        output.write(b"one\ntwo\n")
+    assert file.getvalue() == b""
+
+
+def test_an_interrupt_waits_for_the_end_of_a_write(tmp_path):
+    output = writers.Output(str(tmp_path / "output"))
+    output._file = file = FailingFile(lambda: signal.raise_signal(signal.SIGINT))
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        output.write(b"one\ntwo\n")
+    assert file.getvalue() == b"one\ntwo\n"
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_second_interrupt_does_not_wait_and_the_write_is_taken_back(tmp_path):
+    output = writers.Output(str(tmp_path / "output"))
+    output._file = file = FailingFile(lambda: [signal.raise_signal(signal.SIGINT) for _ in range(2)])
+    with pytest.raises(KeyboardInterrupt):
+        output.write(b"one\ntwo\n")
+    assert file.getvalue() == b""
+
+
+def test_a_named_pipe_is_written_to_as_it_is(tmp_path):
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with writers.Output(path) as output:
+        output.write(b"one\n")
+        assert os.read(reader, 100) == b"one\n"
+    os.close(reader)
+    assert writers.is_special(path)
+
+
+def test_a_device_that_is_full_is_told_and_not_resumed():
+    with (
+        writers.Output("/dev/full") as output,
+        pytest.raises(UserError, match="--output=/dev/full: No space left on device; make room$"),
+    ):
+        output.write(b"one\n")
+
+
+def test_stdout(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(buffer=io.BytesIO()))
+    with writers.Output("-") as output:
+        output.write(b"one\n")
+    assert sys.stdout.buffer.getvalue() == b"one\n"

@@ -1,0 +1,21 @@
+"""A small DistilBERT with random weights, built in memory."""
+
+
+def make_tiny_classifier(*, seed: int):
+    import tf_keras as keras
+    from transformers import DistilBertConfig, TFDistilBertForSequenceClassification, logging
+
+    logging.set_verbosity_error()
+    keras.utils.set_random_seed(seed)
+    config = DistilBertConfig(
+        vocab_size=200,
+        dim=32,
+        n_layers=3,
+        n_heads=4,
+        hidden_dim=64,
+        max_position_embeddings=64,
+        initializer_range=0.2,
+    )
+    model = TFDistilBertForSequenceClassification(config)
+    model(model.dummy_inputs)
+    return model

@@ -1,0 +1,67 @@
+"""A tiny export with random weights: two blocks, eight wide, a vocabulary of letters."""
+
+import string
+
+import numpy as np
+
+from sentiment_tf.exporting.saved_model import export_saved_model
+from sentiment_tf.modeling.encoder import Block, Embeddings, Head, Weights
+
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
+VOCABULARY += [*string.ascii_lowercase, *(f"##{letter}" for letter in string.ascii_lowercase), *string.punctuation]
+HEADS, MAX_LENGTH, LABEL_NAMES = 2, 24, ("NEGATIVE", "NEUTRAL", "POSITIVE")
+WIDTH, HIDDEN = 8, 16
+
+
+def weights(*, seed: int = 7) -> Weights:
+    """Random float32 weights, and a seed that gives texts answers of every label."""
+    generator = np.random.default_rng(seed)
+
+    def kernel(*shape):
+        return generator.normal(scale=0.7, size=shape).astype(np.float32)
+
+    def vector(size, centre=0.0):
+        return generator.normal(loc=centre, scale=0.1, size=size).astype(np.float32)
+
+    def dense(inputs, outputs):
+        return kernel(inputs, outputs), vector(outputs)
+
+    def norm():
+        return vector(WIDTH, 1.0), vector(WIDTH)
+
+    def block():
+        return Block(
+            *dense(WIDTH, 3 * WIDTH),
+            *dense(WIDTH, WIDTH),
+            *norm(),
+            *dense(WIDTH, HIDDEN),
+            *dense(HIDDEN, WIDTH),
+            *norm(),
+        )
+
+    return Weights(
+        Embeddings(kernel(len(VOCABULARY), WIDTH), kernel(MAX_LENGTH, WIDTH), *norm()),
+        (block(), block()),
+        Head(*dense(WIDTH, WIDTH), *dense(WIDTH, len(LABEL_NAMES))),
+    )
+
+
+def export(directory, **changes):
+    """Exports the tiny model into a version folder and returns that."""
+    settings = {
+        "weights": weights(),
+        "heads": HEADS,
+        "vocabulary": VOCABULARY,
+        "lower_case": True,
+        "max_length": MAX_LENGTH,
+        "label_names": LABEL_NAMES,
+    }
+    export_saved_model(directory, **(settings | changes))
+    return directory
+
+
+def texts(count: int, *, seed: int = 0) -> list[str]:
+    """Texts of mixed length, some longer than the model reads, some empty."""
+    generator = np.random.default_rng(seed)
+    words = [*VOCABULARY[5:34], "!", "Σ", "日"]
+    return [" ".join(generator.choice(words, generator.integers(0, 40))) for _ in range(count)]
