@@ -45,9 +45,15 @@ def main() -> int:
                 check(findings, run, expected, scratch, dtypes)
             except RuntimeError as error:
                 findings.fail(str(error))
-    problems = len(findings.problems)
-    print(f"{problems} checks failed" if problems else f"{given or 'the run'}/hf answers as its SavedModel does")
-    return 1 if problems else 0
+    print(_summary(findings, name=f"{given}/hf" if given else "hf/"))
+    return 1 if findings.problems else 0
+
+
+def _summary(findings: comparing.Findings, *, name: str) -> str:
+    skipped = f"; NOT CHECKED: {' and '.join(findings.skipped)}" if findings.skipped else ""
+    if findings.problems:
+        return f"{name} differs from the SavedModel: {len(findings.problems)} checks failed{skipped}"
+    return f"{name} gives the SavedModel's answers{skipped}"
 
 
 def _check_pytorch(findings: comparing.Findings, run: Path, expected: runs.Expected, scratch: Path, _) -> None:
@@ -81,7 +87,7 @@ def _dtypes(findings: comparing.Findings, run: Path, *, complete: bool) -> list[
             findings.fail(f"hf/onnx/{name} is missing in the new run")
         else:
             why = "the run has no" if writes_onnx else "this version does not write"
-            print(f"SKIPPED transformers.js {dtype} in Node and in Chromium: {why} hf/onnx/{name}", flush=True)
+            findings.skip(f"transformers.js {dtype} in Node and in Chromium: {why} hf/onnx/{name}")
     return dtypes
 
 

@@ -18,6 +18,12 @@ class Findings:
     """What has been compared so far; `problems` is empty if all of it is equal."""
 
     problems: list[str] = dataclasses.field(default_factory=list)
+    skipped: list[str] = dataclasses.field(default_factory=list)
+
+    def skip(self, check: str) -> None:
+        """Reports what could not be compared."""
+        self.skipped.append(check)
+        print(f"SKIPPED {check}", flush=True)
 
     def differ(self, name: str, differences: list[str]) -> None:
         """Reports texts that differ."""
