@@ -32,20 +32,40 @@ FLAGS = [
 
 
 def classify(run: Path, texts: list[str], dtypes: list[str]) -> dict:
-    """Returns what the page answers: {versions, and by dtype a list of {probabilities, asIs}}.
+    """Returns what the page answers: {versions, ids, and by dtype a list of {probabilities, asIs}}.
 
     Raises:
-      RuntimeError: the page failed, Chromium ended, or neither came to an end.
+      RuntimeError: the page failed, Chromium ended, or there was no answer in `SECONDS`.
     """
     answers = queue.Queue()
-    with _serving(run, {"texts": texts, "dtypes": dtypes}, answers) as url, _chromium(f"{url}/page/page.html") as log:
-        try:
-            answer = answers.get(timeout=SECONDS)
-        except queue.Empty:
-            raise RuntimeError(f"Chromium gave no answer in {SECONDS} s; it logged:\n{log.read_text()}") from None
-        if "error" in answer:
-            raise RuntimeError(f"the page failed: {answer['error']}\nChromium logged:\n{log.read_text()}")
+    with _serving(run, {"texts": texts, "dtypes": dtypes}, answers) as url:
+        answer = _visit(f"{url}/page/page.html", answers)
+    if "error" in answer:
+        raise RuntimeError(f"the page failed: {answer['error']}")
     return answer
+
+
+def _visit(url: str, answers: queue.Queue) -> dict:
+    """Keeps a page open until there is an answer."""
+    # Chromium's helpers may still write to the profile when it has ended.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        log = Path(folder, "log")
+        command = [tools.find_chromium(), *FLAGS, f"--user-data-dir={folder}/profile", url]
+        with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
+            try:
+                what = f"gave no answer in {SECONDS} s"
+                for _ in range(SECONDS):
+                    with contextlib.suppress(queue.Empty):
+                        return answers.get(timeout=1)
+                    if process.poll() is not None:
+                        what = f"ended with exit code {process.returncode}"
+                        break
+            finally:
+                process.terminate()
+        # Most lines are about services that a server has not; the page's own are marked.
+        lines = log.read_text(errors="replace").splitlines()
+        shown = [line for line in lines if "CONSOLE" in line] or lines[-10:]
+        raise RuntimeError("\n".join([f"Chromium {what}; it logged:", *shown]))
 
 
 @contextlib.contextmanager
@@ -104,17 +124,3 @@ def _handler(run: Path, question: dict, answers: queue.Queue) -> type[http.serve
             self.wfile.write(body)
 
     return Handler
-
-
-@contextlib.contextmanager
-def _chromium(url: str) -> Iterator[Path]:
-    """Keeps a page open; yields the file that Chromium logs to."""
-    # Chromium's helpers may still write to the profile when it has ended.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        log = Path(folder, "log")
-        command = [tools.find_chromium(), *FLAGS, f"--user-data-dir={folder}/profile", url]
-        with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
-            try:
-                yield log
-            finally:
-                process.terminate()
