@@ -112,8 +112,8 @@ def _part(prepared: Prepared, *, told: bool = False) -> None:
     """
     from sentiment_tf.distributed import collectives
 
-    (collectives.meet if told else collectives.part)(prepared.strategy)
-    collectives.part(prepared.strategy)
+    (collectives.barrier if told else collectives.final_barrier)(prepared.strategy)
+    collectives.final_barrier(prepared.strategy)
 
 
 @contextlib.contextmanager

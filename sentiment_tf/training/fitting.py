@@ -230,7 +230,7 @@ def predict_logits(tail: Tail, features: Features) -> np.ndarray:
     batches = [rows[rows != batching.FILLER] for rows in plan]
     threads = 1 if tf.config.list_logical_devices("GPU") else runtime.cores()
     compute = functools.partial(runtime.side_by_side, run, workers=threads)
-    for rows, (answers,) in collectives.shared_out(tail.distribute_strategy, batches, compute, like=[logits[:0]]):
+    for rows, (answers,) in collectives.sharded_map(tail.distribute_strategy, batches, compute, empty=[logits[:0]]):
         logits[rows] = answers
     return logits
 

@@ -128,11 +128,11 @@ class Checkpointer(keras.callbacks.Callback):
     def _signal(self) -> int:
         """Returns the signal to obey, of several workers that which any of them got; 0 for none."""
         mine = np.array(self._asked[:1] or [0], np.int32)
-        return int(collectives.gather(self._strategy, mine).max())
+        return int(collectives.all_gather(self._strategy, mine).max())
 
     def _obey(self, signal: int) -> None:
         if signal:
-            collectives.part(self._strategy)
+            collectives.final_barrier(self._strategy)
             signals.stop(
                 signal,
                 f"a checkpoint was written after step {self.epoch * self._steps + self.step} "
@@ -192,7 +192,7 @@ def _newest(folder: Path, strategy) -> checkpoints.Checkpoint | None:
     found = checkpoints.read_newest(folder) if number == 0 else None
     if count == 1:
         return found
-    content = collectives.bytes_from_chief(strategy, checkpoints.to_bytes(found) if found else b"")
+    content = collectives.broadcast(strategy, checkpoints.to_bytes(found) if found else b"")
     return checkpoints.from_bytes(content) if content else None
 
 
