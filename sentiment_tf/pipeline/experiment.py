@@ -74,7 +74,7 @@ def run(config: TrainConfig) -> RunResult | None:
         try:
             directory.begin(config)
             clock = Clock()
-            with cluster.loss_of_a_worker_told(workers):
+            with cluster.lost_worker_as_user_error(workers):
                 prepared = setup.prepare(config, clock, checkpoints=directory.checkpoints)
                 outcome = _train(config, prepared, directory, clock)
             content = _leave_behind(config, prepared, outcome, directory, clock)
@@ -97,7 +97,7 @@ def _assist(config: TrainConfig, directory: RunDirectory, workers: cluster.Clust
     with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as own:
         directory = RunDirectory(own, config.run_name)
         directory.building.mkdir()
-        with _full_disk_told(config, directory), cluster.loss_of_a_worker_told(workers):
+        with _full_disk_told(config, directory), cluster.lost_worker_as_user_error(workers):
             prepared = setup.prepare(config, Clock(), checkpoints=directory.checkpoints)
             _train(config, prepared, directory, Clock())
             _part(prepared, told=True)
