@@ -1,4 +1,4 @@
-"""What a TPU needs, static shapes, and what is said where there is none."""
+"""Precision by hardware; static shapes, which a TPU needs, and the error if there is no TPU."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.data.tokenization import Tokens
+from sentiment_tf.distributed import strategies
 from sentiment_tf.modeling import classifier, features
 from sentiment_tf.training import fitting
 from tests.support import faults
@@ -69,3 +70,21 @@ def test_without_a_tpu_it_is_said_in_one_line(tmp_path):
     assert done.stderr.startswith("error: --strategy=tpu: there is no TPU here (")
     assert done.stderr.endswith("; pass --strategy=auto\n")
     assert not any((tmp_path / "saved_models").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ([(7, 5)], tf.float16),
+        ([(8, 0)], tf.bfloat16),
+        ([(12, 0)], tf.bfloat16),
+        ([(8, 6), (7, 0)], tf.float16),  # every GPU computes the same dtype
+        ([None], tf.float16),  # not from NVIDIA
+    ],
+)
+def test_a_gpu_computes_in_bfloat16_from_capability_8_on(monkeypatch, capabilities, expected):
+    details = [{"compute_capability": capability} if capability else {} for capability in capabilities]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: range(len(details)) if kind == "GPU" else [])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", details.__getitem__)
+    assert strategies.compute_dtype("auto") == expected
+    assert strategies.compute_dtype("float32") == tf.float32
