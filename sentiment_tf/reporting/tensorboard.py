@@ -22,6 +22,7 @@ from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from sentiment_tf.reporting import diagnostics, formatting, style
+from sentiment_tf.training import keras_internals
 
 # Settings that say where and how loudly, not what is trained.
 _NOT_TUNED = frozenset({"output_dir", "cache_dir", "run_name", "overwrite", "quiet", "profile_steps"})
@@ -48,8 +49,7 @@ class Curves(keras.callbacks.Callback):
           every: steps from one point to the next; the last step of an epoch always makes one.
         """
         super().__init__()
-        # Keras then hands out tensors instead of waiting for numbers at every step.
-        self._supports_tf_logs = True
+        keras_internals.keep_tensors_in_logs(self)
         self._batch_size, self._every = batch_size, every
         self._train, self._validation = (
             tf.summary.create_file_writer(str(Path(directory) / split)) for split in ("train", "validation")
@@ -118,7 +118,7 @@ class Profile(keras.callbacks.Callback):
         """
         if self._began:
             return
-        at_once, done = (int(count) for count in (self.model._steps_per_execution, self.model.optimizer.iterations))
+        at_once, done = (int(count) for count in (self.model.steps_per_execution, self.model.optimizer.iterations))
         if self._first <= done + at_once and done < self._last:
             tf.profiler.experimental.start(self._directory)
             self._began = self._running = True

@@ -28,8 +28,16 @@ def train(depth: int | None, *, pad_to_max_length: bool):
     labels = random.integers(0, 2, ROWS).astype(np.int32)
     model = make_tiny_classifier(seed=1)
     model.config.dropout = model.config.attention_dropout = model.config.seq_classif_dropout = 0.0
-    tail = classifier.Tail(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=1)
-    config = TrainConfig(max_length=32, pad_to_max_length=pad_to_max_length)
+    layers = classifier.Tail(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=1)
+    config = TrainConfig(
+        max_length=32,
+        pad_to_max_length=pad_to_max_length,
+        epochs=1,
+        batch_size=BATCH,
+        seed=9,
+        learning_rate=5e-3,
+        warmup_ratio=0.0,
+    )
     settings = {"compute_dtype": tf.float32, "max_length": config.max_length, "cache_dir": None}
     inputs = features.compute(model, {"train": tokens}, depth=depth, least_width=config.least_width, **settings)[
         "train"
@@ -43,11 +51,9 @@ def train(depth: int | None, *, pad_to_max_length: bool):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features.Features, "gather", note)
-        steps = fitting.steps_per_epoch(ROWS, BATCH)
-        rates = {"learning_rate": 5e-3, "warmup_ratio": 0.0, "weight_decay": 0.01}
-        fitting.compile_tail(tail, steps=steps, loss_scaling=False, **rates)
-        history = fitting.fit(tail, inputs, labels, epochs=1, batch_size=BATCH, seed=9, validate=dict)
-    return history, fitting.predict_logits(tail, inputs), shapes, inputs.signature(BATCH)["attention_mask"].shape
+        fitting.compile_model(config, layers, rows=ROWS)
+        history = fitting.fit(config, layers, inputs, labels)
+    return history, fitting.predict_logits(layers, inputs), shapes, inputs.signature(BATCH)["attention_mask"].shape
 
 
 @pytest.mark.parametrize("depth", [1, None])
