@@ -9,14 +9,7 @@ import pytest
 from sentiment_tf.data import batching
 from sentiment_tf.distributed import cluster
 from sentiment_tf.errors import UserError
-
-
-def free_addresses(count: int) -> tuple[str, ...]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
-    for one in sockets:
-        one.close()
-    return addresses
+from tests.support.addresses import free_addresses
 
 
 def configure(monkeypatch, content) -> None:

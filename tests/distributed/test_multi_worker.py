@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.distributed.test_cluster import free_addresses
+from tests.support.addresses import free_addresses
 
 DEPTHS = ("0", "1", "all")
 

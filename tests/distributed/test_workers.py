@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.distributed.test_cluster import free_addresses
 from tests.support import faults
+from tests.support.addresses import free_addresses
 
 
 @pytest.fixture(scope="module")
