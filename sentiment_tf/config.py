@@ -68,7 +68,8 @@ class TrainConfig:
     )
     precision: str = _setting(
         "auto",
-        "Of the matrix products: mixed_bfloat16 where the processor has it, mixed_float16 on a GPU, else float32.",
+        "Dtype of matrix multiplications; auto: bfloat16 if the hardware supports it, float16 on older GPUs, else "
+        "float32.",
         choices=PRECISIONS,
     )
 

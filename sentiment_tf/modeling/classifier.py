@@ -61,7 +61,7 @@ class Tail(keras.Model):
         self._embedding_rate = config.dropout if depth is None else 0.0  # the frozen part runs without dropout
         self._rates = encoder.DropoutRates(config.dropout, config.attention_dropout, config.seq_classif_dropout)
         self._heads, self._activation = config.n_heads, config.activation
-        self._compute_dtype_of_matmuls = compute_dtype
+        self.matmul_dtype = compute_dtype
         self._seed, self._parts, self._depth_of_network = seed, parts, len(blocks)
         self.evaluate_batch = tf.function(self.forward, reduce_retracing=True)
 
@@ -70,7 +70,7 @@ class Tail(keras.Model):
         blocks = tuple(encoder.read_block(block, heads=self._heads) for block in self.blocks)
         return encoder.Weights(
             embeddings=self._read_embeddings() if self.takes_token_ids else None,
-            blocks=encoder.cast_for_compute(blocks, self._compute_dtype_of_matmuls),
+            blocks=encoder.cast_for_compute(blocks, self.matmul_dtype),
             head=encoder.read_head(self.pre_classifier, self.classifier),
         )
 
@@ -116,10 +116,23 @@ class Tail(keras.Model):
         return self._depth_of_network + 1 if "embeddings" in variable.name else 0
 
     def train_step(self, data) -> dict:
-        """Keras' training step, with the gradient's norm (before clipping) beside the metrics."""
-        logs = super().train_step(data)
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # below loss scaling
-        return logs | {"gradient_norm": tf.identity(optimizer.gradient_norm)}
+        """Takes a step with any Keras optimizer; adds ``gradient_norm`` to the metrics.
+
+        That is the global norm of the gradient, summed over all replicas and not clipped, or 0 if loss scaling
+        skipped the step.
+        """
+        inputs, labels, weights = data
+        with tf.GradientTape() as tape:
+            logits = self(inputs, training=True)
+            loss = self.compute_loss(inputs, labels, logits, weights)
+        gradients = self.optimizer.compute_gradients(loss, self.trainable_variables, tape)
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # the optimizer below loss scaling
+        gradients = [(_sum_repeated_rows(value), variable) for value, variable in inner.aggregate_gradients(gradients)]
+        norm = tf.linalg.global_norm([value for value, _ in gradients])
+        self.optimizer.apply_gradients(gradients, skip_gradients_aggregation=True)
+        if inner is not self.optimizer:
+            norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
+        return self.compute_metrics(inputs, labels, logits, weights) | {"gradient_norm": norm}
 
 
 def find_model(name: str, *, revision: str | None, cache_dir: str, offline: bool) -> ModelFiles:
@@ -209,6 +222,17 @@ def frozen_weights(model, depth: int) -> Iterator[np.ndarray]:
 def decayed(variable: tf.Variable) -> bool:
     """Returns whether AdamW's weight decay applies: not to biases and LayerNorm (as in BERT's own training)."""
     return not any(part in variable.name for part in FREE_OF_WEIGHT_DECAY)
+
+
+def _sum_repeated_rows(gradient):
+    """Returns a gradient whose rows, if it is sparse, are distinct: its norm is then that of the dense gradient."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
+        return tf.convert_to_tensor(gradient)  # the number of distinct rows is not a static shape
+    rows, position = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, position, tf.shape(rows)[0])
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
 def _split(inputs: dict, parts: int) -> list[dict]:

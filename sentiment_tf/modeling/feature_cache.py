@@ -69,7 +69,7 @@ def cached(
     """
     needed = [of_split[depth] for of_split in entries.values()]
     wanted = [entry for of_split in entries.values() for at, entry in of_split.items() if at != depth]
-    problems, room = zip(*collectives.from_all(strategy, _look_for_room(needed, wanted)), strict=True)
+    problems, room = zip(*collectives.all_gather_object(strategy, _look_for_room(needed, wanted)), strict=True)
     if any(problems):
         raise NoRoomError(next(filter(None, problems)))
     if not all(room):
@@ -80,7 +80,7 @@ def cached(
 def _of_split(name: str, entries: dict[int, Entry], depth: int, fill: Callable, strategy) -> tuple[np.ndarray, float]:
     found = _open(entries[depth])
     there = [found is not None if at == depth else os.path.exists(entry.folder) for at, entry in entries.items()]
-    there = collectives.gather(strategy, np.array([there], np.int32)).all(axis=0)
+    there = collectives.all_gather(strategy, np.array([there], np.int32)).all(axis=0)
     missing = [at for at, is_there in zip(entries, there, strict=True) if not is_there]
     if missing:
         began = time.perf_counter()

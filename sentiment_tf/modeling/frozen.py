@@ -47,10 +47,10 @@ def run(
         )
 
     compute = functools.partial(runtime.side_by_side, of_batch, workers=len(devices))
-    batches, like = _token_batches(tokens.lengths, max_length), [values[depth][:0] for depth in depths]
+    batches, empty = _token_batches(tokens.lengths, max_length), [values[depth][:0] for depth in depths]
     quiet = not sys.stderr.isatty() or log.level > logging.INFO
     with tqdm.tqdm(total=len(tokens.lengths), desc=name, unit=" texts", disable=quiet) as progress:
-        for rows, outputs in collectives.shared_out(strategy, batches, compute, like=like):
+        for rows, outputs in collectives.sharded_map(strategy, batches, compute, empty=empty):
             for depth, output in zip(depths, outputs, strict=True):
                 if depth == 0:
                     values[depth][rows] = output

@@ -83,7 +83,7 @@ def search(
         name = f"depth-{depth}"
         history = fine_tuning.fit(at_depth(config, depth), prepared, at, name=name, callbacks=callbacks(name))
         # As the epochs were, before a kill or after it; workers must agree on when to stop.
-        training = collectives.from_chief(prepared.strategy, sum(row["seconds"] for row in history))
+        training = collectives.broadcast(prepared.strategy, sum(row["seconds"] for row in history))
         spent += own_trunk + training
         row = _row(config, depth, history, training, trunk=trunk * (deepest - depth))
         log.info("  depth %d: validation accuracy %.2f %% in %.1f s", depth, 100 * row["accuracy"], row["seconds"])
@@ -113,7 +113,7 @@ def _begin(prepared: Prepared, head: Cut, features_seconds: float) -> dict:
     blocks = prepared.model.config.n_layers
     block = {split: head.features[split].seconds / blocks for split in setup.TRAINING_SPLITS}  # forward, frozen
     begun = {"spent": features_seconds, "trunk": sum(block.values()), "forward": block["train"], "steps": []}
-    decided = collectives.from_chief(prepared.strategy, _read(prepared.checkpoints) or begun)
+    decided = collectives.broadcast(prepared.strategy, _read(prepared.checkpoints) or begun)
     _write(prepared.checkpoints, decided)
     return decided
 

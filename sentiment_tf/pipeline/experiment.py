@@ -75,7 +75,7 @@ def run(config: TrainConfig) -> RunResult | None:
         try:
             directory.begin(config)
             clock = Clock()
-            with cluster.loss_of_a_worker_told(workers):
+            with cluster.lost_worker_as_user_error(workers):
                 prepared = setup.prepare(config, clock, checkpoints=directory.checkpoints)
                 outcome = _train(config, prepared, directory, clock)
             content = _leave_behind(config, prepared, outcome, directory, clock)
@@ -98,7 +98,7 @@ def _assist(config: TrainConfig, directory: RunDirectory, workers: cluster.Clust
     with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as own:
         directory = RunDirectory(own, config.run_name)
         directory.building.mkdir()
-        with _full_disk_told(config, directory), cluster.loss_of_a_worker_told(workers):
+        with _full_disk_told(config, directory), cluster.lost_worker_as_user_error(workers):
             prepared = setup.prepare(config, Clock(), checkpoints=directory.checkpoints)
             _train(config, prepared, directory, Clock())
             _part(prepared, told=True)
@@ -113,8 +113,8 @@ def _part(prepared: Prepared, *, told: bool = False) -> None:
     """
     from sentiment_tf.distributed import collectives
 
-    (collectives.meet if told else collectives.part)(prepared.strategy)
-    collectives.part(prepared.strategy)
+    (collectives.barrier if told else collectives.final_barrier)(prepared.strategy)
+    collectives.final_barrier(prepared.strategy)
 
 
 @contextlib.contextmanager
