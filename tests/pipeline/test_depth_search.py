@@ -134,7 +134,7 @@ def searched(monkeypatch, tmp_path):
             done.trained.append(config.depth)
             return [{"val_accuracy": 0.7 + 0.03 * config.depth, "seconds": 10.0 * (config.depth + 1)}]
 
-        monkeypatch.setattr(depth_search.preparation, "cut", cut)
+        monkeypatch.setattr(depth_search.setup, "cut", cut)
         monkeypatch.setattr(depth_search.fine_tuning, "fit", fit)
         features = {split: SimpleNamespace(seconds=features_seconds / 2) for split in ("train", "validation")}
         done.at, done.history, done.rows, done.skipped = depth_search.search(
