@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -214,10 +213,7 @@ def _read(checkpoints: Path | None) -> dict | None:
 def _write(checkpoints: Path | None, decided: dict) -> None:
     if checkpoints:
         checkpoints.mkdir(parents=True, exist_ok=True)
-        written = checkpoints / f".{DECISIONS}"
-        written.write_text(json.dumps(decided))
-        disk.sync_entries(written)
-        os.replace(written, checkpoints / DECISIONS)
+        disk.atomic_write(checkpoints / DECISIONS, lambda file: file.write(json.dumps(decided).encode()))
 
 
 def _extrapolate(known: list[tuple[int, float]], depth: int, *, least: float) -> float:
