@@ -82,7 +82,7 @@ class Checkpointer(keras.callbacks.Callback):
 
         Raises:
           UserError: the loss is no longer finite.
-          KeyboardInterrupt, interruption.Terminated: a signal asked for it; a checkpoint was written.
+          KeyboardInterrupt, signals.Terminated: a signal asked for it; a checkpoint was written.
         """
         # The place where Keras' own BackupAndRestore sits: it is asked for the epoch and the step to begin at.
         tail._training_state = self
