@@ -5,7 +5,6 @@ a window; its hash is that of its words in order (Rabin and Karp's polynomial, m
 sums give for any window at once.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,11 +47,13 @@ class Corpus(NamedTuple):
         return np.diff(self.offsets)
 
 
-def as_arrow(texts: Sequence[str] | pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns texts as Arrow's strings with 64-bit offsets."""
-    if isinstance(texts, pa.ChunkedArray):
-        return texts.cast(pa.large_string())
-    return pa.chunked_array([pa.array(texts, pa.large_string())])
+def as_arrow(texts: list[str] | pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns texts as Arrow strings with 64-bit offsets.
+
+    Other sequences raise AttributeError: decoding a ``datasets.Column`` row by row took 52.7 of the 55 CPU seconds of
+    an audit of 270,000 rows.
+    """
+    return pa.chunked_array([texts], pa.large_string()) if isinstance(texts, list) else texts.cast(pa.large_string())
 
 
 def plain_hashes(texts: pa.ChunkedArray) -> np.ndarray:

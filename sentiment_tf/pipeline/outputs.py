@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sentiment_tf.config import TrainConfig, at_depth, to_flags
-from sentiment_tf.data import leaks, tokenization
+from sentiment_tf.data import leaks, loading, tokenization
 from sentiment_tf.evaluation import calibration, metrics
 from sentiment_tf.pipeline.run_directory import RunDirectory
 from sentiment_tf.pipeline.setup import Prepared
@@ -68,7 +68,7 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: f
     splits, reported = prepared.splits, prepared.splits.report_split
     labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]
     tokens = prepared.tokens[reported]
-    found = leaks.audit({split: rows["text"] for split, rows in splits.rows.items()}, reported)
+    found = leaks.audit({split: loading.text_array(rows) for split, rows in splits.rows.items()}, reported)
     _say_leaks(found)
     return {
         "config": dataclasses.asdict(effective(config, prepared, outcome.depths)),
