@@ -1,27 +1,34 @@
-"""What a run writes down about itself, for programs to read."""
+"""Provenance of a run: versions, commit and hardware, and files for other programs."""
 
 import csv
 import importlib.metadata
 import json
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 import sentiment_tf
+from sentiment_tf.system.runtime import cores
 
 PACKAGES = ("tensorflow", "tf-keras", "tensorflow-text", "transformers", "datasets", "numpy", "scikit-learn")
 
 
-def versions() -> dict[str, str]:
+def versions() -> dict[str, str | None]:
     """Returns the version of everything that may change a result."""
-    found = {"sentiment_tf": sentiment_tf.__version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        found[package] = importlib.metadata.version(package)
-    return found
+    own = {"sentiment_tf": sentiment_tf.__version__, "python": platform.python_version()}
+    return own | {package: _version(package) for package in PACKAGES}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # another package provides the module, such as tensorflow-cpu
+        return getattr(sys.modules.get(package.replace("-", "_")), "__version__", None)
 
 
 def commit() -> str | None:
-    """Returns the commit of the checkout that runs, with ``-dirty`` where it was changed; None outside one."""
+    """Returns the commit of this checkout, with ``-dirty`` if files were changed; None outside a checkout."""
     folder = Path(__file__).parent
     call = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
     try:
@@ -31,9 +38,7 @@ def commit() -> str | None:
 
 
 def hardware() -> dict[str, str | int]:
-    """Returns the processor's name and how many cores the process may use."""
-    from sentiment_tf.system.runtime import cores
-
+    """Returns the processor's name and the number of cores that the process may use."""
     name = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as lines:
@@ -49,7 +54,7 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def write_history(path: Path, rows: list[dict[str, float]]) -> None:
-    """Writes one line per epoch, of what a second run of the same command gives again: no clock times."""
+    """Writes one line per epoch, without clock times: a second run of the same command writes the same file."""
     columns = [name for name in rows[0] if name != "seconds"]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
