@@ -6,7 +6,7 @@ import os
 import tensorflow as tf
 
 from sentiment_tf.distributed import cluster
-from sentiment_tf.errors import UserError
+from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.system import runtime, signals
 
 COMPUTE_DTYPES = {"float32": tf.float32, "mixed_bfloat16": tf.bfloat16, "mixed_float16": tf.float16}
@@ -90,8 +90,7 @@ def _tpu() -> tf.distribute.Strategy:
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, tf.errors.OpError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise UserError(f"--strategy=tpu: there is no TPU here ({reason}); pass --strategy=auto") from error
+        raise UserError(f"--strategy=tpu: there is no TPU here ({first_line(error)}); pass --strategy=auto") from error
     return tf.distribute.TPUStrategy(resolver)
 
 

@@ -14,7 +14,7 @@ import tf_keras as keras
 from sentiment_tf.config import PACKAGED_MODEL
 from sentiment_tf.data import batching, packaged
 from sentiment_tf.data.tokenization import Tokens
-from sentiment_tf.errors import UserError
+from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.modeling import encoder
 from sentiment_tf.system.runtime import quiet_stderr
 
@@ -189,7 +189,7 @@ def load_classifier(files: ModelFiles, *, label_names: tuple[str, ...], name: st
         raise
     except Exception as error:  # every reader below raises its own kind for a damaged file
         raise UserError(
-            f"--model={name}: the weights cannot be read ({_first_line(error)}); delete the copy and fetch it again"
+            f"--model={name}: the weights cannot be read ({first_line(error)}); delete the copy and fetch it again"
         ) from error
     # What the file lacks was drawn at random, which is meant for the head alone; of h5 files dropout is told, too.
     lacking = [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
@@ -261,7 +261,7 @@ def read_config(files: ModelFiles, name: str):
     try:
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # what is valid JSON with wrong content raises anything
-        raise UserError(f"--model={name}: config.json cannot be read ({_first_line(error)})") from error
+        raise UserError(f"--model={name}: config.json cannot be read ({first_line(error)})") from error
     if config.model_type != "distilbert":
         raise UserError(f"--model={name}: this is a {config.model_type} model; pass a DistilBERT")
     if config.activation not in ("gelu", "relu"):
@@ -310,9 +310,5 @@ def _download(name: str, revision: str | None, offline: bool) -> ModelFiles:
         revision = f" at --model_revision={revision}" if revision else ""
         raise UserError(f"--model={name}: neither a folder here nor a model on the hub{revision}") from error
     except (OSError, errors.HfHubHTTPError, errors.LocalEntryNotFoundError) as error:
-        raise UserError(f"--model={name}: the hub is out of reach ({_first_line(error)}); {offers}") from error
+        raise UserError(f"--model={name}: the hub is out of reach ({first_line(error)}); {offers}") from error
     return ModelFiles(directory, Path(directory).name)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,7 +1,6 @@
 """Features on disk: each entry built beside and renamed, checked when it is opened, made again where it is damaged."""
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import json
@@ -9,7 +8,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -105,7 +103,7 @@ def _look_for_room(needed: Sequence[Entry], wanted: Sequence[Entry]) -> tuple[st
     try:
         with _unwritable_told(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            _delete_left_behind(folder)
+            disk.delete_leftovers(folder)
             free = shutil.disk_usage(folder).free
             least, more = (sum(one.bytes for one in some if not one.folder.exists()) for some in (needed, wanted))
     except UserError as error:
@@ -127,9 +125,9 @@ def _new(entry: Entry, began: float) -> Iterator[np.ndarray]:
       began: when the work did, on `time.perf_counter`.
     """
     folder, shape, dtype = entry
-    with _unwritable_told(folder.parent):
-        building, lock = _make_locked(folder)
-    try:
+    with contextlib.ExitStack() as stack:
+        with _unwritable_told(folder.parent):
+            building = stack.enter_context(disk.atomic_folder(folder))
         disk.allocate(building / "values", entry.bytes)
         values = np.memmap(building / "values", dtype, "r+", shape=shape) if shape[0] else np.empty(shape, dtype)
         yield values
@@ -137,41 +135,6 @@ def _new(entry: Entry, began: float) -> Iterator[np.ndarray]:
             values.flush()
         record = {"shape": list(shape), "dtype": dtype.name, "xxh3": disk.checksum(building / "values")}
         (building / "features.json").write_text(json.dumps(record | {"seconds": time.perf_counter() - began}))
-        building.chmod(folder.parent.stat().st_mode)  # who may read the cache may read this
-        _move_into_place(building, folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-        os.close(lock)
-
-
-def _make_locked(folder: Path) -> tuple[Path, int]:
-    """Makes a folder to build the entry in; returns it and the descriptor that locks it while this process lives."""
-    while True:
-        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        # Another run that looks for leftovers may lock the new folder first, and deletes it: then make another.
-        with contextlib.suppress(FileNotFoundError):
-            lock = os.open(building, os.O_RDONLY)
-            with contextlib.suppress(OSError):  # some network file systems lock no folders; then nobody deletes any
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            if building.exists():
-                return building, lock
-            os.close(lock)
-
-
-def _delete_left_behind(folder: Path) -> None:
-    """Deletes what killed processes had computed in the cache's folder; gigabytes would pile up otherwise."""
-    for left in folder.glob(".*-*"):
-        try:
-            lock = os.open(left, os.O_RDONLY)
-        except OSError:  # its process has finished it, or given up, since it was listed; or it is another user's
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left, ignore_errors=True)
-        except OSError:
-            pass  # its process is alive
-        finally:
-            os.close(lock)
 
 
 def _open(entry: Entry) -> tuple[np.ndarray, float] | None:
@@ -191,14 +154,6 @@ def _open(entry: Entry) -> tuple[np.ndarray, float] | None:
         return None
     values = np.memmap(folder / "values", dtype, "r", shape=shape) if shape[0] else np.empty(shape, dtype)
     return values, seconds
-
-
-def _move_into_place(building: Path, folder: Path) -> None:
-    try:
-        os.rename(building, folder)
-    except OSError:
-        if not folder.exists():  # else another run made the same entry meanwhile: either copy will do
-            raise
 
 
 @contextlib.contextmanager

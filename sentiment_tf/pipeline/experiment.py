@@ -15,7 +15,7 @@ import numpy as np
 from sentiment_tf.config import OF_ONE_MACHINE, TrainConfig
 from sentiment_tf.data import batching
 from sentiment_tf.distributed import cluster
-from sentiment_tf.errors import UserError
+from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.evaluation import calibration
 from sentiment_tf.exporting import manifest
 from sentiment_tf.pipeline import depth_search, fine_tuning, setup
@@ -217,8 +217,7 @@ def _no_space(config: TrainConfig, directory: RunDirectory, error: BaseException
     """Says that a disk is full, in one line."""
     known = "it goes on from its last checkpoint" if directory.has_checkpoints() else "nothing was left behind"
     where = getattr(error, "filename", None) or f"--output_dir={config.output_dir} or --cache_dir={config.cache_dir}"
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    return f"{where}: no space left ({reason}); make room and run the same command again: {known}"
+    return f"{where}: no space left ({first_line(error)}); make room and run the same command again: {known}"
 
 
 def _padding(config: TrainConfig, features) -> str:

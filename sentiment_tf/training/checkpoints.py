@@ -7,14 +7,12 @@ import dataclasses
 import io
 import json
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
 
 from sentiment_tf.system import disk
 
-_BUILDING = "building"
 log = logging.getLogger("sentiment_tf")
 
 
@@ -47,19 +45,8 @@ def write(folder: Path, *, step: int, arrays: dict[str, np.ndarray], record: dic
       OSError: It cannot be written; older checkpoints are unchanged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    building = folder / _BUILDING
-    try:
-        with open(building, "wb") as file:
-            _save(file, Checkpoint(arrays, record))
-            file.flush()
-            os.fsync(file.fileno())
-        path = folder / f"{step:09d}-{disk.checksum(building)}.npz"
-        os.rename(building, path)
-    except OSError:
-        building.unlink(missing_ok=True)  # frees its space on a full disk
-        raise
-    disk.sync_entries(folder)
-    return path
+    path = folder / f"{step:09d}.npz"
+    return disk.atomic_write(path, lambda file: _save(file, Checkpoint(arrays, record)), with_checksum=True)
 
 
 def read_newest(folder: Path) -> Checkpoint | None:
