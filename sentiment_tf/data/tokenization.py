@@ -43,24 +43,6 @@ class Tokens:
         return digest.hexdigest()
 
 
-def load_tokenizer(directory: str):
-    """Loads the fast tokenizer of a model folder.
-
-    A literal "[SEP]" in a review is four pieces of text, not a separator (``split_special_tokens``): a
-    user's text cannot forge the model's control tokens, and the exported graph reads it the same way.
-
-    Args:
-      directory: holds vocab.txt or tokenizer.json.
-
-    Returns:
-      ``transformers.DistilBertTokenizerFast``.
-    """
-    from transformers import DistilBertTokenizerFast, logging
-
-    logging.set_verbosity_error()  # a BERT tokenizer under DistilBERT's name is the same tokenizer
-    return DistilBertTokenizerFast.from_pretrained(directory, split_special_tokens=True)
-
-
 def tokenize(tokenizer, texts: Sequence[str], *, max_length: int) -> Tokens:
     """Tokenizes texts; those over ``max_length`` keep their beginning and the closing [SEP].
 

@@ -26,28 +26,11 @@ def write(directory: str | os.PathLike, *, model, tokenizer, max_length: int, te
     """
     folder = Path(directory)
     folder.mkdir(parents=True)
-    _write_json(folder / "config.json", _config(model))
+    _write_json(folder / "config.json", distilbert.pytorch_config(model))
     weights = distilbert.pytorch_weights(model, temperature=temperature)
     # Not save_file, which makes a file for this user alone, whatever the umask says.
     (folder / "model.safetensors").write_bytes(safetensors.numpy.save(weights, metadata={"format": "pt"}))
     _write_tokenizer(folder, tokenizer, max_length)
-
-
-def _config(model) -> dict:
-    """Returns config.json's content: the network's settings and the names of its classes."""
-    config = model.config
-    kept = (
-        "activation attention_dropout dim dropout hidden_dim initializer_range max_position_embeddings model_type "
-        "n_heads n_layers pad_token_id qa_dropout seq_classif_dropout sinusoidal_pos_embds vocab_size"
-    )
-    return {name: getattr(config, name) for name in kept.split()} | {
-        "architectures": ["DistilBertForSequenceClassification"],
-        "id2label": {str(number): name for number, name in config.id2label.items()},
-        "label2id": config.label2id,
-        "problem_type": "single_label_classification",
-        "torch_dtype": "float32",  # transformers 4's name of the setting
-        "dtype": "float32",
-    }
 
 
 def _write_tokenizer(folder: Path, tokenizer, max_length: int) -> None:

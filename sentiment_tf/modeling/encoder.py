@@ -107,60 +107,30 @@ def seeded_dropout(seed: tf.Tensor) -> DropoutFunction:
     return dropout
 
 
-def read_weights(model) -> Weights:
-    """Returns the weights of a ``TFDistilBertForSequenceClassification`` as this module's tree.
+def pack_embeddings(words: tf.Variable, positions, norm: tuple) -> Embeddings:
+    """Returns `Embeddings` of the two tables and the (gamma, beta) of their LayerNorm."""
+    # The word table stays a variable: tf.gather then reads its rows, not a copy of the whole table.
+    return Embeddings(words, *map(tf.convert_to_tensor, (positions, *norm)))
 
-    Read inside a ``tf.function`` under a gradient tape, gradients flow to the model's variables.
+
+def pack_block(query, key, value, out, attention_norm, lin1, lin2, output_norm, *, heads: int) -> Block:
+    """Returns a `Block`: query, key and value packed into one matrix, with attention's scale in the query's part.
+
+    Args:
+      query, key, value, out, lin1, lin2: (kernel, bias) of a dense layer, float32.
+      attention_norm, output_norm: (gamma, beta) of a LayerNorm, float32.
+      heads: Number of attention heads.
     """
-    transformer, heads = model.distilbert.transformer, model.config.n_heads
-    return Weights(
-        embeddings=read_embeddings(model.distilbert.embeddings),
-        blocks=tuple(read_block(layer, heads=heads) for layer in transformer.layer),
-        head=read_head(model.pre_classifier, model.classifier),
-    )
-
-
-def read_embeddings(layer) -> Embeddings:
-    """Returns the tables of a transformers ``TFEmbeddings`` layer."""
-    norm = layer.LayerNorm
-    # The word table stays a variable: tf.gather then reads its rows, and not a copy of the whole.
-    return Embeddings(layer.weight, *map(tf.convert_to_tensor, (layer.position_embeddings, norm.gamma, norm.beta)))
-
-
-def read_block(layer, *, heads: int) -> Block:
-    """Returns the weights of a transformers ``TFTransformerBlock``, q, k and v packed into one matrix."""
-    attention, ffn = layer.attention, layer.ffn
-    scale = (attention.q_lin.kernel.shape[-1] / heads) ** -0.5
-    q, k, v = attention.q_lin, attention.k_lin, attention.v_lin
+    scale = (query[0].shape[-1] / heads) ** -0.5
     return Block(
-        tf.concat([q.kernel * scale, k.kernel, v.kernel], axis=-1),
-        tf.concat([q.bias * scale, k.bias, v.bias], axis=-1),
-        *map(
-            tf.convert_to_tensor,
-            (
-                attention.out_lin.kernel,
-                attention.out_lin.bias,
-                layer.sa_layer_norm.gamma,
-                layer.sa_layer_norm.beta,
-                ffn.lin1.kernel,
-                ffn.lin1.bias,
-                ffn.lin2.kernel,
-                ffn.lin2.bias,
-                layer.output_layer_norm.gamma,
-                layer.output_layer_norm.beta,
-            ),
-        ),
+        *(tf.concat([q * scale, k, v], axis=-1) for q, k, v in zip(query, key, value, strict=True)),
+        *map(tf.convert_to_tensor, (*out, *attention_norm, *lin1, *lin2, *output_norm)),
     )
 
 
-def read_head(pre_classifier, classifier) -> Head:
-    """Returns the weights of the head's two Dense layers."""
-    return Head(
-        *map(
-            tf.convert_to_tensor,
-            (pre_classifier.kernel, pre_classifier.bias, classifier.kernel, classifier.bias),
-        )
-    )
+def pack_head(pre_classifier: tuple, classifier: tuple) -> Head:
+    """Returns a `Head` of the (kernel, bias) of its two dense layers."""
+    return Head(*map(tf.convert_to_tensor, (*pre_classifier, *classifier)))
 
 
 def cast_for_compute(weights, compute_dtype: tf.DType):

@@ -22,7 +22,7 @@ from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.distributed import collectives
 from sentiment_tf.errors import NoRoomError, UserError
-from sentiment_tf.modeling import classifier, encoder, frozen
+from sentiment_tf.modeling import distilbert, encoder, frozen
 from sentiment_tf.system import disk
 
 RESERVE = 0.1  # share of the free disk that is left to checkpoints and exports by features that may never be needed
@@ -216,7 +216,7 @@ def _key(model, tokens: Tokens, depth: int, compute_dtype: tf.DType) -> str:
     config = model.config
     named = [_code(), depth, compute_dtype.name, config.n_heads, config.activation, tokens.fingerprint]
     digest = hashlib.sha256(json.dumps(named).encode())
-    for array in classifier.frozen_weights(model, depth):
+    for array in distilbert.frozen_weights(model, depth):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:32]
 
@@ -224,5 +224,7 @@ def _key(model, tokens: Tokens, depth: int, compute_dtype: tf.DType) -> str:
 @functools.cache
 def _code() -> str:
     """Returns a digest of the code that computes features and keeps them: with other code they may be others."""
-    sources = [Path(module.__file__).read_bytes() for module in (batching, encoder, frozen, sys.modules[__name__])]
+    sources = [
+        Path(module.__file__).read_bytes() for module in (batching, distilbert, encoder, frozen, sys.modules[__name__])
+    ]
     return hashlib.sha256(b"".join([tf.__version__.encode(), *sources])).hexdigest()

@@ -11,7 +11,7 @@ import tqdm
 from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.distributed import collectives
-from sentiment_tf.modeling import encoder
+from sentiment_tf.modeling import distilbert, encoder
 from sentiment_tf.system import runtime
 
 TOKENS_AT_ONCE = 1024  # per batch: its intermediate results stay in one core's cache
@@ -68,12 +68,8 @@ def places(lengths: np.ndarray, max_length: int) -> int:
 def _compile(model, depths: list[int], compute_dtype: tf.DType):
     """Returns (a graph: weights, ids, mask → the hidden states under each depth, deepest cut first; its weights)."""
     config = model.config
-    blocks = model.distilbert.transformer.layer[: config.n_layers - depths[-1]]
-    packed = [encoder.read_block(block, heads=config.n_heads) for block in blocks]
-    weights = (
-        encoder.read_embeddings(model.distilbert.embeddings),
-        tuple(encoder.cast_for_compute(block, compute_dtype) for block in packed),
-    )
+    weights = distilbert.read_weights(model, blocks=slice(config.n_layers - depths[-1]))
+    weights = encoder.cast_for_compute(weights, compute_dtype)[:2]  # without the head
 
     @tf.function(reduce_retracing=True)
     def forward(weights, ids, mask):

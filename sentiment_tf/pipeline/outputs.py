@@ -32,14 +32,14 @@ def export(config: TrainConfig, prepared: Prepared, directory: RunDirectory, *, 
     """
     from sentiment_tf.exporting import huggingface
     from sentiment_tf.exporting import saved_model as saved_model
-    from sentiment_tf.modeling import classifier, encoder
+    from sentiment_tf.modeling import distilbert, encoder
 
     model, tokenizer = prepared.model, prepared.tokenizer
     version = directory.version_folder()
     with saved_model.fresh_process() as process:
         saved_model.export_saved_model(
             version,
-            weights=encoder.divide_logits(encoder.read_weights(model), temperature),
+            weights=encoder.divide_logits(distilbert.read_weights(model), temperature),
             heads=model.config.n_heads,
             activation=model.config.activation,
             vocabulary=tokenization.vocabulary(tokenizer),
@@ -59,7 +59,7 @@ def export(config: TrainConfig, prepared: Prepared, directory: RunDirectory, *, 
         texts = [*own, *saved_model.ODD_TEXTS]
         clean = [re.sub(tokenization.LINE_BREAK, " ", text) for text in texts]
         tokens = tokenization.tokenize(tokenizer, clean, max_length=config.max_length)
-        expected = classifier.reference_logits(model, tokens) / temperature
+        expected = distilbert.reference_logits(model, tokens) / temperature
         return saved_model.verify(process, version, texts=texts, expected_logits=expected)
 
 

@@ -10,8 +10,9 @@ import tf_keras as keras
 
 from sentiment_tf.data import batching
 from sentiment_tf.distributed import collectives
-from sentiment_tf.modeling.classifier import Tail, decayed
+from sentiment_tf.modeling import distilbert
 from sentiment_tf.modeling.features import Features
+from sentiment_tf.modeling.trainable import TrainableLayers
 from sentiment_tf.system import runtime
 from sentiment_tf.training.callbacks import EpochRow, KeepBest
 from sentiment_tf.training.optimizer import FusedAdamW, WarmupDecay
@@ -23,7 +24,7 @@ HEAD_STEPS_AT_ONCE = 10
 
 
 def compile_tail(
-    tail: Tail,
+    tail: TrainableLayers,
     *,
     learning_rate: float,
     steps: int,
@@ -57,7 +58,7 @@ def compile_tail(
         optimizer = FusedAdamW(
             rate,
             weight_decay=weight_decay,
-            decayed=decayed,
+            decayed=distilbert.decayed,
             multiplier=lambda variable: layer_decay ** tail.layers_above(variable),
         )
         if loss_scaling:
@@ -72,7 +73,7 @@ def compile_tail(
 
 
 def fit(
-    tail: Tail,
+    tail: TrainableLayers,
     features: Features,
     labels: np.ndarray,
     *,
@@ -190,7 +191,7 @@ def training_dataset(
     )
 
 
-def _batches(tail: Tail, *args, **settings):
+def _batches(tail: TrainableLayers, *args, **settings):
     """Returns `training_dataset`, dealt out to the workers of the tail's strategy where there are several."""
     strategy = tail.distribute_strategy
     worker, workers = collectives.workers(strategy)
@@ -213,7 +214,7 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
     return -(-rows // batch_size)
 
 
-def predict_logits(tail: Tail, features: Features) -> np.ndarray:
+def predict_logits(tail: TrainableLayers, features: Features) -> np.ndarray:
     """Returns float32[rows, classes] in row order: every row exactly once, dropout off, batches side by side.
 
     Of several workers each computes a share, and all get all.

@@ -23,7 +23,7 @@ def vocabulary():
 
 @pytest.fixture(scope="module")
 def trained_with():
-    """The training side's tokenizer, as `tokenization.load_tokenizer` configures it."""
+    """The training side's tokenizer, as `distilbert.load_tokenizer` configures it."""
     return DistilBertTokenizerFast(vocab_file=str(packaged.model_folder() / "vocab.txt"), split_special_tokens=True)
 
 

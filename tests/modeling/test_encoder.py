@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sentiment_tf.modeling import encoder
+from sentiment_tf.modeling import distilbert, encoder
 
 
 def batch(rows: int = 5, width: int = 17) -> tuple[np.ndarray, np.ndarray]:
@@ -15,14 +15,14 @@ def batch(rows: int = 5, width: int = 17) -> tuple[np.ndarray, np.ndarray]:
 def test_float32_equals_transformers(tiny_classifier):
     ids, mask = batch()
     theirs = tiny_classifier(ids, attention_mask=mask).logits
-    ours = encoder.logits(encoder.read_weights(tiny_classifier), ids, mask, heads=4)
+    ours = encoder.logits(distilbert.read_weights(tiny_classifier), ids, mask, heads=4)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     assert np.ptp(theirs) > 0.1  # else the comparison would say nothing
 
 
 def test_float32_equals_transformers_inside_a_graph_and_for_a_single_token(tiny_classifier):
     ids, mask = batch(rows=1, width=1)
-    weights = encoder.read_weights(tiny_classifier)
+    weights = distilbert.read_weights(tiny_classifier)
     ours = tf.function(lambda ids, mask: encoder.logits(weights, ids, mask, heads=4))(ids, mask)
     np.testing.assert_allclose(ours, tiny_classifier(ids, attention_mask=mask).logits, atol=1e-5)
 
@@ -30,7 +30,7 @@ def test_float32_equals_transformers_inside_a_graph_and_for_a_single_token(tiny_
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 def test_hidden_states_equal_transformers_at_every_depth(tiny_classifier, depth):
     ids, mask = batch()
-    weights = encoder.read_weights(tiny_classifier)
+    weights = distilbert.read_weights(tiny_classifier)
     theirs = tiny_classifier.distilbert(ids, attention_mask=mask, output_hidden_states=True).hidden_states[depth]
     ours = encoder.run_blocks(
         weights.blocks[:depth], encoder.embed(weights.embeddings, ids), mask, heads=4, pooled=False
@@ -42,7 +42,7 @@ def test_hidden_states_equal_transformers_at_every_depth(tiny_classifier, depth)
 @pytest.mark.parametrize(("dtype", "most"), [(tf.bfloat16, 0.01), (tf.float16, 0.002)])
 def test_half_precision_is_within_a_percent(tiny_classifier, dtype, most):
     ids, mask = batch()
-    weights = encoder.read_weights(tiny_classifier)
+    weights = distilbert.read_weights(tiny_classifier)
     hidden = encoder.embed(weights.embeddings, ids)
     exact = encoder.run_blocks(weights.blocks, hidden, mask, heads=4, pooled=True).numpy()
     blocks = encoder.cast_for_compute(weights.blocks, dtype)
@@ -88,7 +88,7 @@ def test_attention_of_the_first_token_alone_is_that_of_all():
 
 def test_padding_does_not_change_an_answer(tiny_classifier):
     ids, mask = batch()
-    weights = encoder.read_weights(tiny_classifier)
+    weights = distilbert.read_weights(tiny_classifier)
     wide = np.pad(ids, ((0, 0), (0, 11))), np.pad(mask, ((0, 0), (0, 11)))
     np.testing.assert_allclose(
         encoder.logits(weights, ids, mask, heads=4), encoder.logits(weights, *wide, heads=4), atol=1e-5
@@ -102,7 +102,7 @@ def test_gradients_reach_the_models_own_variables(tiny_classifier):
         theirs = tf.reduce_sum(tiny_classifier(ids, attention_mask=mask).logits ** 2)
     expected = tape.gradient(theirs, layer.trainable_variables)
     with tf.GradientTape() as tape:
-        ours = tf.reduce_sum(encoder.logits(encoder.read_weights(tiny_classifier), ids, mask, heads=4) ** 2)
+        ours = tf.reduce_sum(encoder.logits(distilbert.read_weights(tiny_classifier), ids, mask, heads=4) ** 2)
     for variable, mine, reference in zip(
         layer.trainable_variables, tape.gradient(ours, layer.trainable_variables), expected, strict=True
     ):

@@ -17,7 +17,7 @@ tf = runtime.start()
 
 from sentiment_tf.data.tokenization import Tokens  # noqa: E402
 from sentiment_tf.distributed import strategies  # noqa: E402
-from sentiment_tf.modeling import classifier, features  # noqa: E402
+from sentiment_tf.modeling import features, trainable  # noqa: E402
 from sentiment_tf.training import fitting  # noqa: E402
 
 ROWS, BATCH = 45, 16
@@ -56,7 +56,7 @@ def train(strategy, depth: int | None):
         config.dropout = config.attention_dropout = config.seq_classif_dropout = 0.0
         model = TFDistilBertForSequenceClassification(config)
         model(model.dummy_inputs)
-        tail = classifier.Tail(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=1)
+        tail = trainable.TrainableLayers(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=1)
     settings = {"compute_dtype": tf.float32, "max_length": 64, "cache_dir": None}
     inputs = features.compute(model, {"train": tokens}, depth=depth, strategy=strategy, **settings)["train"]
     fitting.compile_tail(tail, learning_rate=5e-3, steps=6, warmup_ratio=0.1, weight_decay=0.01, loss_scaling=False)

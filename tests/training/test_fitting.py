@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.distributed import strategies
-from sentiment_tf.modeling import classifier, features
+from sentiment_tf.modeling import distilbert, features, trainable
 from sentiment_tf.training import fitting
 from tests.support.tiny_classifier import make_tiny_classifier
 
@@ -34,7 +34,7 @@ def train(tokens, labels, *, depth, epochs=2, strategy=None, dropout=True, dtype
         model = make_tiny_classifier(seed=1)
         if not dropout:
             model.config.dropout = model.config.attention_dropout = model.config.seq_classif_dropout = 0.0
-        tail = classifier.Tail(model, depth=depth, compute_dtype=dtype, seed=3, parts=parts)
+        tail = trainable.TrainableLayers(model, depth=depth, compute_dtype=dtype, seed=3, parts=parts)
     settings = {"compute_dtype": dtype, "max_length": 64, "cache_dir": None}
     inputs = features.compute(model, {"train": tokens}, depth=depth, **settings)["train"]
     steps = fitting.steps_per_epoch(ROWS, 16) * epochs
@@ -81,7 +81,7 @@ def test_the_whole_models_logits_equal_the_tails(tokens, labels, depth):
     exact = depth in (0, 3, None)
     np.testing.assert_allclose(
         fitting.predict_logits(tail, inputs),
-        classifier.reference_logits(model, tokens),
+        distilbert.reference_logits(model, tokens),
         atol=1e-5 if exact else 2e-2,
     )
 
@@ -117,7 +117,7 @@ def standing(tokens) -> tuple:
     """(A head compiled with so small a rate that it stands still, its inputs): an epoch's loss is the model's."""
     model = make_tiny_classifier(seed=1)
     model.config.seq_classif_dropout = 0.0
-    tail = classifier.Tail(model, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
+    tail = trainable.TrainableLayers(model, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
     settings = {"compute_dtype": tf.float32, "max_length": 64, "cache_dir": None}
     inputs = features.compute(model, {"train": tokens}, depth=0, **settings)["train"]
     fitting.compile_tail(tail, learning_rate=1e-9, steps=3, warmup_ratio=0.0, weight_decay=0.0, loss_scaling=False)
@@ -197,7 +197,7 @@ def test_balanced_weights_by_hand():
     ("smoothing", "expected"), [(0.0, np.log(4 / 3)), (0.2, 0.9 * np.log(4 / 3) + 0.1 * np.log(4))]
 )
 def test_label_smoothing_by_hand(tiny_classifier, smoothing, expected):
-    tail = classifier.Tail(tiny_classifier, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
+    tail = trainable.TrainableLayers(tiny_classifier, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
     fitting.compile_tail(
         tail, learning_rate=0.1, steps=1, warmup_ratio=0, weight_decay=0, loss_scaling=False, label_smoothing=smoothing
     )
@@ -206,7 +206,7 @@ def test_label_smoothing_by_hand(tiny_classifier, smoothing, expected):
 
 
 def test_layer_decay_counts_from_the_head_down(tiny_classifier):
-    tail = classifier.Tail(tiny_classifier, depth=None, compute_dtype=tf.float32, seed=0, parts=1)
+    tail = trainable.TrainableLayers(tiny_classifier, depth=None, compute_dtype=tf.float32, seed=0, parts=1)
     below = {}
     for variable in tiny_classifier.weights:
         below.setdefault(tail.layers_above(variable), set()).add(variable.name)

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from sentiment_tf.errors import UserError
-from sentiment_tf.modeling import classifier
+from sentiment_tf.modeling import trainable
 from sentiment_tf.modeling.features import Features
 from sentiment_tf.system import signals
 from sentiment_tf.training import callbacks, checkpoints, fitting
@@ -55,7 +55,7 @@ def train(
     """Trains a new tiny model, or goes on; returns (its weights, the epochs' rows without clock times)."""
     features, labels = inputs
     model = make_tiny_classifier(seed=1)
-    tail = classifier.Tail(model, depth=depth, compute_dtype=dtype, seed=3, parts=2)
+    tail = trainable.TrainableLayers(model, depth=depth, compute_dtype=dtype, seed=3, parts=2)
     fitting.compile_tail(
         tail,
         learning_rate=5e-3,
