@@ -70,9 +70,9 @@ def tokenize(tokenizer, texts: Sequence[str], *, max_length: int) -> Tokens:
 
 
 def vocabulary(tokenizer) -> list[str]:
-    """Returns the tokens in the order of their ids."""
-    ids = tokenizer.get_vocab()
-    return sorted(ids, key=ids.__getitem__)
+    """Returns the tokens in the order of their ids; ids without a token get "[gap-…]", which no text matches."""
+    tokens = {number: token for token, number in tokenizer.get_vocab().items()}
+    return [tokens.get(number, f"[gap-{number}]") for number in range(max(tokens) + 1)]
 
 
 def lower_cases(tokenizer) -> bool:

@@ -53,6 +53,13 @@ def test_features_are_the_models_own_hidden_states(tiny_classifier, tokens, tmp_
         np.testing.assert_allclose(here, states[0] if depth == 0 else states, atol=1e-5 if depth == 0 else 4e-3)
 
 
+def test_ids_of_a_large_vocabulary_give_the_same_features(tiny_classifier, tokens):
+    wide = Tokens(tokens.ids.astype(np.int32), tokens.offsets, tokens.truncated)
+    assert wide.fingerprint != tokens.fingerprint
+    found = [compute(tiny_classifier, some, None, depth=1).values for some in (tokens, wide)]
+    np.testing.assert_array_equal(*found)
+
+
 def test_one_pass_serves_several_depths(tiny_classifier, tokens, tmp_path, never_again):
     alone = {depth: compute(tiny_classifier, tokens, None, depth=depth) for depth in (0, 1, 2)}
     compute(tiny_classifier, tokens, str(tmp_path), depth=0, also=[1, 2])
