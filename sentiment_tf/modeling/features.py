@@ -98,13 +98,13 @@ def compute(
       NoRoomError: the disk has too little space for the features of all splits; it is found before any of the work.
     """
     only = splits if only is None else only
-    if depth is None or depth == model.config.n_layers:
+    if depth is None or depth == model.config.num_hidden_layers:
         return {name: Features(splits[name].ids, splits[name].offsets, max_length, least_width) for name in only}
     strategy = strategy or tf.distribute.get_strategy()
 
     def fill(name: str, values: dict[int, np.ndarray]) -> None:
         tokens = splits[name]
-        padding = 1 - tokens.lengths.sum() / max(frozen.places(tokens.lengths, max_length), 1)
+        padding = 1 - tokens.lengths.sum() / max(frozen.token_slots(tokens.lengths, max_length), 1)
         log.info("%s: %.1f %% of the places the trunk computes are padding", name, 100 * padding)
         settings = {"compute_dtype": compute_dtype, "max_length": max_length, "name": name, "strategy": strategy}
         frozen.run(model, tokens, values, **settings)

@@ -59,7 +59,7 @@ def run(
             progress.update(len(rows))
 
 
-def places(lengths: np.ndarray, max_length: int) -> int:
+def token_slots(lengths: np.ndarray, max_length: int) -> int:
     """Returns how many places, padding included, the trunk computes for texts of these lengths."""
     batches = _token_batches(lengths, max_length)
     return sum(len(rows) * batching.padded_width(lengths[rows], max_length) for rows in batches)

@@ -128,12 +128,12 @@ def missing_features(config: TrainConfig, prepared: Prepared, depth: int | None)
 def _trunk_places(config: TrainConfig, splits: list[Tokens]) -> int:
     from sentiment_tf.modeling import frozen
 
-    return sum(frozen.places(tokens.lengths, config.max_length) for tokens in splits)
+    return sum(frozen.token_slots(tokens.lengths, config.max_length) for tokens in splits)
 
 
 def has_trunk(prepared: Prepared, depth: int | None) -> bool:
     """Returns whether blocks lie below the cut."""
-    return depth is not None and depth < prepared.model.config.n_layers
+    return depth is not None and depth < prepared.model.config.num_hidden_layers
 
 
 def _time_trunk(config: TrainConfig, prepared: Prepared, depth: int) -> tuple[float, float]:
@@ -154,7 +154,7 @@ def _time_trunk(config: TrainConfig, prepared: Prepared, depth: int) -> tuple[fl
             name="sample",
         )
         seconds.append(time.perf_counter() - began)
-        places.append(frozen.places(tokens.lengths, config.max_length))
+        places.append(frozen.token_slots(tokens.lengths, config.max_length))
     return _line(places, seconds)
 
 

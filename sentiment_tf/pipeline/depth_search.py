@@ -42,7 +42,7 @@ def search(
     """
     from sentiment_tf.distributed import collectives
 
-    model, deepest = prepared.model, prepared.model.config.n_layers
+    model, deepest = prepared.model, prepared.model.config.num_hidden_layers
     tolerance = config.accuracy_tolerance / 100
     pretrained = model.get_weights()
     decided = _begin(prepared, head, features_seconds)
@@ -110,7 +110,7 @@ def _begin(prepared: Prepared, head: Cut, features_seconds: float) -> dict:
     """
     from sentiment_tf.distributed import collectives
 
-    blocks = prepared.model.config.n_layers
+    blocks = prepared.model.config.num_hidden_layers
     block = {split: head.features[split].seconds / blocks for split in setup.TRAINING_SPLITS}  # forward, frozen
     begun = {"spent": features_seconds, "trunk": sum(block.values()), "forward": block["train"], "steps": []}
     decided = collectives.from_chief(prepared.strategy, _read(prepared.checkpoints) or begun)

@@ -43,7 +43,11 @@ def report(config: TrainConfig) -> str:
         config = dataclasses.replace(config, strategy="default")
     clock = Clock()
     prepared = setup.prepare(config, clock)
-    depths = list(range(prepared.model.config.n_layers + 1)) if config.trainable_layers == "auto" else [config.depth]
+    depths = (
+        list(range(prepared.model.config.num_hidden_layers + 1))
+        if config.trainable_layers == "auto"
+        else [config.depth]
+    )
     lengths = np.concatenate([tokens.lengths for tokens in prepared.tokens.values()])
     missing = {depth: cost_estimate.missing_features(config, prepared, depth) for depth in depths}
     if config.stages:
@@ -103,7 +107,7 @@ def _padding(config: TrainConfig, prepared: Prepared, depths: list) -> Iterator[
 
     lengths = prepared.tokens["train"].lengths
     if any(cost_estimate.has_trunk(prepared, depth) for depth in depths):
-        waste = 1 - lengths.sum() / frozen.places(lengths, config.max_length)
+        waste = 1 - lengths.sum() / frozen.token_slots(lengths, config.max_length)
         yield ["padding of the trunk", f"{waste:.1%} of its places"]
     if depths == [0]:
         yield ["padding in training", "none: the head reads one vector per text"]

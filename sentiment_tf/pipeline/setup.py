@@ -79,7 +79,7 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
             model = distilbert.load_classifier(
                 files.directory, label_names=splits.label_names, name=config.model, seed=config.seed
             )
-        said.append(f"{config.model}: {model.config.n_layers} blocks; matmuls in {compute_dtype.name}")
+        said.append(f"{config.model}: {model.config.num_hidden_layers} blocks; matmuls in {compute_dtype.name}")
     return Prepared(splits, labels, tokens, tokenizer, files, strategy, model, compute_dtype, checkpoints)
 
 
