@@ -20,7 +20,7 @@ def write(directory: str | os.PathLike, *, model, tokenizer, max_length: int, te
     Args:
       directory: made here.
       model: the trained transformers.TFDistilBertForSequenceClassification.
-      tokenizer: from `tokenization.load_tokenizer`.
+      tokenizer: from `distilbert.load_tokenizer`.
       max_length: tokens per text that the model was trained with, [CLS] and [SEP] included.
       temperature: folded into the classifier's weights, so that softmax of the logits is calibrated.
     """

@@ -239,6 +239,16 @@ def _norm(layer) -> tuple:
     return layer.gamma, layer.beta
 
 
+def architecture(model) -> dict[str, Any]:
+    """Returns what a forward pass needs beside the weights: ``heads`` and ``activation``, as `encoder.logits` says."""
+    return {"heads": model.config.n_heads, "activation": model.config.activation}
+
+
+def dropout_rates(model) -> tuple[float, float, float]:
+    """Returns the rates of hidden states, attention and head, in the order of `encoder.DropoutRates`."""
+    return model.config.dropout, model.config.attention_dropout, model.config.seq_classif_dropout
+
+
 def frozen_weights(model, depth: int) -> Iterator[np.ndarray]:
     """Yields the arrays of the frozen layers in a fixed order, for a cache key.
 

@@ -34,18 +34,20 @@ class TrainableLayers(keras.Model):
           parts: Number of parts that a training batch is split into.
         """
         super().__init__(name="trainable_layers")
-        config = model.config
+        total = model.config.num_hidden_layers
         self.blocks, self.head, self.embeddings = distilbert.trainable_layers(model, depth)
-        self.takes_token_ids = depth is None or depth == config.n_layers
-        first = config.n_layers - len(self.blocks)
+        self.takes_token_ids = depth is None or depth == total
         self._read = functools.partial(
-            distilbert.read_weights, model, blocks=slice(first, None), embeddings=self.takes_token_ids
+            distilbert.read_weights,
+            model,
+            blocks=slice(total - len(self.blocks), None),
+            embeddings=self.takes_token_ids,
         )
-        self._embedding_rate = config.dropout if depth is None else 0.0  # frozen layers run without dropout
-        self._rates = encoder.DropoutRates(config.dropout, config.attention_dropout, config.seq_classif_dropout)
-        self._heads, self._activation = config.n_heads, config.activation
+        self._rates = encoder.DropoutRates(*distilbert.dropout_rates(model))
+        self._embedding_rate = self._rates.hidden if depth is None else 0.0  # frozen layers run without dropout
+        self._architecture = distilbert.architecture(model)
         self._compute_dtype_of_matmuls = compute_dtype
-        self._seed, self._parts, self._blocks_of_model = seed, parts, config.n_layers
+        self._seed, self._parts, self._blocks_of_model = seed, parts, total
         self.evaluate_batch = tf.function(self.forward, reduce_retracing=True)
 
     def read_weights(self) -> encoder.Weights:
@@ -53,7 +55,7 @@ class TrainableLayers(keras.Model):
         return encoder.cast_for_compute(self._read(), self._compute_dtype_of_matmuls)
 
     def forward(self, weights: encoder.Weights, inputs: dict, dropout=encoder.no_dropout) -> tf.Tensor:
-        """Returns float32[batch, classes], the logits, as a pure function of weights and inputs."""
+        """Returns the logits, float32[batch, classes], as a pure function of weights and inputs."""
         features = inputs["features"]
         if features.shape.rank == 2 and not self.takes_token_ids:
             return encoder.classify(weights.head, features, dropout=dropout, rate=self._rates.head)
@@ -66,16 +68,15 @@ class TrainableLayers(keras.Model):
             weights.blocks,
             hidden,
             inputs["attention_mask"],
-            heads=self._heads,
-            activation=self._activation,
             pooled=True,
             dropout=dropout,
             rates=self._rates,
+            **self._architecture,
         )
         return encoder.classify(weights.head, pooled, dropout=dropout, rate=self._rates.head)
 
     def call(self, inputs: dict, training: bool = False) -> tf.Tensor:
-        """Returns float32[batch, classes]; in training with dropout, its masks a function of seed and step."""
+        """Returns the logits, float32[batch, classes]; in training with dropout masks given by seed and step."""
         weights = self.read_weights()
         if not training:
             return self.forward(weights, inputs)
@@ -88,18 +89,18 @@ class TrainableLayers(keras.Model):
         return tf.concat(logits, axis=0)
 
     def layers_above(self, variable: tf.Variable) -> int:
-        """Returns how far a variable is below the head: 0 in it, 1 in the top block, … embeddings last."""
+        """Returns how far a variable is below the head: see `distilbert.layers_above`."""
         return distilbert.layers_above(variable, self._blocks_of_model)
 
     def train_step(self, data) -> dict:
-        """Keras' training step, with the gradient's norm (before clipping) beside the metrics."""
+        """Keras' training step; adds the gradient's norm before clipping to the metrics."""
         logs = super().train_step(data)
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # below loss scaling
         return logs | {"gradient_norm": tf.identity(optimizer.gradient_norm)}
 
 
 def _split(inputs: dict, parts: int) -> list[dict]:
-    """Cuts a batch into ``parts`` of (nearly) equal size along the first axis."""
+    """Splits a batch along the first axis into ``parts`` of nearly equal size."""
     if parts == 1:
         return [inputs]
     size = tf.shape(inputs["features"])[0]

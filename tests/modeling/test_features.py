@@ -35,10 +35,10 @@ def entries(folder) -> list:
 
 @pytest.fixture
 def never_again(monkeypatch):
-    """Lets no trunk run from now on."""
+    """Returns a function after whose call frozen layers must not run."""
 
     def fail(*_, **__):
-        raise AssertionError("the trunk ran")
+        raise AssertionError("the frozen layers ran")
 
     return lambda: monkeypatch.setattr(frozen, "run", fail)
 
@@ -109,7 +109,7 @@ def test_too_little_disk_is_told_in_bytes_before_the_work(tiny_classifier, token
 
 def test_other_code_makes_other_features(tiny_classifier, tokens, tmp_path, monkeypatch):
     compute(tiny_classifier, tokens, str(tmp_path), depth=1)
-    monkeypatch.setattr(feature_cache, "_code", lambda: "of a later version")
+    monkeypatch.setattr(feature_cache, "code_digest", lambda: "of a later version")
     compute(tiny_classifier, tokens, str(tmp_path), depth=1)
     assert len(entries(tmp_path)) == 2
 
@@ -196,15 +196,16 @@ def test_a_folder_that_another_run_deletes_before_it_is_locked_is_made_again(tmp
     make, made = feature_cache.tempfile.mkdtemp, []
 
     def make_and_lose(**settings):
-        made.append(make(**settings))
+        folder = make(**settings)
+        made.append(folder)
         if len(made) == 1:
-            feature_cache._delete_left_behind(entry.folder.parent)
+            build(entry._replace(folder=entry.folder.with_name("def")))  # another run, which deletes leftovers
             assert not os.path.exists(made[0])
-        return made[-1]
+        return folder
 
     monkeypatch.setattr(feature_cache.tempfile, "mkdtemp", make_and_lose)
     assert (build(entry) == 7).all()
-    assert len(made) == 2
+    assert len(made) == 3
 
 
 def test_a_folder_that_is_gone_since_it_was_listed_is_passed_over(tmp_path):
