@@ -15,6 +15,8 @@ CLASSES = (
     "PreTrainedTokenizerFast",  # the name says nothing; what the tokenizer does is checked
 )
 
+SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")  # the only ones that are used
+
 
 def load(tokenizer_class, directory: str, *, name: str, vocabulary_size: int):
     """Loads the fast tokenizer of a model folder.
@@ -38,9 +40,12 @@ def load(tokenizer_class, directory: str, *, name: str, vocabulary_size: int):
 
     logging.set_verbosity_error()  # it warns if BERT's tokenizer is loaded as DistilBERT's, which is the same
     try:
-        tokenizer = tokenizer_class.from_pretrained(directory, split_special_tokens=True)
+        settings = _read_settings(Path(directory))
+        # Not from_pretrained, which also reads the files that the settings name, wherever they are.
+        known = {key: settings[key] for key in SETTINGS if key in settings}
+        tokenizer = tokenizer_class(**_files(Path(directory)), **known, split_special_tokens=True)
         ids = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)  # missing special tokens are added
-        unsupported = _other_class(Path(directory)) or _unsupported(tokenizer)
+        unsupported = _unsupported_setting(settings) or _unsupported(tokenizer)
     except Exception as error:  # each kind of damage raises its own
         raise UserError(
             f"--model={name}: {directory} has no tokenizer that can be read ({type(error).__name__}); "
@@ -58,11 +63,23 @@ def load(tokenizer_class, directory: str, *, name: str, vocabulary_size: int):
     return tokenizer
 
 
-def _other_class(directory: Path) -> str | None:
-    """Returns the tokenizer class that a folder asks for if it is none of `CLASSES`."""
-    settings = directory / model_files.TOKENIZER_CONFIG
-    kind = json.loads(settings.read_text(encoding="utf-8")).get("tokenizer_class") if settings.exists() else None
-    return None if kind in (None, *CLASSES) else f"tokenizer_class={kind}"
+def _read_settings(directory: Path) -> dict:
+    path = directory / model_files.TOKENIZER_CONFIG
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _files(directory: Path) -> dict[str, str]:
+    """Returns the files of a model folder that a fast tokenizer is made from, by the name of its argument."""
+    files = {"vocab_file": directory / "vocab.txt", "tokenizer_file": directory / "tokenizer.json"}
+    return {argument: str(path) for argument, path in files.items() if path.exists()}
+
+
+def _unsupported_setting(settings: dict) -> str | None:
+    """Returns what a tokenizer_config.json asks for beyond BERT's tokenizer, or None."""
+    if (kind := settings.get("tokenizer_class")) not in (None, *CLASSES):
+        return f"tokenizer_class={kind}"
+    added = [token["content"] for token in settings.get("added_tokens_decoder", {}).values() if not token["special"]]
+    return f"the added token {added[0]!r}" if added else None
 
 
 def _unsupported(tokenizer) -> str | None:

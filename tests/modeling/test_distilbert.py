@@ -109,6 +109,7 @@ def test_tokenizer_that_the_export_follows_is_loaded(tmp_path, settings):
         ({"do_lower_case": False, "strip_accents": True}, "do_lower_case=false with strip_accents=true"),
         ({"tokenize_chinese_chars": False}, "tokenize_chinese_chars=false"),
         ({"tokenizer_class": "RobertaTokenizerFast"}, "tokenizer_class=RobertaTokenizerFast"),
+        ({"added_tokens_decoder": {"5": {"content": "good", "special": False}}}, "the added token 'good'"),
     ],
 )
 def test_tokenizer_setting_that_the_export_ignores_is_refused(tmp_path, settings, message):
@@ -168,3 +169,18 @@ def test_tokenizer_file_that_does_otherwise_than_bert_is_refused(tmp_path, chang
     (tmp_path / "tokenizer.json").write_text(json.dumps(content | changes))
     with pytest.raises(UserError, match=f"^--model=mine: its tokenizer has {message}"):
         distilbert.load_tokenizer(str(tmp_path), name="mine", vocabulary_size=len(WORDS))
+
+
+@pytest.mark.parametrize("key", ["tokenizer_file", "vocab_file", "fast_tokenizer_files"])
+def test_no_tokenizer_file_outside_of_the_model_folder_is_read(tmp_path, key):
+    import tokenizers
+
+    (tmp_path / "other").mkdir()
+    other = tokenizers.BertWordPieceTokenizer({word: n for n, word in enumerate([*WORDS[:5], "other"])})
+    other.save(str(tmp_path / "other" / "tokenizer.4.0.0.json"))
+    (tmp_path / "other" / "vocab.txt").write_text("\n".join([*WORDS[:5], "other"]))
+    name = "../other/vocab.txt" if key == "vocab_file" else "../other/tokenizer.4.0.0.json"
+    named = [name] if key == "fast_tokenizer_files" else str(tmp_path / "mine" / name)
+    (tmp_path / "mine").mkdir()
+    tokenizer = load_tokenizer(tmp_path / "mine", {key: named})
+    assert tokenizer.get_vocab().keys() == {*WORDS}
