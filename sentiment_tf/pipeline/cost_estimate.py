@@ -45,7 +45,7 @@ def estimate(config: TrainConfig, prepared: Prepared, depth: int | None, *, star
     text += frozen_slot * float(prepared.tokens["train"].lengths.mean())
     return {
         "features": sum(
-            frozen_once + frozen_slot * frozen.places(tokens.lengths, config.max_length)
+            frozen_once + frozen_slot * frozen.token_slots(tokens.lengths, config.max_length)
             for tokens in prepared.tokens.values()
         ),
         "evaluate_before": sum(reported.values()),
@@ -58,7 +58,7 @@ def estimate(config: TrainConfig, prepared: Prepared, depth: int | None, *, star
 
 def has_frozen_blocks(prepared: Prepared, depth: int | None) -> bool:
     """Returns whether there are blocks below the trained ones."""
-    return depth is not None and depth < prepared.model.config.n_layers
+    return depth is not None and depth < prepared.model.config.num_hidden_layers
 
 
 def time_features(config: TrainConfig, prepared: Prepared, depth: int | None) -> tuple[float, float]:
@@ -73,7 +73,7 @@ def time_features(config: TrainConfig, prepared: Prepared, depth: int | None) ->
         tokens, began = sample(prepared.tokens["train"], total), time.perf_counter()
         features.compute(prepared.model, {"sample": tokens}, depth=depth, **settings)
         seconds.append(time.perf_counter() - began)
-        slots.append(frozen.places(tokens.lengths, config.max_length))
+        slots.append(frozen.token_slots(tokens.lengths, config.max_length))
     if slots[1] <= slots[0] or seconds[1] <= seconds[0]:  # few texts, or a busy machine
         return 0.0, seconds[1] / slots[1]
     slope = (seconds[1] - seconds[0]) / (slots[1] - slots[0])

@@ -188,7 +188,7 @@ def search(
       (setup.Cut of the chosen depth, its weights in the model; its epochs' rows; run.json's rows of the depths that
       were trained; those of the depths that were skipped).
     """
-    model, limits = prepared.model, Limits.of(config, prepared.model.config.n_layers)
+    model, limits = prepared.model, Limits.of(config, prepared.model.config.num_hidden_layers)
     pretrained, decisions = model.get_weights(), _Decisions(prepared, head, features_seconds)
     table, kept = [], {}
     while trial := plan(table, limits, decisions.costs):
@@ -245,7 +245,7 @@ class _Decisions:
     def __init__(self, prepared: Prepared, head: Cut, features_seconds: float):
         from sentiment_tf.distributed import collectives
 
-        blocks = prepared.model.config.n_layers
+        blocks = prepared.model.config.num_hidden_layers
         block = {split: head.features[split].seconds / blocks for split in setup.TRAINING_SPLITS}
         costs = Costs(features_seconds, sum(block.values()), block["train"])
         begun = {"costs": dataclasses.asdict(costs), "no_room": {}}

@@ -40,7 +40,7 @@ def report(config: TrainConfig) -> str:
         config = dataclasses.replace(config, strategy="default")
     clock = Clock()
     prepared = setup.prepare(config, clock)
-    blocks, lengths = prepared.model.config.n_layers, [tokens.lengths for tokens in prepared.tokens.values()]
+    blocks, lengths = prepared.model.config.num_hidden_layers, [tokens.lengths for tokens in prepared.tokens.values()]
     depths = list(range(blocks + 1)) if config.trainable_layers == "auto" else [config.depth]
     # Found before anything is timed: the cache knows features by the weights that made them.
     computed = {depth: _must_compute(config, prepared, depth) for depth in dict.fromkeys([0, *depths])}
@@ -92,7 +92,7 @@ def _padding(config: TrainConfig, prepared: Prepared, depths: list) -> Iterator[
 
     lengths = prepared.tokens["train"].lengths
     if any(cost_estimate.has_frozen_blocks(prepared, depth) for depth in depths):
-        waste = 1 - lengths.sum() / frozen.places(lengths, config.max_length)
+        waste = 1 - lengths.sum() / frozen.token_slots(lengths, config.max_length)
         yield ["padding in frozen layers", f"{waste:.1%} of the token slots"]
     if depths == [0]:
         yield ["padding in training", "none: the head reads one vector per text"]
@@ -144,7 +144,7 @@ def _minutes_of_search(config: TrainConfig, prepared: Prepared, computed: dict, 
 
     Depths 0, 1 and the deepest are timed; in between, each block takes as long as the next.
     """
-    blocks = prepared.model.config.n_layers
+    blocks = prepared.model.config.num_hidden_layers
     timed = {at: cost_estimate.estimate(config, prepared, at, start=spent["start"]) for at in {0, 1, blocks}}
     between = {at: (at - 1) / max(blocks - 1, 1) for at in range(1, blocks)}
     steps = timed | {

@@ -151,7 +151,7 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
 
     with clock.step("features") as said:
         if config.trainable_layers == "auto":
-            also = depth_search.shared(config, prepared.model.config.n_layers)
+            also = depth_search.shared(config, prepared.model.config.num_hidden_layers)
             at = setup.cut(config, prepared, 0, also=also)
         else:
             at = setup.cut(config, prepared, config.depth, also=[0] if config.stages else ())

@@ -14,8 +14,8 @@ import tf_keras as keras
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.data import batching
 from sentiment_tf.distributed import collectives
-from sentiment_tf.modeling.classifier import Tail
 from sentiment_tf.modeling.features import Features
+from sentiment_tf.modeling.trainable import TrainableLayers
 from sentiment_tf.system import runtime
 from sentiment_tf.training.callbacks import EpochRow, KeepBest
 from sentiment_tf.training.optimizer import make_optimizer
@@ -28,7 +28,7 @@ HEAD_STEPS_AT_ONCE = 10
 log = logging.getLogger("sentiment_tf")
 
 
-def compile_model(config: TrainConfig, model: Tail, *, rows: int) -> None:
+def compile_model(config: TrainConfig, model: TrainableLayers, *, rows: int) -> None:
     """Compiles the model with the optimizer of `make_optimizer` and cross-entropy on logits.
 
     Args:
@@ -55,7 +55,7 @@ def compile_model(config: TrainConfig, model: Tail, *, rows: int) -> None:
 
 def fit(
     config: TrainConfig,
-    model: Tail,
+    model: TrainableLayers,
     features: Features,
     labels: np.ndarray,
     *,
@@ -122,7 +122,7 @@ def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     return (len(labels) / (classes * np.maximum(np.bincount(labels, minlength=classes), 1))).astype(np.float32)
 
 
-def predict_logits(model: Tail, features: Features) -> np.ndarray:
+def predict_logits(model: TrainableLayers, features: Features) -> np.ndarray:
     """Returns float32[rows, classes] in row order, without dropout, several batches at a time.
 
     With several workers, each computes a share of the batches, and all return all rows.
@@ -151,7 +151,9 @@ def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> dict[str, float
     return {"loss": float(-likelihood.mean()), "accuracy": float((logits.argmax(axis=1) == labels).mean())}
 
 
-def _batches(config: TrainConfig, model: Tail, features: Features, labels: np.ndarray, *, first: tuple[int, int]):
+def _batches(
+    config: TrainConfig, model: TrainableLayers, features: Features, labels: np.ndarray, *, first: tuple[int, int]
+):
     """Returns the batches from ``first`` (epoch and step, counted from 0) on, for every replica of the strategy."""
     strategy = model.distribute_strategy
     worker, workers = collectives.workers(strategy)

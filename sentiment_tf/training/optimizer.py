@@ -7,13 +7,14 @@ import tensorflow as tf
 import tf_keras as keras
 
 from sentiment_tf.config import TrainConfig
-from sentiment_tf.modeling.classifier import Tail, decayed
+from sentiment_tf.modeling import distilbert
+from sentiment_tf.modeling.trainable import TrainableLayers
 from sentiment_tf.training import keras_internals
 
 CLIP_NORM = 1.0  # largest global norm of a gradient (Pascanu et al., arXiv:1211.5063)
 
 
-def make_optimizer(config: TrainConfig, model: Tail, steps: int) -> keras.optimizers.Optimizer:
+def make_optimizer(config: TrainConfig, model: TrainableLayers, steps: int) -> keras.optimizers.Optimizer:
     """Returns AdamW with the schedule, weight decay and layer-wise learning rates of a run.
 
     Biases and LayerNorm are not decayed. A block's learning rate is ``layer_decay`` times that of the block above it
@@ -30,7 +31,7 @@ def make_optimizer(config: TrainConfig, model: Tail, steps: int) -> keras.optimi
     optimizer = FusedAdamW(
         rate,
         weight_decay=config.weight_decay,
-        decayed=decayed,
+        decayed=distilbert.decayed,
         multiplier=lambda variable: config.layer_decay ** model.layers_above(variable),
         global_clipnorm=CLIP_NORM,
     )

@@ -7,7 +7,7 @@ import tensorflow as tf
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.distributed import strategies
-from sentiment_tf.modeling import classifier, features
+from sentiment_tf.modeling import features, trainable
 from sentiment_tf.training import fitting
 from tests.support import faults
 from tests.support.tiny_classifier import make_tiny_classifier
@@ -28,7 +28,7 @@ def train(depth: int | None, *, pad_to_max_length: bool):
     labels = random.integers(0, 2, ROWS).astype(np.int32)
     model = make_tiny_classifier(seed=1)
     model.config.dropout = model.config.attention_dropout = model.config.seq_classif_dropout = 0.0
-    layers = classifier.Tail(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=1)
+    layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=1)
     config = TrainConfig(
         max_length=32,
         pad_to_max_length=pad_to_max_length,

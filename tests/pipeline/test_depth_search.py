@@ -160,7 +160,7 @@ def test_without_a_budget_three_depths_are_tried():
 class Model:
     """A model that says at which depth it was trained last."""
 
-    config = SimpleNamespace(n_layers=6)
+    config = SimpleNamespace(num_hidden_layers=6)
 
     def __init__(self):
         self.trained = "pretrained"

@@ -18,7 +18,7 @@ tf = runtime.start()
 from sentiment_tf.config import TrainConfig  # noqa: E402
 from sentiment_tf.data.tokenization import Tokens  # noqa: E402
 from sentiment_tf.distributed import collectives, strategies  # noqa: E402
-from sentiment_tf.modeling import classifier, features  # noqa: E402
+from sentiment_tf.modeling import features, trainable  # noqa: E402
 from sentiment_tf.training import fitting  # noqa: E402
 
 ROWS, BATCH = 45, 16
@@ -69,7 +69,7 @@ def train(strategy, depth: int | None):
         config.dropout = config.attention_dropout = config.seq_classif_dropout = 0.0
         model = TFDistilBertForSequenceClassification(config)
         model(model.dummy_inputs)
-        layers = classifier.Tail(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=1)
+        layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=1)
     inputs = features.compute(
         model,
         {"train": tokens},

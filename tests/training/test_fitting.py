@@ -6,7 +6,7 @@ import tf_keras as keras
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.distributed import strategies
-from sentiment_tf.modeling import classifier, features
+from sentiment_tf.modeling import distilbert, features, trainable
 from sentiment_tf.training import fitting
 from tests.support.tiny_classifier import make_tiny_classifier
 
@@ -40,7 +40,7 @@ def train(tokens, labels, *, depth, epochs=2, strategy=None, dropout=True, dtype
         model = make_tiny_classifier(seed=1)
         if not dropout:
             model.config.dropout = model.config.attention_dropout = model.config.seq_classif_dropout = 0.0
-        layers = classifier.Tail(model, depth=depth, compute_dtype=dtype, seed=3, parts=parts)
+        layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=dtype, seed=3, parts=parts)
     inputs = features.compute(
         model, {"train": tokens}, depth=depth, compute_dtype=dtype, max_length=64, cache_dir=None
     )["train"]
@@ -82,7 +82,7 @@ def test_the_whole_models_logits_equal_those_of_the_trainable_layers(tokens, lab
     exact = depth in (0, 3, None)
     np.testing.assert_allclose(
         fitting.predict_logits(layers, inputs),
-        classifier.reference_logits(model, tokens),
+        distilbert.reference_logits(model, tokens),
         atol=1e-5 if exact else 2e-2,
     )
 
@@ -118,7 +118,7 @@ def head(tokens) -> tuple:
     """(A head without dropout, its inputs)."""
     model = make_tiny_classifier(seed=1)
     model.config.seq_classif_dropout = 0.0
-    layers = classifier.Tail(model, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
+    layers = trainable.TrainableLayers(model, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
     return layers, features.compute(
         model, {"train": tokens}, depth=0, compute_dtype=tf.float32, max_length=64, cache_dir=None
     )["train"]
@@ -195,7 +195,7 @@ def test_gradient_norm_is_that_of_the_whole_batch_before_clipping(tokens, labels
     """SGD at rate 1 without clipping changes the weights by the gradient itself, whose norm can be computed."""
     monkeypatch.setattr(fitting, "make_optimizer", lambda config, model, steps: keras.optimizers.SGD(1.0))
     model = make_tiny_classifier(seed=1)
-    layers = classifier.Tail(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=2)
+    layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=2)
     inputs = features.compute(
         model, {"train": tokens}, depth=depth, compute_dtype=tf.float32, max_length=64, cache_dir=None
     )["train"]
@@ -241,14 +241,14 @@ def test_balanced_weights_by_hand():
     ("smoothing", "expected"), [(0.0, np.log(4 / 3)), (0.2, 0.9 * np.log(4 / 3) + 0.1 * np.log(4))]
 )
 def test_label_smoothing_by_hand(tiny_classifier, smoothing, expected):
-    layers = classifier.Tail(tiny_classifier, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
+    layers = trainable.TrainableLayers(tiny_classifier, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
     fitting.compile_model(settings(label_smoothing=smoothing), layers, rows=1)
     loss = layers.compiled_loss(tf.constant([0]), tf.constant([[np.log(3.0), 0.0]], tf.float32))
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 def test_layer_decay_counts_from_the_head_down(tiny_classifier):
-    layers = classifier.Tail(tiny_classifier, depth=None, compute_dtype=tf.float32, seed=0, parts=1)
+    layers = trainable.TrainableLayers(tiny_classifier, depth=None, compute_dtype=tf.float32, seed=0, parts=1)
     below = {}
     for variable in tiny_classifier.weights:
         below.setdefault(layers.layers_above(variable), set()).add(variable.name)

@@ -8,7 +8,7 @@ import tf_keras as keras
 
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.errors import UserError
-from sentiment_tf.modeling import classifier
+from sentiment_tf.modeling import trainable
 from sentiment_tf.modeling.features import Features
 from sentiment_tf.system import signals
 from sentiment_tf.training import callbacks, checkpoints, fitting
@@ -54,7 +54,7 @@ def train(inputs, folder, *, callbacks=(), every=None, patience=None, scores=Non
     """Trains a new tiny model, or continues; returns (its weights, the rows of the epochs without clock times)."""
     features, labels = inputs
     model = make_tiny_classifier(seed=1)
-    layers = classifier.Tail(model, depth=depth, compute_dtype=dtype, seed=3, parts=2)
+    layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=dtype, seed=3, parts=2)
     config = TrainConfig(
         epochs=EPOCHS,
         batch_size=BATCH,
