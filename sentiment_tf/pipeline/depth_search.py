@@ -26,8 +26,8 @@ log = logging.getLogger("sentiment_tf")
 class Trial(NamedTuple):
     """A row of the table: a depth that was trained, or skipped for one of two reasons.
 
-    seconds: Training time, without the frozen layers.
     accuracy: On the validation split, a share; None if the depth was skipped.
+    seconds: Training time, without the frozen layers.
     """
 
     depth: int
@@ -36,13 +36,6 @@ class Trial(NamedTuple):
     epochs: int = 0
     no_time: str | None = None
     no_room: str | None = None
-
-
-class Step(NamedTuple):
-    """The next depth, and why there is no time to train it, if there is none."""
-
-    depth: int
-    no_time: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +91,7 @@ def shared(config: TrainConfig, deepest: int) -> list[int]:
     return [depth for depth in first_depths(config, deepest) if 0 < depth < deepest]
 
 
-def plan(table: Sequence[Trial], limits: Limits, costs: Costs) -> Step | None:
+def plan(table: Sequence[Trial], limits: Limits, costs: Costs) -> Trial | None:
     """Decides what to try next.
 
     First the head and one block. If the block gains more than the tolerance, the deepest depth allowed: it shows how
@@ -111,11 +104,11 @@ def plan(table: Sequence[Trial], limits: Limits, costs: Costs) -> Step | None:
       costs: Known times.
 
     Returns:
-      The next step, or None at the end of the search.
+      The next depth, with a reason if there is no time for it; None at the end of the search.
     """
     trained = _trained(table)
     depth = _next_depth(table, trained, limits) if trained else 0
-    return None if depth is None else Step(depth, _no_time(depth, trained, limits, costs))
+    return None if depth is None else Trial(depth, no_time=_no_time(depth, trained, limits, costs))
 
 
 def good(table: Sequence[Trial], *, tolerance: float) -> list[Trial]:
@@ -198,12 +191,10 @@ def search(
     model, limits = prepared.model, Limits.of(config, prepared.model.config.n_layers)
     pretrained, decisions = model.get_weights(), _Decisions(prepared, head, features_seconds)
     table, kept = [], {}
-    while step := plan(table, limits, decisions.costs):
-        if step.no_time:
-            trial = Trial(step.depth, no_time=step.no_time)
-        else:
+    while trial := plan(table, limits, decisions.costs):
+        if not trial.no_time:
             model.set_weights(pretrained)
-            trial, history = _try(config, prepared, head, step.depth, decisions, callbacks)
+            trial, history = _try(config, prepared, head, trial.depth, decisions, callbacks)
         table.append(trial)
         if reason := trial.no_time or trial.no_room:
             log.info("  depth %d is skipped: %s", trial.depth, reason)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.errors import NoRoomError, UserError
 from sentiment_tf.pipeline import depth_search
-from sentiment_tf.pipeline.depth_search import Costs, Limits, Step, Trial
+from sentiment_tf.pipeline.depth_search import Costs, Limits, Trial
 from sentiment_tf.pipeline.setup import Cut
 
 CONFIG = TrainConfig(dataset="sst2", trainable_layers="auto", accuracy_tolerance=0.5)
@@ -61,7 +61,7 @@ def test_depths_within_the_tolerance_of_the_best_are_good(accuracies, tolerance,
 def test_the_deepest_follows_where_a_block_pays_then_the_gap_is_halved(so_far, following):
     table = [Trial(depth, accuracy) for depth, accuracy in so_far.items()]
     step = depth_search.plan(table, limits(60.0), FREE)
-    assert step == (None if following is None else Step(following, None))
+    assert step == (None if following is None else Trial(following))
 
 
 LATE = {"no_time": "too late"}
@@ -111,49 +111,50 @@ LATER = Trial(6, **LATE), Trial(5, **LATE), Trial(4, **LATE), Trial(3, **LATE)  
 def test_a_depth_that_would_pass_the_budget_is_skipped_with_the_reason():
     # 10 and 20 s of training are gone; the next depth takes 20 s and what the last one grew by, 10 s: 60 in all.
     table = [*trials(0.7, 0.8), *LATER]
-    assert step(table, spent=0.0, train_block=1.0) == Step(2, None)
-    assert step(table, spent=0.6, train_block=1.0) == Step(2, "the search would take 1.0 of --time_budget=1.0 minutes")
+    assert step(table, spent=0.0, train_block=1.0) == Trial(2)
+    assert step(table, spent=0.6, train_block=1.0) == Trial(
+        2, no_time="the search would take 1.0 of --time_budget=1.0 minutes"
+    )
     # Three epochs of forward and backward passes through a second block take 9 times its forward pass: 13.5 s, not 10.
     assert step(table, spent=0.0, train_block=1.5).no_time
     # One epoch, after which training stopped early: 4.5 s are less than the 10 by which the last one grew.
-    assert step([*trials(0.7, 0.8, epochs=1), *LATER], spent=0.0, train_block=1.5) == Step(2, None)
+    assert step([*trials(0.7, 0.8, epochs=1), *LATER], spent=0.0, train_block=1.5) == Trial(2)
 
 
 def test_the_head_is_never_skipped_and_one_block_once_the_time_has_passed():
-    assert step([], spent=100.0) == Step(0, None)
-    assert step(trials(0.7), spent=49.0) == Step(1, None)
-    assert step(trials(0.7), spent=50.0) == Step(1, "it would begin after --time_budget=1.0 minutes")
+    assert step([], spent=100.0) == Trial(0)
+    assert step(trials(0.7), spent=49.0) == Trial(1)
+    assert step(trials(0.7), spent=50.0) == Trial(1, no_time="it would begin after --time_budget=1.0 minutes")
 
 
 def test_beside_the_head_alone_each_block_takes_its_passes():
     # 10 s are gone; all blocks take the head's 10 s and six times 9 forward passes.
     table = [*trials(0.7), Trial(1, **FULL)]
-    assert step(table, spent=0.0, train_block=0.7) == Step(6, None)  # 10 + 10 + 6 × 6.3 = 57.8 s
+    assert step(table, spent=0.0, train_block=0.7) == Trial(6)  # 10 + 10 + 6 × 6.3 = 57.8 s
     assert step(table, spent=0.0, train_block=0.8).no_time  # 10 + 10 + 6 × 7.2 = 63.2 s
 
 
 def test_a_depth_between_two_trained_ones_takes_a_time_between_theirs():
     # 10 + 20 + 3 s are gone, and depth 3 takes 13.2, on the line from 20 s at depth 1 to 3 s at depth 6: 46.2 in all.
     table = [Trial(0, 0.7, 10.0, 3), Trial(1, 0.8, 20.0, 3), Trial(6, 0.9, 3.0, 3)]
-    assert step(table, spent=13.7, train_block=5.0) == Step(3, None)
+    assert step(table, spent=13.7, train_block=5.0) == Trial(3)
     assert step(table, spent=13.9, train_block=5.0).no_time
 
 
 def test_frozen_blocks_count_unless_the_heads_forward_pass_went_through_them():
     # Depth 3 needs three frozen blocks, 6 s; depth 1 was computed with the head.
     table = [Trial(0, 0.7, 10.0, 3), Trial(1, 0.8, 20.0, 3), Trial(6, 0.9, 3.0, 3)]
-    assert step(table, spent=7.7, frozen_block=2.0) == Step(3, None)
+    assert step(table, spent=7.7, frozen_block=2.0) == Trial(3)
     assert step(table, spent=7.9, frozen_block=2.0).no_time
     # Without a cache, depth 1 had to compute its five, too: 46.2 s and eight times those of a block.
-    assert step(table, spent=0.0, frozen_block=1.7, cache="off") == Step(3, None)
+    assert step(table, spent=0.0, frozen_block=1.7, cache="off") == Trial(3)
     assert step(table, spent=0.0, frozen_block=1.8, cache="off").no_time
 
 
 def test_without_a_budget_three_depths_are_tried():
-    assert depth_search.plan(trials(0.7, 0.8, seconds=1000.0), limits(), FREE) == Step(5, None)
-    (depth, reason) = depth_search.plan(trials(0.7, 0.8, 0.9, depths=(0, 1, 5)), limits(), FREE)
-    assert depth == 3
-    assert "0, 1, 5" in reason
+    assert depth_search.plan(trials(0.7, 0.8, seconds=1000.0), limits(), FREE) == Trial(5)
+    skipped = depth_search.plan(trials(0.7, 0.8, 0.9, depths=(0, 1, 5)), limits(), FREE)
+    assert skipped == Trial(3, no_time="without --time_budget no more than 0, 1, 5 are tried")
 
 
 class Model:
