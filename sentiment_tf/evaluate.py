@@ -7,15 +7,12 @@ Prints loss, accuracy with its interval, macro F1, Matthews correlation, ROC-AUC
 import json
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
 from sentiment_tf import cli
 from sentiment_tf.data import registry, settings
 from sentiment_tf.errors import UserError
 from sentiment_tf.inference import engines
-
-SMALLEST_PROBABILITY = 1e-30  # of a class; its logarithm stays finite
 
 
 def define_flags() -> None:
@@ -40,32 +37,23 @@ def main(arguments: list[str]) -> int:
     options = flags.FLAGS
     cli.expand_home("model", "compare", "output")
     _check(options, arguments)
-    from sentiment_tf.data import loading
-    from sentiment_tf.evaluation import comparison, metrics
+    from sentiment_tf.pipeline import evaluating  # after the checks: its libraries take a second to load
     from sentiment_tf.reporting import formatting, summary
 
     cli.log_to_stdout()
     names = [options.model, *([options.compare] if options.compare else [])]
     models = [engines.load(name, engine=options.engine, precision=options.precision) for name in names]
     _check_classes(names, models)
-    splits = loading.load_rows(
-        _data(options),
-        label_names=models[0].label_names,
-        seed=options.seed if options.seed is not None else _recorded_seed(options.model),
-    )
-    rows = splits.rows[splits.report_split]
-    labels, texts = loading.label_array(rows), rows["text"]
-    # Probabilities are calibrated; their logarithms are logits of the same answers.
-    logits = [np.log(np.maximum(model.predict(texts)[1], SMALLEST_PROBABILITY)) for model in models]
-    columns = {name: metrics.evaluate(values, labels) for name, values in zip(names, logits, strict=True)}
-    print(summary.table(columns, colour=False))
-    print(_confusion_table(columns[names[0]]["confusion"], models[0].label_names))
-    result = {"rows": splits.report_split, "label_names": list(models[0].label_names), "models": columns}
+    seed = options.seed if options.seed is not None else _recorded_seed(options.model)
+    result = evaluating.measure(models, _data(options), seed=seed)
+    result["models"] = dict(zip(names, result["models"], strict=True))
+    print(summary.table(result["models"], colour=False))
+    first = result["models"][names[0]]
+    print(_confusion_table(first["confusion"], models[0].label_names))
     if options.compare:
-        result["comparison"] = comparison.compare(*logits, labels)
         print(formatting.verdict(result["comparison"], first=names[0], second=names[1]))
     if options.output:
-        _write(Path(options.output), result, columns[names[0]], models[0].label_names)
+        _write(Path(options.output), result, first, models[0].label_names)
     return 0
 
 

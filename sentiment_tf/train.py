@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
     if flags.FLAGS.dry_run:
         print(dry_run.report(resolve(config)))
     else:
-        experiment.run(resolve(config))
+        experiment.train(config)
     return 0
 
 

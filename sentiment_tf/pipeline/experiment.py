@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import logging
 import shlex
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment_tf.config import OF_ONE_MACHINE, TrainConfig
+from sentiment_tf.config import OF_ONE_MACHINE, TrainConfig, resolve, validate
 from sentiment_tf.data import batching
 from sentiment_tf.distributed import cluster
 from sentiment_tf.errors import UserError, first_line
@@ -33,8 +34,8 @@ class RunResult:
     """A finished run.
 
     Attributes:
-      directory: where it stands.
-      record: the content of its run.json.
+      directory: Its folder.
+      record: The content of its run.json.
     """
 
     directory: Path
@@ -53,16 +54,21 @@ class Outcome:
     trained_parameters: int
 
 
-def run(config: TrainConfig) -> RunResult | None:
-    """Does everything that ``python -m sentiment_tf.train`` does; None where the run was finished before.
+def train(config: TrainConfig) -> RunResult | None:
+    """Does everything that ``python -m sentiment_tf.train`` does.
 
     Args:
-      config: validated and resolved.
+      config: The settings; what is not set is decided as for the command.
+
+    Returns:
+      The finished run, trained now or before; None on a worker that is not the chief.
 
     Raises:
       UserError: a mistake in settings or data, a full disk, or training diverged. Once there is a
         checkpoint, the unfinished run stays and the same config goes on with it; else nothing is left behind.
     """
+    validate(config)
+    config = resolve(config)
     directory = RunDirectory(config.output_dir, config.run_name)
     workers = cluster.from_environment(config.strategy)
     if workers and not workers.is_chief:
@@ -71,7 +77,7 @@ def run(config: TrainConfig) -> RunResult | None:
         if directory.is_finished(config):
             log.info("%s is finished; pass --overwrite to train it again", directory.final)
             _say_what_next(directory)
-            return None
+            return RunResult(directory.final, json.loads((directory.final / RECORD).read_text(encoding="utf-8")))
         try:
             directory.begin(config)
             clock = Clock()

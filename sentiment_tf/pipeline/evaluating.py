@@ -1,0 +1,59 @@
+"""Measuring loaded models on labelled texts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sentiment_tf.data import loading, settings
+from sentiment_tf.data.settings import DataSettings
+from sentiment_tf.errors import UserError
+from sentiment_tf.evaluation import comparison, metrics
+from sentiment_tf.inference.classifier import Classifier
+
+SMALLEST_PROBABILITY = 1e-30  # of a class; its logarithm stays finite
+
+
+def evaluate(model: Classifier, data: DataSettings, *, seed: int = 0) -> dict[str, Any]:
+    """Measures a model on labelled texts.
+
+    Args:
+      model: From `sentiment_tf.load`.
+      data: Which texts. Of a data set with several splits the test split is used, or else the validation split.
+      seed: The seed of the model's training: rows that it split off for validation are then the same ones.
+
+    Returns:
+      The metrics, as `evaluation.metrics.evaluate` gives them.
+
+    Raises:
+      UserError: The data cannot be read, or has labels that the model does not know.
+    """
+    if problems := settings.problems(data):
+        raise UserError(*problems)
+    (found,) = measure([model], data, seed=seed)["models"]
+    return found
+
+
+def measure(models: Sequence[Classifier], data: DataSettings, *, seed: int) -> dict[str, Any]:
+    """Measures models of the same classes on the same texts.
+
+    Args:
+      models: One, or two to compare.
+      data: Which texts.
+      seed: As in `evaluate`.
+
+    Returns:
+      ``rows``, the name of the split; ``label_names``; ``models``, the metrics of each; and of two models
+      ``comparison``, from `evaluation.comparison.compare`.
+    """
+    label_names = models[0].label_names
+    splits = loading.load_rows(data, label_names=label_names, seed=seed)
+    rows = splits.rows[splits.report_split]
+    labels, texts = loading.label_array(rows), rows["text"]
+    # Probabilities are calibrated; their logarithms are logits of the same answers.
+    logits = [np.log(np.maximum(model.predict(texts)[1], SMALLEST_PROBABILITY)) for model in models]
+    found: dict[str, Any] = {"rows": splits.report_split, "label_names": list(label_names)}
+    found["models"] = [metrics.evaluate(values, labels) for values in logits]
+    if len(models) == 2:
+        found["comparison"] = comparison.compare(*logits, labels)
+    return found
