@@ -185,7 +185,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_last_good_checkp
     class Spoil(KillAt):
         def on_train_batch_begin(self, batch, logs=None):
             if int(self.model.optimizer.iterations) == 4:
-                self.model.classifier.bias.assign([np.nan, 0.0])
+                self.model.head[-1].bias.assign([np.nan, 0.0])
 
         def on_train_batch_end(self, batch, logs=None):
             pass
