@@ -66,8 +66,9 @@ def main() -> None:
 
 def _texts() -> list[str]:
     from sentiment_tf.data import loading
+    from sentiment_tf.data.settings import DataSettings
 
-    return list(loading.load(dataset="rotten_tomatoes", offline=True, seed=0).rows["train"]["text"])
+    return list(loading.load(DataSettings(dataset="rotten_tomatoes", offline=True)).rows["train"]["text"])
 
 
 def _seconds(call: list[str]) -> float:

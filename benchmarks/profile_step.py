@@ -27,6 +27,7 @@ import ours_forward
 import tensorflow as tf
 
 from sentiment_tf.data import loading, packaged
+from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.distributed import strategies
 from sentiment_tf.modeling.frozen import TOKENS_AT_ONCE
 from sentiment_tf.system import runtime
@@ -44,7 +45,7 @@ def main() -> None:
         return _print_matmul_rates(strategies.COMPUTE_DTYPES[ours_common.PRECISIONS[arguments.precision]])
     with tempfile.TemporaryDirectory(prefix="profile-") as scratch:
         arguments.model, arguments.scratch = str(packaged.convert_minilm(Path(scratch) / "model")), scratch
-        rows = loading.load(dataset="rotten_tomatoes", offline=True, seed=0).rows["train"].shuffle(seed=0)
+        rows = loading.load(DataSettings(dataset="rotten_tomatoes", offline=True)).rows["train"].shuffle(seed=0)
         rows = rows[: arguments.batches * arguments.batch_size]
         work = {"trunk": _trunk, "step": _step}[arguments.what](arguments, rows["text"], rows["label"])
         work()

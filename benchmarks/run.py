@@ -28,6 +28,7 @@ import table
 from work import ITEMS, Contestant, Item
 
 from sentiment_tf.data import loading, packaged
+from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.system import provenance
 
 HERE = Path(__file__).resolve().parent
@@ -110,9 +111,8 @@ def _chosen(arguments: argparse.Namespace) -> dict[str, Item]:
 def _prepare(scratch: Path, names: set[str], sst2_dir: str | None) -> None:
     """Writes the model's folder and each data set's rows, which every contestant reads."""
     for name in names:
-        splits = loading.load(
-            dataset=name, data_dir=sst2_dir if name == "sst2" else None, offline=name != "sst2", seed=0
-        )
+        data = DataSettings(dataset=name, data_dir=sst2_dir if name == "sst2" else None, offline=name != "sst2")
+        splits = loading.load(data, seed=0)
         folder = scratch / name
         packaged.convert_minilm(folder / "model")
         rows = {split: list(splits.rows[split]) for split in ("train", "validation")}

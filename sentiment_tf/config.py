@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sentiment_tf.data import settings
+from sentiment_tf.data import registry, settings
+from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.errors import UserError
+from sentiment_tf.exporting import formats
 
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
 PACKAGED_MODEL = "minilm-l6"
@@ -17,16 +19,6 @@ STRATEGIES = ("auto", "default", "mirrored", "multi_worker", "tpu")
 SCHEDULES = ("linear", "cosine")
 CLASS_WEIGHTS = ("none", "balanced")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-
-# Long reviews carry their verdict late; phrases and sentences rarely pass 128 tokens.
-MAX_LENGTH = {"imdb": 256}
-DEFAULT_MAX_LENGTH = 128
-
-# By trained blocks: a fresh head wants large steps, pretrained blocks small ones (smaller the more there are). Three
-# epochs of sst2 are eight times as many steps; its rates were chosen on validation rows carved from train.
-LEARNING_RATES = {0: 1e-3, 1: 2e-4, 2: 1e-4, 3: 1e-4}
-LEARNING_RATES_OF = {"sst2": {0: 5e-4, 1: 1e-4}}
-DEEP_LEARNING_RATE = 5e-5
 
 
 def _setting(default: Any, help: str, **rules: Any) -> Any:
@@ -39,12 +31,9 @@ class TrainConfig:
     """What a training run is told. Each field is a flag of the same name; None means "decided by the run"."""
 
     dataset: str | None = _setting(
-        None, "Data set by name: sst2, imdb or rotten_tomatoes. With --data_dir, that folder's layout."
+        None, f"Data set by name: {registry.alternatives()}. With --data_dir, that folder's layout."
     )
-    data_dir: str | None = _setting(
-        None,
-        "Folder with your copy: GLUE (train.tsv, dev.tsv[, test.tsv]) or aclImdb (train|test/pos|neg/*.txt).",
-    )
+    data_dir: str | None = _setting(None, f"Folder with your copy: {registry.GLUE} or {registry.ACL_IMDB}.")
     train_file: str | None = _setting(None, "Your training rows: .csv, .tsv, .jsonl or .parquet.")
     validation_file: str | None = _setting(None, "Your validation rows; without it a tenth of train is set aside.")
     test_file: str | None = _setting(None, "Your test rows; where given, before and after are reported on them.")
@@ -59,7 +48,9 @@ class TrainConfig:
     )
     model_revision: str | None = _setting(None, "Commit, tag or branch of the model on the hub.")
     max_length: int | None = _setting(
-        None, "Tokens a text is cut to, [CLS] and [SEP] included (default: 256 for imdb, else 128).", least=3
+        None,
+        f"Tokens a text is cut to, [CLS] and [SEP] included (default: {registry.describe_max_lengths()}).",
+        least=3,
     )
     trainable_layers: str = _setting(
         "0",
@@ -85,7 +76,7 @@ class TrainConfig:
     batch_size: int = _setting(32, "Texts per training step, over all devices together.", least=1)
     learning_rate: float | None = _setting(
         None,
-        "Peak of the schedule (default: 1e-3 for the head, 2e-4 to 5e-5 with blocks; on sst2 5e-4, 1e-4 to 5e-5).",
+        f"Peak of the schedule (default: {registry.describe_learning_rates()}).",
         above=0,
         most=1,
     )
@@ -119,6 +110,11 @@ class TrainConfig:
         "on", "Fit a temperature on the validation rows and store it in the export.", choices=("on", "off")
     )
 
+    exports: str = _setting(formats.ALL, "Formats that the model is written in, separated by commas.")
+    quantization_tolerance: float = _setting(
+        0.5, "Points of accuracy that an int8 file may lose; one that loses more is left out.", least=0
+    )
+
     checkpoint_every: int | None = _setting(
         None,
         "Steps from one checkpoint to the next, beside the one after each epoch (default: that one alone); the head "
@@ -138,6 +134,19 @@ class TrainConfig:
     profile_steps: str | None = _setting(
         None, "first,last: training steps, counted from 1, that TensorBoard's profiler records, such as 10,20."
     )
+
+    @property
+    def data(self) -> DataSettings:
+        """Which data to read: the settings that data.loading takes."""
+        return DataSettings(
+            dataset=self.dataset,
+            data_dir=self.data_dir,
+            files={"train": self.train_file, "validation": self.validation_file, "test": self.test_file},
+            text_column=self.text_column,
+            label_column=self.label_column,
+            offline=self.offline,
+            revision=self.dataset_revision,
+        )
 
     @property
     def depth(self) -> int | None:
@@ -197,10 +206,11 @@ def validate(config: TrainConfig) -> None:
     problems += (
         _depth_problems(config.trainable_layers)
         + _contradictions(config)
-        + _data_problems(config)
+        + settings.problems(config.data)
         + _model_problems(config)
         + _name_problems(config)
         + _profile_problems(config.profile_steps)
+        + _export_problems(config.exports)
     )
     if problems:
         raise UserError(*problems)
@@ -210,7 +220,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     """Returns a validated config with every default that depends on another setting filled in."""
     return dataclasses.replace(
         config,
-        max_length=config.max_length or MAX_LENGTH.get(config.dataset, DEFAULT_MAX_LENGTH),
+        max_length=config.max_length or registry.default_max_length(config.dataset),
         learning_rate=config.learning_rate or default_learning_rate(config),
         pad_to_max_length=config.pad_to_max_length or config.strategy == "tpu",
         run_name=config.run_name or _default_run_name(config),
@@ -224,8 +234,7 @@ def default_learning_rate(config: TrainConfig) -> float | None:
     """Returns the peak rate for a depth; None for ``auto``, which takes each depth's own."""
     if config.trainable_layers == "auto":
         return None
-    rates = LEARNING_RATES | LEARNING_RATES_OF.get(config.dataset, {})
-    return rates.get(config.depth, DEEP_LEARNING_RATE)
+    return registry.default_learning_rate(config.dataset, config.depth)
 
 
 def at_depth(config: TrainConfig, depth: int) -> TrainConfig:
@@ -318,18 +327,6 @@ def _contradictions(config: TrainConfig) -> list[str]:
     return problems
 
 
-def _data_problems(config: TrainConfig) -> list[str]:
-    return settings.problems(
-        dataset=config.dataset,
-        data_dir=config.data_dir,
-        files={"train": config.train_file, "validation": config.validation_file, "test": config.test_file},
-        text_column=config.text_column,
-        label_column=config.label_column,
-        offline=config.offline,
-        revision=config.dataset_revision,
-    )
-
-
 def _model_problems(config: TrainConfig) -> list[str]:
     is_folder = os.path.isdir(os.path.expanduser(config.model))  # Path's own raises for a name that is too long
     if config.model_revision and (config.model == PACKAGED_MODEL or is_folder):
@@ -360,7 +357,7 @@ def limit_problems(config: TrainConfig, *, blocks: int | None = None, positions:
       positions: tokens that it can read at most, if known.
     """
     problems = []
-    length = config.max_length or MAX_LENGTH.get(config.dataset, DEFAULT_MAX_LENGTH)
+    length = config.max_length or registry.default_max_length(config.dataset)
     if positions and length > positions:
         problems.append(f"--max_length={length}: {config.model} has {positions} positions; pass {positions} or less")
     if blocks and (config.depth or 0) > blocks:
@@ -375,6 +372,14 @@ def _name_problems(config: TrainConfig) -> list[str]:
     name = config.run_name
     if name is not None and (name in ("", ".", "..") or Path(name).name != name):
         return [f"--run_name={name}: must be the name of one folder, without slashes; --output_dir says where"]
+    return []
+
+
+def _export_problems(exports: str) -> list[str]:
+    try:
+        formats.parse(exports)
+    except UserError as error:
+        return list(error.problems)
     return []
 
 

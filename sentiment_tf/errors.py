@@ -1,8 +1,10 @@
-"""The one exception that stands for a user's mistake."""
+"""The exception that stands for a user's mistake, and what is quoted of other exceptions."""
+
+MOST_QUOTED = 200  # characters
 
 
 class UserError(Exception):
-    """Something the user can mend: a flag, a file, a row.
+    """Something the user can fix: a flag, a file, a row.
 
     Commands print each problem on a line of its own on stderr and exit with code 2. A problem names
     the setting, its value, what is allowed and what to do, for example
@@ -19,4 +21,9 @@ class UserError(Exception):
 
 
 class NoRoomError(UserError):
-    """A disk is too small for what was to be computed; of several workers, all raise it or none."""
+    """A disk is too small for what is to be computed. Either every worker of a run raises it or none does."""
+
+
+def first_line(error: object) -> str:
+    """Returns the first line of an exception's message, shortened; its type's name if it has no message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:MOST_QUOTED]

@@ -11,7 +11,9 @@ import numpy as np
 from absl import flags
 
 from sentiment_tf import cli
+from sentiment_tf.data import registry, settings
 from sentiment_tf.errors import UserError
+from sentiment_tf.inference import engines
 
 SMALLEST_PROBABILITY = 1e-30  # of a class; its logarithm stays finite
 
@@ -20,14 +22,16 @@ def define_flags() -> None:
     """Defines the command's flags."""
     flags.DEFINE_string("model", None, "A run's folder, one of its version folders, or a SavedModel of this program.")
     flags.DEFINE_string("compare", None, "Second model, measured on the same texts and tested against the first.")
-    flags.DEFINE_string("dataset", None, "Data set by name: sst2, imdb or rotten_tomatoes.")
-    flags.DEFINE_string("data_dir", None, "Folder with your copy of it (GLUE or aclImdb layout).")
+    flags.DEFINE_string("dataset", None, f"Data set by name: {registry.alternatives()}.")
+    flags.DEFINE_string("data_dir", None, f"Folder with your copy: {registry.GLUE} or {registry.ACL_IMDB}.")
     flags.DEFINE_string("test_file", None, "Your labelled texts: .csv, .tsv, .jsonl or .parquet.")
     flags.DEFINE_string("text_column", None, "Column that holds the text.")
     flags.DEFINE_string("label_column", None, "Column that holds the label.")
     flags.DEFINE_bool("offline", False, "Use the packaged copy of the data set.")
     flags.DEFINE_string("dataset_revision", None, "Commit, tag or branch of the data set on the hub.")
-    flags.DEFINE_integer("seed", None, "Seed that carved the validation split (default: the run's own).")
+    flags.DEFINE_integer("seed", None, "Seed that split off the validation rows (default: the run's own).")
+    flags.DEFINE_enum("engine", "auto", engines.NAMES, "Library that runs the models, as in predict.")
+    flags.DEFINE_enum("precision", "float32", engines.PRECISIONS, "Arithmetic, as in predict.")
     flags.DEFINE_string("output", None, "File to write the metrics to, as JSON; the picture goes beside it as PNG.")
 
 
@@ -36,27 +40,17 @@ def main(arguments: list[str]) -> int:
     options = flags.FLAGS
     cli.expand_home("model", "compare", "output")
     _check(options, arguments)
-    from sentiment_tf.system import runtime
-
-    runtime.start()
     from sentiment_tf.data import loading
     from sentiment_tf.evaluation import metrics
-    from sentiment_tf.inference.engines import tensorflow as saved_model
     from sentiment_tf.reporting import formatting, summary
 
     cli.log_to_stdout()
     names = [options.model, *([options.compare] if options.compare else [])]
-    models = [saved_model.load(name) for name in names]
+    models = [engines.load(name, engine=options.engine, precision=options.precision) for name in names]
     _check_classes(names, models)
     splits = loading.load_rows(
+        _data(options),
         label_names=models[0].label_names,
-        dataset=options.dataset,
-        data_dir=options.data_dir,
-        test_file=options.test_file,
-        text_column=options.text_column,
-        label_column=options.label_column,
-        offline=options.offline,
-        revision=options.dataset_revision,
         seed=options.seed if options.seed is not None else _recorded_seed(options.model),
     )
     rows = splits.rows[splits.report_split]
@@ -75,13 +69,25 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _data(options) -> settings.DataSettings:
+    """Returns which data the flags name."""
+    return settings.DataSettings(
+        dataset=options.dataset,
+        data_dir=options.data_dir,
+        files={"test": options.test_file},
+        text_column=options.text_column,
+        label_column=options.label_column,
+        offline=options.offline,
+        revision=options.dataset_revision,
+    )
+
+
 def _check(options, arguments: list[str]) -> None:
     """Checks what can be checked before anything is loaded."""
     problems = [f"{argument}: not a flag; settings are passed as --name=value" for argument in arguments[:1]]
     if not options.model:
         problems.append("--model: which model? Pass a run's folder, for example saved_models/sst2")
-    if not (options.dataset or options.data_dir or options.test_file):
-        problems.append("--dataset: measured on what? Pass --dataset, --data_dir or --test_file")
+    problems += settings.problems(_data(options))
     if options.output and Path(options.output).suffix == ".png":
         problems.append(
             f"--output={options.output}: the metrics are JSON, and the picture beside them is PNG; pass .json"
@@ -105,7 +111,7 @@ def _check_classes(names: list[str], models: list) -> None:
 
 
 def _recorded_seed(model: str) -> int:
-    """Returns the seed a run was trained with: a carved validation split is then the same one."""
+    """Returns the seed that a run was trained with; it splits off the same validation rows again."""
     for folder in (Path(model), Path(model).parent):
         try:
             return json.loads((folder / "run.json").read_text())["config"]["seed"]

@@ -15,9 +15,8 @@ from absl import flags
 from sentiment_tf import cli
 from sentiment_tf.errors import UserError
 from sentiment_tf.exporting import manifest
-from sentiment_tf.inference import readers, scoring, writers
-from sentiment_tf.inference.engines import tensorflow as saved_model
-from sentiment_tf.system import runtime
+from sentiment_tf.inference import engines, readers, scoring, writers
+from sentiment_tf.inference.engines import tensorflow
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -32,6 +31,13 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     choice("input_format", None, readers.FORMATS, "Format of --input (default: by its extension, else text).")
     choice("format", None, writers.FORMATS, "Format of the output (default: as the input).")
     string("text_column", None, "Column of --input that holds the text (default: text, sentence, …).")
+    choice("engine", "auto", engines.NAMES, "Library that runs the model: auto takes LiteRT where its files are there.")
+    choice(
+        "precision",
+        "float32",
+        engines.PRECISIONS,
+        "Arithmetic: float32 gives the trained model's answers; int8 is smaller and faster; bfloat16 needs tensorflow.",
+    )
     switch("resume", False, "Go on where --output stops.")
     switch("skip_bad_rows", False, "Leave out rows that can't be read, and count them.")
     switch("verify", False, "First check the model's files against its MANIFEST.")
@@ -45,14 +51,13 @@ def main(texts: list[str]) -> int:
     if options.output == "/dev/stdout":  # stdout has one name
         options.output = writers.STDOUT
     _check(options, texts)
-    folder = saved_model.find(options.model)
     if options.verify:
-        _verify(Path(options.model), folder)
+        _verify(Path(options.model))
+    engine = engines.choose(options.model, engine=options.engine, precision=options.precision)
     if not (texts or options.input):
         return 0
     with _open_source(options, texts) as source:
-        runtime.start()
-        model = saved_model.load(options.model)
+        model = engine.module.load(options.model, precision=options.precision)
         form = writers.layout(_output_format(options), columns=source.columns, label_names=model.label_names)
         rows = scoring.GoodRows(source, form.refuse, skip=options.skip_bad_rows)
         done = None
@@ -104,14 +109,17 @@ def _check_output(options) -> list[str]:
     return [] if options.resume else [writers.exists(options.output)]
 
 
-def _verify(model: Path, folder: Path) -> None:
-    """Checks the MANIFEST of the SavedModel, and of the run that it is part of.
+def _verify(model: Path) -> None:
+    """Checks the MANIFEST of a run, and of the SavedModel in it.
 
     Raises:
       UserError: a file differs, or there is no MANIFEST.
     """
-    with_manifest = [place for place in dict.fromkeys((model, folder)) if (place / manifest.NAME).exists()]
-    for place in with_manifest or [folder]:
+    places = [model]
+    with contextlib.suppress(UserError):  # a run may hold other exports alone
+        places.append(tensorflow.find(model))
+    with_manifest = [place for place in dict.fromkeys(places) if (place / manifest.NAME).exists()]
+    for place in with_manifest or places[-1:]:
         print(f"{place}: {manifest.check(place)} files, all as they were exported", file=sys.stderr)
 
 

@@ -58,6 +58,8 @@ def test_prints_and_writes_what_the_labels_say(folder, tmp_path):
         (["--model={a}", "--output={tmp}/new.png"], ["--output={tmp}/new.png", ".json"]),
         (["--model={a}", "--output={tmp}/none/new.json"], ["its folder does not exist"]),
         (["--model={a}", "--text_column=words"], ["--text_column=words"]),
+        # The data's settings are checked first: the missing model is not reported yet.
+        (["--model={tmp}/none", "--data_dir={tmp}"], ["--data_dir={tmp}: pass it or --test_file, not both"]),
     ],
 )
 def test_mistakes_end_in_one_line_and_lose_nothing(folder, tmp_path, flags, words):

@@ -18,6 +18,7 @@ from absl import flags
 from sentiment_tf import predict
 from sentiment_tf.errors import UserError
 from sentiment_tf.exporting import manifest
+from sentiment_tf.inference.classifier import TEXTS_AT_ONCE
 from sentiment_tf.inference.engines import tensorflow as saved_model
 from tests.support import tiny_export
 
@@ -344,7 +345,7 @@ def test_needs_nothing_of_the_training_and_no_locale(run_folder, model_of_run):
 
 def test_ctrl_c_leaves_whole_rows(run_folder):
     asked = process(f"--model={run_folder}", "--input=-", "--format=json")
-    texts = [f"film {number}" for number in range(4 * saved_model.TEXTS_AT_ONCE)]
+    texts = [f"film {number}" for number in range(4 * TEXTS_AT_ONCE)]
     asked.stdin.write("\n".join(texts).encode())
     asked.stdin.flush()  # and left open: more is to come
     first = asked.stdout.readline()

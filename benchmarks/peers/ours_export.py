@@ -7,18 +7,18 @@ import ours_common
 
 from sentiment_tf.data import tokenization
 from sentiment_tf.exporting import saved_model
-from sentiment_tf.modeling import encoder
+from sentiment_tf.exporting.bundle import Bundle
+from sentiment_tf.modeling import distilbert, encoder
 
 if __name__ == "__main__":
     arguments = common.parse(__doc__)
     loaded = ours_common.load(arguments)
-    saved_model.export_saved_model(
-        Path(arguments.scratch) / "saved_model/1",
+    bundle = Bundle(
         weights=encoder.read_weights(loaded.model),
-        heads=loaded.model.config.n_heads,
-        activation=loaded.model.config.activation,
-        vocabulary=tokenization.vocabulary(loaded.tokenizer),
-        lower_case=tokenization.lower_cases(loaded.tokenizer),
-        max_length=common.MAX_LENGTH,
+        named_weights=distilbert.pytorch_weights(loaded.model),
+        network=distilbert.network_settings(loaded.model),
+        tokenizer=tokenization.portable(loaded.tokenizer),
         label_names=common.LABEL_NAMES,
+        max_length=common.MAX_LENGTH,
     )
+    saved_model.write(bundle, Path(arguments.scratch) / "saved_model/1")

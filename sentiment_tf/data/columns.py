@@ -1,19 +1,19 @@
-"""Names by which the columns of texts and labels are found in people's files, for training and for answering."""
+"""Usual names of the text and label columns in the user's files, for training and for prediction."""
 
 from collections.abc import Sequence
 
-# The first of these that is there, in any case of letters, is the column.
+# The first of these that exists, in upper or lower case, is the column.
 TEXT_COLUMNS = ("text", "sentence", "review", "content", "comment", "tweet", "message", "body")
 LABEL_COLUMNS = ("label", "labels", "sentiment", "class", "target", "polarity")
 
 
 def find_column(columns: Sequence[str], wanted: str | None, candidates: Sequence[str]) -> str | None:
-    """Returns the column of the name that is wanted, else the first candidate that is there; None without either.
+    """Returns the wanted column, or without one the first candidate that exists; None if there is no such column.
 
     Args:
-      columns: of a file.
-      wanted: as the user wrote it; must match exactly.
-      candidates: in lower case; white space and the case of letters do not count.
+      columns: the file's column names.
+      wanted: name that the user gave; must match exactly.
+      candidates: names in lower case; white space around a column's name and upper case are ignored.
     """
     if wanted is not None:
         return wanted if wanted in columns else None

@@ -1,4 +1,4 @@
-"""Labels as people write them → class numbers, by distinct values, so that millions of rows cost little."""
+"""Labels in any spelling → class numbers. Works on distinct values, so millions of rows cost little."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,34 +14,34 @@ from sentiment_tf.errors import UserError
 MAX_CLASSES = 1000  # more than that is a wrong column
 
 _BATCH = 100_000
-_MISSING = ("", "-1")  # -1 is how GLUE's test sets say "unlabelled"
+_MISSING = ("", "-1")  # GLUE marks unlabelled rows with -1
 _MISSING_ADVICE = "-1 and blanks mean unlabelled; leave such rows out"
 _NUMBER = re.compile(r"([+-]?\d+)(?:\.0*)?")
 _LONG_FORMS = {"neg": "negative", "neu": "neutral", "pos": "positive"}
 
 
 def is_unlabelled(raw: Raw) -> bool:
-    """Whether a split has no label column, or nothing in it but -1 and blanks."""
+    """Whether a split has no label column, or only -1 and blanks in it."""
     return "label" not in raw.rows.column_names or all(_plain(value) in _MISSING for value in _distinct(raw))
 
 
 def names_of(raw: Raw) -> tuple[str, ...]:
-    """Returns the class names that a split's labels amount to; a name's place is the class's number.
+    """Returns the class names found in a split's labels, in the order of the class numbers.
 
-    Whole numbers are sorted as numbers, so that 0, 1, … stay what they are; names are sorted without regard
-    to case, which puts negative before positive; a ``ClassLabel`` brings its own names and order.
+    Whole numbers are sorted by value, so 0, 1, … keep their meaning. Names are sorted ignoring case, which puts
+    negative before positive. A ``ClassLabel`` has names and order of its own.
 
     Raises:
-      UserError: fewer than two classes, or too many for a label; numbers among names; a number below 0;
-        a missing label.
+      UserError: fewer than two classes, more than `MAX_CLASSES`, numbers mixed with names, a number below 0, or a
+        missing label.
     """
     values = {value: _plain(value) for value in _distinct(raw)}
     _refuse(raw, [value for value, label in values.items() if label in _MISSING], _MISSING_ADVICE)
     present = set(values.values())
     if len(present) < 2:
-        raise UserError(f"{raw.name}: one class only ({', '.join(present)}); two or more are needed")
+        raise UserError(f"{raw.name}: only one class ({', '.join(present)}); two or more are needed")
     if len(present) > MAX_CLASSES:
-        raise UserError(f"{raw.name}: {len(present):,} different labels; name the right one by --label_column")
+        raise UserError(f"{raw.name}: {len(present):,} different labels; name the right column with --label_column")
     if raw.class_names:
         return raw.class_names
     numbers = {label for label in present if _NUMBER.fullmatch(label)}
@@ -55,22 +55,22 @@ def names_of(raw: Raw) -> tuple[str, ...]:
 
 
 def class_number(value: str, label_names: Sequence[str], class_names: Sequence[str] | None = None) -> int | None:
-    """Returns the number of the class that a label means, or None.
+    """Returns the class number that a label stands for, or None if there is no such class.
 
-    A label is a class's name in any case of letters, or short for it (neg, pos), or its number, unless the
-    names are numbers themselves.
+    A label is a class name in upper or lower case, its short form (neg, neu, pos), or a class number. If the class
+    names are numbers, a number is always a name.
 
     Args:
-      value: the label as it stands in the data.
-      label_names: the classes to choose from.
-      class_names: the names that the data gives to its label numbers, if it does.
+      value: the label as written in the data.
+      label_names: the class names, in the order of the class numbers.
+      class_names: names of the data's own label numbers, if it has any.
     """
     known = {name.casefold(): number for number, name in enumerate(label_names)}
     label = _plain(value)
     if class_names and label.isdecimal() and int(label) < len(class_names):
         name = class_names[int(label)].casefold()
         by_name = known.get(name, known.get(_LONG_FORMS.get(name, name)))
-        # Where the classes have no names, their order is all there is to go by.
+        # Classes that are called 0, 1, … can only be matched by their order.
         return known.get(label) if by_name is None and _are_numbers(label_names) else by_name
     folded = label.casefold()
     for name in (folded, _LONG_FORMS.get(folded, folded)):
@@ -82,11 +82,14 @@ def class_number(value: str, label_names: Sequence[str], class_names: Sequence[s
 
 
 def encode(raw: Raw, label_names: Sequence[str]) -> datasets.Dataset:
-    """Returns the rows as columns text (string, line-break tags made spaces) and label (int64).
+    """Returns the rows with columns text (string) and label (int64); line-break tags in texts become spaces.
+
+    Args:
+      raw: a split as it was read.
+      label_names: the class names, in the order of the class numbers.
 
     Raises:
-      UserError: a label that is missing or none of ``label_names`` (file, row and value are named), or a
-        text that is not UTF-8.
+      UserError: a label is missing or not in ``label_names``, or a text is not UTF-8; names file, row and value.
     """
     values = _distinct(raw)
     numbers = {value: class_number(value, label_names, raw.class_names) for value in values}
@@ -119,7 +122,7 @@ def _are_numbers(label_names: Sequence[str]) -> bool:
 
 
 def _plain(value: str) -> str:
-    """Returns a label in its plain form: 1.0, +1 and 01 are 1."""
+    """Returns a label in its canonical form: 1.0, +1 and 01 become 1."""
     number = _NUMBER.fullmatch(value)
     return str(int(number[1])) if number else value
 
@@ -135,10 +138,10 @@ def _batches(raw: Raw) -> Iterator[pa.ChunkedArray]:
 
 
 def _distinct(raw: Raw) -> list[str]:
-    """Returns the different labels in the order in which they first appear.
+    """Returns the distinct labels in order of first appearance.
 
     Raises:
-      UserError: a label that is not UTF-8.
+      UserError: a label is not UTF-8.
     """
     seen: dict[str, None] = {}
     try:
@@ -150,26 +153,26 @@ def _distinct(raw: Raw) -> list[str]:
     return list(seen)
 
 
-def _row(place: int) -> str:
-    return f"row {place + 1:,} (from 1, without header and blank lines)"
+def _row(index: int) -> str:
+    return f"row {index + 1:,} (counted from 1, without header and blank lines)"
 
 
 def _refuse_undecodable(raw: Raw, column: str) -> None:
-    """Raises for the first row whose text or label is not UTF-8, if any."""
+    """Raises a UserError for the first row whose ``column`` is not UTF-8, if there is one."""
     rows = raw.rows.select_columns(column).with_format("arrow")
     for number, batch in enumerate(rows.iter(_BATCH)):
-        for place, data in enumerate(batch[column].cast(pa.large_binary()).to_pylist()):
+        for index, data in enumerate(batch[column].cast(pa.large_binary()).to_pylist()):
             try:
                 (data or b"").decode()
             except UnicodeDecodeError:
-                row = _row(number * _BATCH + place)
+                row = _row(number * _BATCH + index)
                 raise UserError(
                     f"{raw.name}: {row} has bytes that are not UTF-8 in its {column}; save the file as UTF-8"
                 ) from None
 
 
 def _refuse(raw: Raw, values: Sequence[str], advice: str) -> None:
-    """Raises for the first row that has one of these labels, if any."""
+    """Raises a UserError for the first row with one of these labels, if there is one."""
     if not values:
         return
     start = 0

@@ -1,35 +1,35 @@
 """A data set's name or the user's files → train, validation and test rows: a text and its class number.
 
-Named sets come from the hub or, with ``offline``, from the copy that is installed as a package. Nothing
-falls back in silence: what can't be had is an error that names what can.
+Named data sets come from the hub or, with ``offline``, from a copy in a Python package. There is no silent fallback:
+if the requested source is not available, the error names those that are.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import datasets
 import numpy as np
 import pyarrow.compute as pc
 
-from sentiment_tf.data import labels, leaks, sources, splitting
+from sentiment_tf.data import labels, leaks, settings, sources, splitting
+from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.errors import UserError
 
 VALIDATION_FRACTION = 0.1
-LONG_TEXT = 20_000  # characters; longer texts are kept and counted
+LONG_TEXT = 20_000  # characters; longer texts are kept, and counted in a note
 
 
 @dataclass(frozen=True)
 class Splits:
     """The rows of a data set, ready to be tokenized.
 
-    name: "sst2", "imdb", "rotten_tomatoes", or "custom" for the user's own.
+    name: name of the data set, "custom" for the user's own.
     rows: "train", "validation" and perhaps "test", each with the columns text (string) and label (int64).
-    label_names: the class names; a label is a place in them.
-    source: JSON-able: kind ("hub", "packaged" or "files"), id, revision (the commit), files, columns (of text and
-      label, by the first file's own names, or None), and a fingerprint of each split's texts and labels.
-    notes: one sentence for each thing that was carved, dropped or counted.
+    label_names: the class names, in the order of the class numbers.
+    source: for run.json: kind ("hub", "packaged" or "files"), id, revision (the commit), files, columns (the first
+      file's names of the text and label columns, or None), and a fingerprint of each split's texts and labels.
+    notes: one sentence for each split that was made or dropped and for unusual texts.
     """
 
     name: str
@@ -44,100 +44,55 @@ class Splits:
         return "test" if "test" in self.rows else "validation"
 
 
-def load(
-    *,
-    dataset: str | None,
-    data_dir: str | Path | None = None,
-    train_file: str | Path | None = None,
-    validation_file: str | Path | None = None,
-    test_file: str | Path | None = None,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    offline: bool = False,
-    revision: str | None = None,
-    seed: int = 0,
-    limit: int | None = None,
-) -> Splits:
-    """Loads every split of a data set; a missing validation split is carved from train.
+def load(data: DataSettings, *, seed: int = 0, limit: int | None = None) -> Splits:
+    """Loads every split of a data set; without a validation split, one is split off from train.
 
-    A carved split takes `VALIDATION_FRACTION` of each class at random. Exact and near duplicates, and
-    phrases with the sentence they come from, stay on one side (`leaks.groups`). A test split without labels
-    is dropped, unless the user has named its file.
+    Such a validation split is `VALIDATION_FRACTION` of each class, drawn at random. Exact and near duplicates, and
+    phrases with the sentence that contains them, stay together (`leaks.groups`). A test split without labels is
+    dropped, unless the user named its file.
 
     Args:
-      dataset: a name from `sources.HUB_IDS`, or None for the user's own files.
-      data_dir: a folder in GLUE's or aclImdb's layout, or with train.csv and the like.
-      train_file, validation_file, test_file: CSV, TSV, JSON lines or Parquet.
-      text_column, label_column: see `readers.read_file`.
-      offline: read the packaged copy of a named set.
-      revision: the hub's commit, tag or branch.
-      seed: of what is carved and of what ``limit`` draws.
-      limit: number of training rows to draw, each class in its share, after carving; None for all.
+      data: which data to read.
+      seed: Random seed for the validation split and for ``limit``; the same seed gives the same rows.
+      limit: number of training rows to draw, stratified by class, after validation is split off; None keeps all.
 
     Raises:
-      UserError: whatever is wrong with the settings, the files, their rows, or the way to the hub.
+      UserError: contradictory settings, malformed files or rows, or a hub that is out of reach.
     """
-    source = sources.find(
-        dataset=dataset,
-        data_dir=data_dir,
-        files={"train": train_file, "validation": validation_file, "test": test_file},
-        text_column=text_column,
-        label_column=label_column,
-        offline=offline,
-        revision=revision,
-    )
+    source = sources.find(data)
     label_names = source.label_names or labels.names_of(source.splits["train"])
     rows, notes = _encode(source, label_names)
     _check_classes(rows["train"], source.splits["train"].name, label_names)
     if "validation" not in rows:
-        rows, note = _carve(rows, seed=seed)
+        rows, note = _split_off_validation(rows, seed=seed)
         notes.append(note)
     if limit is not None and limit < len(rows["train"]):
         rows["train"] = _limit(rows["train"], limit, seed=seed)
-        notes.append(f"Training uses {limit:,} rows, drawn at random with each class in its share.")
+        notes.append(f"Training uses {limit:,} rows, drawn at random and stratified by class.")
     return _splits(source, rows, label_names, notes)
 
 
-def load_rows(
-    *,
-    label_names: Sequence[str],
-    dataset: str | None = None,
-    data_dir: str | Path | None = None,
-    test_file: str | Path | None = None,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    offline: bool = False,
-    revision: str | None = None,
-    seed: int = 0,
-) -> Splits:
+def load_rows(data: DataSettings, *, label_names: Sequence[str], seed: int = 0) -> Splits:
     """Loads the rows to evaluate a model on: one labelled file, or the split that `load` reports on.
 
     Args:
-      label_names: the model's classes; the data's labels are matched to them (`labels.class_number`).
-      seed: the seed of the model's training, so that a carved split is the same one.
-      dataset, data_dir, test_file, text_column, label_column, offline, revision: as in `load`.
+      data: which data to read.
+      label_names: the model's classes; the labels are matched to them (`labels.class_number`).
+      seed: Random seed of the model's training; a validation split that has to be split off is then the same.
 
     Returns:
-      Splits whose ``rows`` hold the report split alone.
+      Splits whose ``rows`` hold only the report split.
 
     Raises:
-      UserError: as `load`; a label that is none of the model's.
+      UserError: as in `load`, or a label that is not one of the model's classes.
     """
-    source = sources.find(
-        dataset=dataset,
-        data_dir=data_dir,
-        files={"test": test_file},
-        text_column=text_column,
-        label_column=label_column,
-        offline=offline,
-        revision=revision,
-    )
+    source = sources.find(data)
     for split in ("test", "validation"):
         if split in source.splits:
             source = source._replace(splits={split: source.splits[split]})
     rows, notes = _encode(source, label_names)
     if rows.keys() == {"train"}:
-        rows, note = _carve(rows, seed=seed)
+        rows, note = _split_off_validation(rows, seed=seed)
         notes.append(note)
         del rows["train"]
     return _splits(source, rows, tuple(label_names), notes)
@@ -149,7 +104,7 @@ def label_array(rows: datasets.Dataset) -> np.ndarray:
 
 
 def _encode(source: sources.Source, label_names: Sequence[str]) -> tuple[dict[str, datasets.Dataset], list[str]]:
-    """Returns the rows of each split with class numbers, and notes on texts out of the ordinary."""
+    """Returns the rows of each split with class numbers, and notes on empty and very long texts."""
     rows, notes = {}, list(source.notes)
     for split, raw in source.splits.items():
         rows[split] = labels.encode(raw, label_names)
@@ -164,26 +119,26 @@ def _encode(source: sources.Source, label_names: Sequence[str]) -> tuple[dict[st
 def _check_classes(rows: datasets.Dataset, name: str, label_names: Sequence[str]) -> None:
     present = np.unique(label_array(rows))
     if len(present) < 2:
-        raise UserError(f"{name}: one class only ({label_names[present[0]]}); training needs two or more")
+        raise UserError(f"{name}: only one class ({label_names[present[0]]}); training needs two or more")
 
 
-def _carve(rows: dict[str, datasets.Dataset], *, seed: int) -> tuple[dict[str, datasets.Dataset], str]:
-    """Splits train into train and validation."""
+def _split_off_validation(rows: dict[str, datasets.Dataset], *, seed: int) -> tuple[dict[str, datasets.Dataset], str]:
+    """Splits train into train and validation; returns the rows of each split, and a note."""
     whole = rows["train"]
     texts = whole.with_format("arrow")[:]["text"]
     groups = leaks.groups(texts)
-    train, validation = splitting.carve(label_array(whole), groups, fraction=VALIDATION_FRACTION, seed=seed)
+    train, validation = splitting.split_off(label_array(whole), groups, fraction=VALIDATION_FRACTION, seed=seed)
     if len(validation) == 0:
         raise UserError(
-            f"train: its {len(whole):,} rows are too few or too alike to carve a validation split from; "
+            f"train: its {len(whole):,} rows are too few or too similar to split off validation rows; "
             "pass --validation_file"
         )
-    likes = "duplicates and phrases of one sentence"
+    together = "duplicates and phrases of one sentence"
     if leaks.kinds_looked_for(texts) != leaks.KINDS:
-        likes = "exact duplicates, all that was looked for in so many rows,"
+        together = "exact duplicates (near duplicates are not searched for among so many words)"
     note = (
-        f"Validation is {len(validation):,} rows carved from train, {VALIDATION_FRACTION:.0%} of each class; "
-        f"{likes} stay on one side ({len(np.unique(groups)):,} groups)."
+        f"Validation is {len(validation):,} rows split off from train, {VALIDATION_FRACTION:.0%} of each class; "
+        f"{together} stay in one split ({len(np.unique(groups)):,} groups)."
     )
     return rows | {"train": whole.select(train), "validation": whole.select(validation)}, note
 
@@ -198,7 +153,7 @@ def _limit(rows: datasets.Dataset, limit: int, *, seed: int) -> datasets.Dataset
 def _splits(
     source: sources.Source, rows: dict[str, datasets.Dataset], label_names: Sequence[str], notes: list[str]
 ) -> Splits:
-    order = [split for split in ("train", "validation", "test") if split in rows]
+    order = [split for split in settings.SPLITS if split in rows]
     fingerprint = {split: _fingerprint(rows[split]) for split in order}
     columns = next(iter(source.splits.values())).columns
     return Splits(

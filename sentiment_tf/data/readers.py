@@ -1,6 +1,6 @@
-"""Files and folders → rows of a text and a raw label, read by ``datasets``, which keeps them in Arrow.
+"""Files and folders → rows with a text and a label. ``datasets`` reads them and keeps them in Arrow.
 
-Labels are left as they stand here; `labels` turns them into class numbers.
+Labels stay as the file spells them; `labels` turns them into class numbers.
 """
 
 import contextlib
@@ -29,10 +29,10 @@ FORMATS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".pa
 class Raw(NamedTuple):
     """One split as it was read.
 
-    rows: columns ``text`` (string) and, unless unlabelled, ``label`` (any type).
-    name: the file, or the data set and split, as an error message names it.
-    class_names: the label's names where the file knows them (a ``ClassLabel``), else None.
-    columns: the file's own names of text and label; None where it has no such columns.
+    rows: columns ``text`` (string) and, unless the split is unlabelled, ``label`` (any type).
+    name: the file, or the data set and split, for error messages.
+    class_names: names of the label numbers, if the file has them (a ``ClassLabel``), else None.
+    columns: the file's names of the text and label columns, or None.
     """
 
     rows: datasets.Dataset
@@ -43,7 +43,7 @@ class Raw(NamedTuple):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps the libraries' own errors off stderr, and their progress bars too unless it is a terminal."""
+    """Silences the log messages of ``datasets``, and progress bars unless stderr is a terminal."""
     verbosity = datasets.logging.get_verbosity()
     bars = datasets.are_progress_bars_disabled(), huggingface_hub.utils.are_progress_bars_disabled()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
@@ -67,42 +67,37 @@ def read_file(
     label_column: str | None = None,
     labels_required: bool = True,
 ) -> Raw:
-    """Reads a CSV, TSV, JSON lines or Parquet file; the extension says which.
+    """Reads a CSV, TSV, JSON lines or Parquet file; the format follows from the extension.
 
-    A TSV has no quoting, as in GLUE: a quotation mark is part of the text. Everything in a CSV or TSV is
-    text first, so that a review reading ``NA`` or ``007`` stays what it is.
+    A TSV has no quoting, as in GLUE: a quotation mark is part of the text. Every column of a CSV or TSV is read as
+    strings, so a review such as ``NA`` or ``007`` is kept.
 
     Args:
-      path: the file; UTF-8 in the text formats.
-      text_column: None takes the first of `TEXT_COLUMNS` that is there.
-      label_column: None takes the first of `LABEL_COLUMNS` that is there.
-      labels_required: False lets a file without a label column pass, unlabelled.
+      path: the file; text formats are UTF-8.
+      text_column: name of the text column; None takes the first of `TEXT_COLUMNS` that exists.
+      label_column: name of the label column; None takes the first of `LABEL_COLUMNS` that exists.
+      labels_required: False accepts a file without a label column.
 
     Raises:
-      UserError: no such file or column, an unknown extension, bytes that are not UTF-8, or a broken file.
+      UserError: no such file or column, an unknown extension, bytes that are not UTF-8, or a malformed file.
     """
     path = Path(path).expanduser()
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"{path}: unknown extension {path.suffix!r}; known are {', '.join(FORMATS)}")
-    if not os.path.isfile(path):  # unlike Path's own, it never raises
+    if not os.path.isfile(path):  # Path.is_file raises for some paths
         raise UserError(f"{path}: no such file")
-    return _pick_columns(
-        load_table(path),
-        str(path),
-        text_column=text_column,
-        label_column=label_column,
-        required=labels_required,
-    )
+    columns = {"text_column": text_column, "label_column": label_column}
+    return select_columns(load_table(path), str(path), **columns, labels_required=labels_required)
 
 
 def read_review_folder(folder: Path) -> Raw:
-    """Reads a folder in aclImdb's layout: ``neg/*.txt`` and ``pos/*.txt``, one review a file.
+    """Reads one split in aclImdb's layout: ``neg/*.txt`` and ``pos/*.txt``, one review per file.
 
     Returns:
-      Rows in the order of the file names, negative first; label 0 or 1.
+      Negative reviews (label 0), then positive ones (label 1), each in the order of the file names.
 
     Raises:
-      UserError: no reviews, a file that cannot be read, or bytes in one that are not UTF-8.
+      UserError: no reviews, a file that cannot be read, or bytes that are not UTF-8.
     """
     files = [sorted((folder / name).glob("*.txt")) for name in ("neg", "pos")]
     if not all(files):
@@ -112,22 +107,17 @@ def read_review_folder(folder: Path) -> Raw:
     return Raw(datasets.Dataset(pa.table({"text": texts, "label": labels})), str(folder), ("neg", "pos"))
 
 
-def select_columns(rows: datasets.Dataset, name: str) -> Raw:
-    """Takes text and label from rows that `datasets` has read, as `read_file` does from a file."""
-    return _pick_columns(rows, name, text_column=None, label_column=None, required=True)
-
-
 def load_table(path: Path) -> datasets.Dataset:
-    """Loads a file's rows with all their columns.
+    """Loads a file's rows with all columns.
 
     Raises:
-      UserError: for every way in which that fails.
+      UserError: the file cannot be read or is malformed.
     """
     kind = FORMATS[path.suffix.lower()]
     with quiet(), warnings.catch_warnings():
-        # pandas says so only in a warning when the first row has more fields than the header
+        # pandas only warns if the first row has more fields than the header
         warnings.filterwarnings("error", message="Length of header or names")
-        warnings.filterwarnings("ignore", category=ResourceWarning)  # `datasets` leaves a CSV to the collector
+        warnings.filterwarnings("ignore", category=ResourceWarning)  # `datasets` does not close a CSV
         try:
             options = _csv_options(path) if kind == "csv" else {}
             return datasets.load_dataset(kind, data_files=[glob.escape(str(path.resolve()))], **options)["train"]
@@ -138,7 +128,7 @@ def load_table(path: Path) -> datasets.Dataset:
 
 
 def _explain(path: Path, error: Exception) -> str:
-    """Says in the file's terms why `datasets` could not load it."""
+    """Returns why `datasets` could not load a file, as a message for the user."""
     cause = error.__cause__ or error
     if isinstance(cause, UnicodeDecodeError):
         return _first_undecodable(path)
@@ -155,8 +145,8 @@ def _explain(path: Path, error: Exception) -> str:
 
 
 def _csv_options(path: Path) -> dict:
-    """Returns the reader's options for a CSV or TSV: every column is a string and none is 'missing'."""
-    import pandas  # what `datasets` itself reads these with; costs half a second
+    """Returns the options for reading a CSV or TSV: every column holds strings, no value counts as missing."""
+    import pandas  # `datasets` reads CSV with pandas; the import takes half a second
 
     options = {"sep": ",", "na_filter": False, "index_col": False}
     if path.suffix.lower() == ".tsv":
@@ -169,15 +159,29 @@ def _csv_options(path: Path) -> dict:
     return options | {"features": features}
 
 
-def _pick_columns(
-    rows: datasets.Dataset, name: str, *, text_column: str | None, label_column: str | None, required: bool
+def select_columns(
+    rows: datasets.Dataset,
+    name: str,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    labels_required: bool = True,
 ) -> Raw:
-    """Keeps the text and the label column, under these names."""
+    """Keeps the text and the label column and renames them to ``text`` and ``label``.
+
+    Args:
+      rows: as `datasets` has read them.
+      name: the file, or the data set and split, for error messages.
+      text_column, label_column, labels_required: as in `read_file`.
+
+    Raises:
+      UserError: no such column, or a column that does not hold texts or labels.
+    """
     find = functools.partial(_find_column, columns=rows.column_names, name=name)
     text = find(text_column, candidates=TEXT_COLUMNS, flag="text_column", required=True)
-    label = find(label_column, candidates=LABEL_COLUMNS, flag="label_column", required=required)
+    label = find(label_column, candidates=LABEL_COLUMNS, flag="label_column", required=labels_required)
     if text == label:
-        raise UserError(f"--text_column={text}: is the label's column too in {name}")
+        raise UserError(f"--text_column={text}: is also the label column in {name}; name two different columns")
     features = rows.features
     if getattr(features[text], "dtype", None) not in ("string", "large_string"):
         raise UserError(f"--text_column={text}: holds {features[text]} in {name}, not text")
@@ -186,7 +190,7 @@ def _pick_columns(
     if not isinstance(features[label], (datasets.Value, datasets.ClassLabel)):
         raise UserError(_mixed_labels(rows, label, name))
     class_names = tuple(features[label].names) if isinstance(features[label], datasets.ClassLabel) else None
-    # The detour over unused names lets a file have its columns the other way round.
+    # Unused names in between: the text column may be called "label" and the label column "text".
     rows = rows.select_columns([text, label]).rename_columns({text: "text ", label: "label "})
     return Raw(rows.rename_columns({"text ": "text", "label ": "label"}), name, class_names, (text, label))
 
@@ -200,18 +204,22 @@ def _find_column(
     flag: str,
     required: bool,
 ) -> str | None:
-    """Returns what `columns.find_column` finds; raises where it is required and there is none."""
+    """Returns what `columns.find_column` finds; raises a UserError if a required column is missing."""
     found = find_column(columns, wanted, candidates)
     if found is not None or not required:
         return found
     listing = ", ".join(columns)
     if wanted is not None:
         raise UserError(f"--{flag}={wanted}: no such column in {name}; its columns are {listing}")
-    raise UserError(f"{name}: none of its columns ({listing}) is {', '.join(candidates)}; name one with --{flag}")
+    kind = flag.removesuffix("_column")
+    raise UserError(
+        f"{name}: no {kind} column found (looked for {', '.join(candidates)}; its columns are {listing}); "
+        f"name one with --{flag}"
+    )
 
 
 def _mixed_labels(rows: datasets.Dataset, column: str, name: str) -> str:
-    """Says where the labels of a JSON file change their kind, or what they are instead of labels."""
+    """Returns which row of a JSON file has a label of another type, or what the column holds instead of labels."""
     with contextlib.suppress(UnicodeDecodeError):
         first = rows[0][column]
         for row, value in enumerate(rows[column], start=1):
@@ -232,7 +240,7 @@ def _read_text(file: Path) -> str:
 
 
 def _first_undecodable(path: Path) -> str:
-    """Says which line and byte of a file is not UTF-8."""
+    """Returns which line and byte of a file is not UTF-8."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
@@ -247,7 +255,7 @@ def _first_undecodable(path: Path) -> str:
 
 
 def _first_bad_line(path: Path) -> str | None:
-    """Says which line of a JSON lines file is not an object, if one isn't."""
+    """Returns which line of a JSON lines file is not an object, or None."""
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             try:

@@ -1,63 +1,115 @@
-"""Which data the settings name: checked before anything is loaded, for every command alike."""
+"""The settings that say which data a command reads, and the checks that are made before anything is read."""
 
 import os.path
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from sentiment_tf.data.packaged import REVIEWS
+from sentiment_tf.data import registry
+from sentiment_tf.errors import UserError
 
-DATASETS = ("sst2", "imdb", "rotten_tomatoes")
+SPLITS = ("train", "validation", "test")
 
 
-def problems(
-    *,
-    dataset: str | None,
-    data_dir: str | Path | None,
-    files: Mapping[str, str | Path | None],
-    text_column: str | None,
-    label_column: str | None,
-    offline: bool,
-    revision: str | None,
-) -> list[str]:
-    """Returns what is wrong with these settings, all of it; and where nothing is, which of the places is missing.
+@dataclass(frozen=True)
+class DataSettings:
+    """Which data to read: a data set by name, the user's copy of it in a folder, a folder, or files.
 
-    Args:
-      files: split → the user's file or None, for the splits that the command takes as files.
-      dataset, data_dir, text_column, label_column, offline, revision: as in `datasets.load`.
+    Attributes:
+      dataset: a name from `registry.DATASETS`; None for the user's own data.
+      data_dir: folder in GLUE's or aclImdb's layout, or with train.csv and the like.
+      files: split → CSV, TSV, JSON lines or Parquet file, None for a split without one. The keys are the splits for
+        which the command has a flag.
+      text_column: column of the texts in the user's files; None finds it by its usual names.
+      label_column: column of the labels in the user's files; None finds it by its usual names.
+      offline: read the packaged copy of a named data set.
+      revision: commit, tag or branch of a named data set on the hub.
     """
-    named = f"--dataset={dataset}"
-    own = f"--data_dir or --{next(iter(files))}_file"  # the flags that name the user's own data
-    given = {f"--{split}_file": Path(file).expanduser() for split, file in files.items() if file is not None}
-    found = []
-    if dataset is not None and dataset not in DATASETS:
-        found.append(f"{named}: unknown; known are {', '.join(DATASETS)}; or pass {own}")
-    if not given and data_dir is None and dataset is None:
-        found.append(f"--dataset: name one of {', '.join(DATASETS)}, or pass {own}")
-    if given and data_dir is not None:
-        found.append(f"--data_dir={data_dir}: pass it or {', '.join(given)}, not both")
-    if given and dataset is not None:
-        found.append(f"{named}: pass it or {', '.join(given)}, not both")
-    if given and "train" in files and files["train"] is None and data_dir is None and dataset is None:
-        found.append(f"--train_file: is missing; {', '.join(given)} go with it")
+
+    dataset: str | None = None
+    data_dir: str | Path | None = None
+    files: Mapping[str, str | Path | None] = field(default_factory=lambda: dict.fromkeys(SPLITS))
+    text_column: str | None = None
+    label_column: str | None = None
+    offline: bool = False
+    revision: str | None = None
+
+    @property
+    def given_files(self) -> dict[str, Path]:
+        """Split → file, for the splits that have one; ``~`` is expanded."""
+        return {split: Path(file).expanduser() for split, file in self.files.items() if file is not None}
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of ``data_dir``; ``~`` is expanded."""
+        return None if self.data_dir is None else Path(self.data_dir).expanduser()
+
+    @property
+    def columns(self) -> dict[str, str | None]:
+        """The column names, as keyword arguments of `readers.read_file`."""
+        return {"text_column": self.text_column, "label_column": self.label_column}
+
+
+def problems(data: DataSettings) -> list[str]:
+    """Returns every problem of the settings; if they agree, checks that the folder and the files exist."""
+    return _name_problems(data) + _contradictions(data) + _named_set_problems(data) or _missing_paths(data)
+
+
+def _flags(data: DataSettings) -> dict[str, Path]:
+    """Returns {flag: file} of the files that were given."""
+    return {f"--{split}_file": file for split, file in data.given_files.items()}
+
+
+def _name_problems(data: DataSettings) -> list[str]:
+    own = f"--data_dir or --{next(iter(data.files))}_file"  # the flags for the user's own data
+    if data.dataset is not None:
+        try:
+            registry.lookup(data.dataset)
+        except UserError as error:
+            return [f"{error}; or pass {own}"]
+    elif data.data_dir is None and not data.given_files:
+        return [f"--dataset: name one of {', '.join(registry.DATASETS)}, or pass {own}"]
+    return []
+
+
+def _contradictions(data: DataSettings) -> list[str]:
+    found, given = [], _flags(data)
+    if given and data.data_dir is not None:
+        found.append(f"--data_dir={data.data_dir}: pass it or {', '.join(given)}, not both")
+    if given and data.dataset is not None:
+        found.append(f"--dataset={data.dataset}: pass it or {', '.join(given)}, not both")
+    if given and data.dataset is None and data.data_dir is None and data.files.get("train", "") is None:
+        found.append(f"--train_file: is missing; {', '.join(given)} need it")
     if len(set(given.values())) < len(given):
         found.append(f"{', '.join(given)}: each split needs a file of its own")
-    if revision is not None and (given or data_dir is not None or offline):
-        found.append(f"--dataset_revision={revision}: is the hub's; it can't be had from files or --offline")
-    if dataset is not None and not given and data_dir is None:
-        columns = {"--text_column": text_column, "--label_column": label_column}
-        found += [
-            f"{flag}={column}: is for your own files; {named} knows its columns"
-            for flag, column in columns.items()
-            if column is not None
-        ]
-        if offline and dataset in DATASETS and dataset not in REVIEWS:
-            found.append(
-                f"--offline: {named} has no packaged copy; {' and '.join(REVIEWS)} have; "
-                "or pass --data_dir=FOLDER with its train.tsv and dev.tsv"
-            )
-    if found:
-        return found
-    # Path's own is_dir and is_file raise for a name that is too long or below a folder that can't be read.
-    if data_dir is not None and not os.path.isdir(Path(data_dir).expanduser()):
-        return [f"--data_dir={data_dir}: no such folder"]
-    return [f"{flag}={file}: no such file" for flag, file in given.items() if not os.path.isfile(file)]
+    if data.revision is not None and (given or data.data_dir is not None or data.offline):
+        found.append(
+            f"--dataset_revision={data.revision}: names a revision on the hub; files and --offline have none, "
+            "leave it out"
+        )
+    return found
+
+
+def _named_set_problems(data: DataSettings) -> list[str]:
+    """Returns what does not fit a named data set that is read from the hub or from its package."""
+    if data.dataset is None or data.given_files or data.data_dir is not None:
+        return []
+    named = f"--dataset={data.dataset}"
+    found = [
+        f"--{name}={column}: is for your own files; the columns of {named} are known, leave it out"
+        for name, column in data.columns.items()
+        if column is not None
+    ]
+    spec = registry.DATASETS.get(data.dataset)
+    if data.offline and spec and not spec.packaged:
+        having = registry.alternatives(registry.packaged_names(), conjunction="and")
+        layout = f" in the layout of {spec.folder_layout}" if spec.folder_layout else ""
+        found.append(f"--offline: {named} has no packaged copy; {having} have; or pass --data_dir=FOLDER{layout}")
+    return found
+
+
+def _missing_paths(data: DataSettings) -> list[str]:
+    # Path.is_dir and Path.is_file raise for a name that is too long and for a path below an unreadable folder.
+    if data.folder is not None and not os.path.isdir(data.folder):
+        return [f"--data_dir={data.data_dir}: no such folder"]
+    return [f"{flag}={file}: no such file" for flag, file in _flags(data).items() if not os.path.isfile(file)]

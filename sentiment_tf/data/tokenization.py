@@ -107,7 +107,11 @@ def portable(tokenizer) -> dict:
     Args:
       tokenizer: from `load_tokenizer`.
     """
-    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    return portable_content(json.loads(tokenizer.backend_tokenizer.to_str()))
+
+
+def portable_content(content: dict) -> dict:
+    """Returns what `portable` makes of the content of a tokenizer.json."""
     line_break = {"type": "Replace", "pattern": {"Regex": LINE_BREAK}, "content": " "}
     normalizer = {"type": "Sequence", "normalizers": [line_break, bert_normalizer(content)]}
     return content | {"added_tokens": [], "padding": None, "truncation": None, "normalizer": normalizer}

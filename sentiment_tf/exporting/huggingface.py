@@ -11,57 +11,51 @@ from pathlib import Path
 import safetensors.numpy
 
 from sentiment_tf.data import tokenization
-from sentiment_tf.modeling import distilbert
+from sentiment_tf.exporting.bundle import Bundle
 
 
-def write(directory: str | os.PathLike, *, model, tokenizer, max_length: int, temperature: float = 1.0) -> None:
+def write(bundle: Bundle, directory: str | os.PathLike) -> None:
     """Writes config.json, model.safetensors (PyTorch's names and layout) and the tokenizer's files.
 
     Args:
-      directory: made here.
-      model: the trained transformers.TFDistilBertForSequenceClassification.
-      tokenizer: from `tokenization.load_tokenizer`.
-      max_length: tokens per text that the model was trained with, [CLS] and [SEP] included.
-      temperature: folded into the classifier's weights, so that softmax of the logits is calibrated.
+      bundle: the trained model.
+      directory: such as `<run>/hf`; must not exist.
+
+    Raises:
+      FileExistsError: the folder is there already.
     """
     folder = Path(directory)
     folder.mkdir(parents=True)
-    _write_json(folder / "config.json", _config(model))
-    weights = distilbert.pytorch_weights(model, temperature=temperature)
+    _write_json(folder / "config.json", _config(bundle))
     # Not save_file, which makes a file for this user alone, whatever the umask says.
-    (folder / "model.safetensors").write_bytes(safetensors.numpy.save(weights, metadata={"format": "pt"}))
-    _write_tokenizer(folder, tokenizer, max_length)
+    content = safetensors.numpy.save(bundle.named_weights, metadata={"format": "pt"})
+    (folder / "model.safetensors").write_bytes(content)
+    _write_tokenizer(bundle, folder)
 
 
-def _config(model) -> dict:
+def _config(bundle: Bundle) -> dict:
     """Returns config.json's content: the network's settings and the names of its classes."""
-    config = model.config
-    kept = (
-        "activation attention_dropout dim dropout hidden_dim initializer_range max_position_embeddings model_type "
-        "n_heads n_layers pad_token_id qa_dropout seq_classif_dropout sinusoidal_pos_embds vocab_size"
-    )
-    return {name: getattr(config, name) for name in kept.split()} | {
+    return bundle.network | {
         "architectures": ["DistilBertForSequenceClassification"],
-        "id2label": {str(number): name for number, name in config.id2label.items()},
-        "label2id": config.label2id,
+        "id2label": {str(number): name for number, name in enumerate(bundle.label_names)},
+        "label2id": {name: number for number, name in enumerate(bundle.label_names)},
         "problem_type": "single_label_classification",
         "torch_dtype": "float32",  # transformers 4's name of the setting
         "dtype": "float32",
     }
 
 
-def _write_tokenizer(folder: Path, tokenizer, max_length: int) -> None:
-    content = tokenization.portable(tokenizer)
-    _write_json(folder / "tokenizer.json", content)
+def _write_tokenizer(bundle: Bundle, folder: Path) -> None:
+    _write_json(folder / "tokenizer.json", bundle.tokenizer)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",  # tokenizer.json as it stands, in transformers 4 and 5
         "clean_up_tokenization_spaces": False,
-        "do_lower_case": tokenization.bert_normalizer(content)["lowercase"],
+        "do_lower_case": bundle.lower_case,
         "model_input_names": ["input_ids", "attention_mask"],
-        "model_max_length": max_length,
+        "model_max_length": bundle.max_length,
         "split_special_tokens": True,
     }
-    names = tokenization.vocabulary(tokenizer)
+    names = bundle.vocabulary
     named = {f"{name.strip('[]').lower()}_token": name for name in tokenization.NAMED_TOKENS if name in names}
     _write_json(folder / "tokenizer_config.json", settings | named)
     (folder / "vocab.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")

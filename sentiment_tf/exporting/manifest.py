@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from sentiment_tf.errors import UserError
@@ -9,12 +10,32 @@ from sentiment_tf.errors import UserError
 NAME = "MANIFEST"
 
 
-def write(directory: str | os.PathLike) -> None:
-    """Writes `directory`/MANIFEST over all files below `directory`, itself excepted."""
+def write(directory: str | os.PathLike, *, folders: Iterable[str] = (".",)) -> None:
+    """Writes `directory`/MANIFEST over all files below some of its folders, by default all, itself excepted."""
     directory = Path(directory)
-    files = sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / NAME)
+    found = {path for folder in folders for path in (directory / folder).rglob("*") if path.is_file()}
+    files = sorted(found - {directory / NAME})
     lines = [f"{_sha256(path)}  {path.relative_to(directory).as_posix()}\n" for path in files]
     (directory / NAME).write_text("".join(lines), encoding="utf-8")
+
+
+def check_files(directory: str | os.PathLike, files: Iterable[Path]) -> None:
+    """Compares a few files with the MANIFEST of the folder that they belong to; without one nothing is compared.
+
+    Raises:
+      UserError: names each file that differs or is not listed.
+    """
+    directory = Path(directory)
+    if not (directory / NAME).is_file():
+        return
+    digests = _read(directory)
+    names = {path: path.relative_to(directory).as_posix() for path in files}
+    problems = [
+        _difference(path, digests[name]) if name in digests else _not_listed(path, directory)
+        for path, name in names.items()
+    ]
+    if any(problems):
+        raise UserError(*filter(None, problems))
 
 
 def check(directory: str | os.PathLike) -> int:
@@ -30,6 +51,20 @@ def check(directory: str | os.PathLike) -> int:
         can't be read or is empty.
     """
     directory = Path(directory)
+    digests = _read(directory)
+    problems = [problem for name in digests if (problem := _difference(directory / name, digests[name]))]
+    problems += [
+        _not_listed(path, directory)
+        for path in _of_saved_models(directory)
+        if path.relative_to(directory).as_posix() not in digests
+    ]
+    if problems:
+        raise UserError(*problems)
+    return len(digests)
+
+
+def _read(directory: Path) -> dict[str, str]:
+    """Returns {file: SHA-256}."""
     try:
         lines = (directory / NAME).read_text(encoding="utf-8").splitlines()
         listed = [line.split("  ", 1) for line in lines]
@@ -38,15 +73,11 @@ def check(directory: str | os.PathLike) -> int:
         raise UserError(f"{directory / NAME}: can't be read ({error}); export the model again") from None
     if not digests:
         raise UserError(f"{directory / NAME}: lists no files; copy or export the model again")
-    problems = [problem for name in digests if (problem := _difference(directory / name, digests[name]))]
-    problems += [
-        f"{path}: is not listed in {directory / NAME}; copy or export the model again"
-        for path in _of_saved_models(directory)
-        if path.relative_to(directory).as_posix() not in digests
-    ]
-    if problems:
-        raise UserError(*problems)
-    return len(digests)
+    return digests
+
+
+def _not_listed(path: Path, directory: Path) -> str:
+    return f"{path}: is not listed in {directory / NAME}; copy or export the model again"
 
 
 def _of_saved_models(directory: Path) -> list[Path]:

@@ -1,33 +1,20 @@
 """Writes a trained classifier as a SavedModel that answers raw text, in TF Serving's layout."""
 
-from collections.abc import Sequence
+import os
 from pathlib import Path
 
 import tensorflow as tf
 
 from sentiment_tf.exporting import manifest, warmup
+from sentiment_tf.exporting.bundle import Bundle
 from sentiment_tf.exporting.graph_tokenizer import GraphTokenizer
-from sentiment_tf.exporting.odd_texts import ODD_TEXTS
-from sentiment_tf.exporting.verification import fresh_process, verify
 from sentiment_tf.modeling import encoder
-
-__all__ = ["ODD_TEXTS", "export_saved_model", "fresh_process", "verify"]
 
 _ROWS_AT_ONCE = 32  # of like length: their activations stay in a core's cache
 _BATCHES_SIDE_BY_SIDE = 4  # bounds memory where there are more cores than that
 
 
-def export_saved_model(
-    directory: Path,
-    *,
-    weights: encoder.Weights,
-    heads: int,
-    activation: str = "gelu",
-    vocabulary: Sequence[str],
-    lower_case: bool,
-    max_length: int,
-    label_names: Sequence[str],
-) -> None:
+def write(bundle: Bundle, directory: str | os.PathLike) -> None:
     """Writes a SavedModel with its warm-up requests and MANIFEST, in float32 whatever precision trained it.
 
     Signatures, for a batch of any size, empty ones too:
@@ -38,38 +25,32 @@ def export_saved_model(
       float32[batch, classes].
 
     Args:
+      bundle: the trained model.
       directory: the version folder, such as `<run>/1`; must not exist.
-      weights: of the trained model, any float dtype; their logits are calibrated (`encoder.divide_logits`).
-      heads: number of attention heads.
-      activation: of the feed-forward part, "gelu" or "relu".
-      vocabulary: word pieces in the order of their ids.
-      lower_case: whether the training tokenizer lower-cases and strips accents.
-      max_length: tokens per text at most, [CLS] and [SEP] included.
-      label_names: of the classes, in the order of their logits.
 
     Raises:
       FileExistsError: the version folder is there already.
     """
     directory = Path(directory)
     directory.mkdir(parents=True)
-    model = _Served(GraphTokenizer(vocabulary, lower_case, max_length), weights, heads, activation, label_names)
+    model = _Served(bundle)
     signatures = {"serving_default": model.serving_default, "tokens": model.tokens}
     tf.saved_model.save(model, str(directory), signatures=signatures)
-    warmup.write(directory, _warmup_batches(max_length))
+    warmup.write(directory, _warmup_batches(bundle.max_length))
     manifest.write(directory)
 
 
 class _Served(tf.Module):
     """What the SavedModel holds: weights, vocabulary and the functions over them."""
 
-    def __init__(self, tokenizer, weights, heads, activation, label_names):
+    def __init__(self, bundle: Bundle):
         super().__init__()
-        self._tokenizer = tokenizer
+        self._tokenizer = GraphTokenizer(bundle.vocabulary, bundle.lower_case, bundle.max_length)
         self._weights = tf.nest.map_structure(
-            lambda weight: tf.Variable(tf.cast(weight, tf.float32), trainable=False), weights
+            lambda weight: tf.Variable(tf.cast(weight, tf.float32), trainable=False), bundle.weights
         )
-        self._heads, self._activation = heads, activation
-        self._label_names = list(label_names)
+        self._heads, self._activation = bundle.heads, bundle.activation
+        self._label_names = list(bundle.label_names)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
     def serving_default(self, text):
@@ -105,6 +86,13 @@ class _Served(tf.Module):
             "max_length": tf.constant(self._tokenizer.max_length),
         }
 
+    # A function of its own is traced once, and not again at each of its three uses.
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None], tf.int32, name="input_ids"),
+            tf.TensorSpec([None, None], tf.int32, name="attention_mask"),
+        ]
+    )
     def _logits(self, input_ids, attention_mask):
         weights = tf.nest.map_structure(tf.convert_to_tensor, self._weights)
         return encoder.logits(weights, input_ids, attention_mask, heads=self._heads, activation=self._activation)

@@ -1,117 +1,203 @@
-"""Proves a SavedModel: a fresh process loads it from disk and must answer as the trained model does."""
+"""Proves exports: a fresh process loads each of them from disk, and must answer as the trained model does.
+
+The process starts while the files are still being written, and answers about each as soon as it is there. Speeds are
+measured at the end, when nothing else computes.
+"""
 
 import contextlib
+import dataclasses
 import json
-import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-_TIMED_CALLS = {1: 30, 32: 5}  # texts per call → calls
+from sentiment_tf.exporting import formats
+
+TOLERANCE = 1e-4  # of a logit or probability, in float32
+_TIMED_CALLS = {1: 30, 32: 3}  # texts per call → calls
+_TIMED_TEXTS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What an export answered.
+
+    Attributes:
+      logits: float32[texts, classes].
+      probabilities: float32[texts, classes].
+      sample_logits: float32[sampled texts, classes], of a quantised file; else float32[0, classes].
+    """
+
+    logits: np.ndarray
+    probabilities: np.ndarray
+    sample_logits: np.ndarray
+
+
+class FreshProcess:
+    """A process that answers from exports as users' processes will."""
+
+    def __init__(self, process: subprocess.Popen, folder: Path, errors):
+        """Wraps a started process; see `fresh_process`."""
+        self._process, self._folder, self._errors = process, folder, errors
+
+    def begin(self, name: str, precision: str, path: Path) -> None:
+        """Asks it to load a format's file and to answer the texts; returns at once."""
+        self._say({"format": name, "precision": precision, "path": str(path)})
+
+    def answers(self, name: str, precision: str) -> Answers:
+        """Waits for the answers that were asked for with `begin`, in the order in which they were.
+
+        Raises:
+          RuntimeError: the process failed; its traceback is in the message.
+        """
+        self._hear(name)
+        with np.load(self._folder / f"{name}-{precision}.npz") as arrays:
+            return Answers(**arrays)
+
+    def speeds(self) -> dict[tuple[str, str], dict]:
+        """Measures what has been loaded; nothing else should compute meanwhile.
+
+        Returns:
+          By (format, precision): "latency_ms", the median of a call by number of texts, and "texts_per_second".
+        """
+        self._say({"measure": True})
+        measured = self._hear("exports")["speeds"]
+        return {(row.pop("format"), row.pop("precision")): row for row in measured}
+
+    def _say(self, question: dict) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the answer that does not come says why
+            print(json.dumps(question), file=self._process.stdin, flush=True)
+
+    def _hear(self, name: str) -> dict:
+        line = self._process.stdout.readline()
+        answer = json.loads(line) if line else {"error": self._last_words()}
+        if "error" in answer:
+            raise RuntimeError(f"the {name} export does not answer in a fresh process:\n{answer['error']}")
+        return answer
+
+    def _last_words(self) -> str:
+        self._process.wait()
+        self._errors.seek(0)
+        return self._errors.read()
 
 
 @contextlib.contextmanager
-def fresh_process() -> Iterator[subprocess.Popen]:
-    """Yields a process that loads TensorFlow, which takes seconds, while the caller still writes the export."""
-    command = [sys.executable, "-m", "sentiment_tf.exporting.verification"]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(command, **pipes, text=True, encoding="utf-8") as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def verify(
-    process: subprocess.Popen,
-    directory: str | os.PathLike,
-    *,
-    texts: Sequence[str],
-    expected_logits: np.ndarray,
-    tolerance: float = 1e-4,
-) -> dict:
-    """Compares both signatures of an export with the trained model.
+def fresh_process(texts: Sequence[str], *, sample: Sequence[str] = ()) -> Iterator[FreshProcess]:
+    """Yields a process that loads TensorFlow, which takes seconds, while the caller still writes the exports.
 
     Args:
-      process: a `fresh_process`; it answers once.
-      directory: the version folder.
-      texts: that both are asked; real ones and odd ones.
+      texts: that every format is asked; real ones and odd ones.
+      sample: that quantised files are asked as well, to compare their accuracy.
+    """
+    with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as folder, tempfile.TemporaryFile("w+") as errors:
+        Path(folder, "texts.json").write_text(json.dumps({"texts": list(texts), "sample": list(sample)}))
+        command = [sys.executable, "-m", "sentiment_tf.exporting.verification", folder]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
+        with subprocess.Popen(command, **pipes, text=True, encoding="utf-8") as process:
+            try:
+                yield FreshProcess(process, Path(folder), errors)
+            finally:
+                process.kill()
+
+
+def check(answers: Answers, expected_logits: np.ndarray, texts: Sequence[str], *, name: str) -> float:
+    """Compares an export in float32 with the trained model.
+
+    Args:
+      answers: of the export.
       expected_logits: float32[texts, classes], the trained model's, calibrated.
-      tolerance: the largest difference of a logit or a probability that passes.
+      texts: that both were asked.
+      name: of the format, for the message.
 
     Returns:
-      {"largest_difference", "bytes" (of all files), "latency_ms": {"1": median, "32": median}}.
+      The largest difference of a logit or a probability.
 
     Raises:
-      RuntimeError: the answers differ by more than `tolerance`, or the fresh process fails.
+      RuntimeError: it is larger than `TOLERANCE`.
     """
-    answer = _ask(process, directory, texts)
-    differences = largest_differences(answer, np.asarray(expected_logits, np.float64))
+    differences = largest_differences(answers, np.asarray(expected_logits, np.float64))
     worst = int(np.argmax(differences))
-    if not differences[worst] <= tolerance:  # a NaN is a difference, too
+    if not differences[worst] <= TOLERANCE:  # a NaN is a difference, too
         raise RuntimeError(
-            f"the SavedModel in {directory} answers other than the trained model: by {differences[worst]:.2g}, "
-            f"where {tolerance:.2g} is allowed, for the text {texts[worst][:80]!r}"
+            f"the output of the {name} export differs from the trained model's by {differences[worst]:.2g} "
+            f"(tolerance {TOLERANCE:.2g}), for the text {texts[worst][:80]!r}"
         )
-    return {
-        "largest_difference": float(differences[worst]),
-        "bytes": sum(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file()),
-        "latency_ms": answer["latency_ms"],
-    }
+    return float(differences[worst])
 
 
-def largest_differences(answer: dict, expected_logits: np.ndarray) -> np.ndarray:
-    """Compares logits, and probabilities with what the expected logits come to.
-
-    Args:
-      answer: {"logits", "probabilities"} of the export.
-      expected_logits: float[texts, classes].
-
-    Returns:
-      float[texts], the largest difference of any number of a text.
-    """
-    expected = _softmax(expected_logits)
-    return np.maximum(
-        np.abs(np.asarray(answer["logits"]) - expected_logits), np.abs(np.asarray(answer["probabilities"]) - expected)
-    ).max(axis=1)
+def largest_differences(answers: Answers, expected_logits: np.ndarray) -> np.ndarray:
+    """Returns float[texts]: the largest difference of any logit or probability of each text."""
+    of_logits = np.abs(answers.logits - expected_logits)
+    of_probabilities = np.abs(answers.probabilities - _softmax(expected_logits))
+    return np.maximum(of_logits, of_probabilities).max(axis=1)
 
 
-def _ask(process: subprocess.Popen, directory: str | os.PathLike, texts: Sequence[str]) -> dict:
-    printed, errors = process.communicate(json.dumps({"directory": str(directory), "texts": list(texts)}))
-    if process.returncode:
-        raise RuntimeError(f"the SavedModel in {directory} does not answer:\n{errors}")
-    return json.loads(printed.splitlines()[-1])
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
-def _answer() -> None:
-    """The fresh process: reads a question on stdin, prints the answer on stdout."""
-    from sentiment_tf.inference.engines import tensorflow as saved_model
+def _serve(folder: Path) -> None:
+    """The fresh process: answers the questions on stdin, one a line, on stdout."""
     from sentiment_tf.system import runtime
 
     runtime.start()
-    import tensorflow_text  # noqa: F401  what loading needs, before there is anything to load
+    import tensorflow_text  # noqa: F401  what loading a SavedModel needs, before there is one to load
 
-    question = json.load(sys.stdin)
-    model = saved_model.load(question["directory"])
-    texts = question["texts"]
-    answer = {
-        # `tokens` pads a call to its longest text: a few texts at a time
-        "logits": [
-            row for start in range(0, len(texts), 32) for row in model.logits(texts[start : start + 32]).tolist()
-        ],
-        "probabilities": model.probabilities(texts).tolist(),
-        "latency_ms": {str(size): _latency(model, texts[:size], calls) for size, calls in _TIMED_CALLS.items()},
-    }
-    print(json.dumps(answer))
+    content = json.loads((folder / "texts.json").read_text())
+    models = {}
+    for line in sys.stdin:
+        question = json.loads(line)
+        try:
+            answer = _reply(question, content, models, folder)
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), flush=True)
 
 
-def _latency(model, texts: Sequence[str], calls: int) -> float:
-    """Returns the median time of a call in milliseconds."""
+def _reply(question: dict, content: dict, models: dict, folder: Path) -> dict:
+    if "measure" in question:
+        speeds = [
+            {"format": name, "precision": kind} | _speed(model, content["texts"])
+            for (name, kind), model in models.items()
+        ]
+        return {"speeds": speeds}
+    name, precision = question["format"], question["precision"]
+    model = models[name, precision] = formats.by_name(name).load(question["path"], precision=precision)
+    _answer(
+        model, content["texts"], content["sample"] if precision == "int8" else [], folder / f"{name}-{precision}.npz"
+    )
+    return {}
+
+
+def _answer(model, texts: list[str], sample: list[str], path: Path) -> None:
+    # The SavedModel's signature for tokens pads a call to its longest text: a few texts at a time.
+    logits = [model.logits(texts[start : start + 32]) for start in range(0, len(texts), 32)]
+    sampled = [model.logits(sample[start : start + 512]) for start in range(0, len(sample), 512)]
+    empty = np.zeros([0, len(model.label_names)], np.float32)
+    np.savez(
+        path,
+        logits=np.concatenate(logits),
+        probabilities=model.probabilities(texts),
+        sample_logits=np.concatenate([empty, *sampled]),
+    )
+
+
+def _speed(model, texts: Sequence[str]) -> dict:
+    """Returns median milliseconds of a call, and texts a second of many in one call."""
+    latency = {str(size): _milliseconds(model, texts[:size], calls) for size, calls in _TIMED_CALLS.items()}
+    many = texts[:_TIMED_TEXTS]
+    return {"latency_ms": latency, "texts_per_second": round(1000 * len(many) / _milliseconds(model, many, 1), 1)}
+
+
+def _milliseconds(model, texts: Sequence[str], calls: int) -> float:
     seconds = []
     for _ in range(calls):
         began = time.perf_counter()
@@ -120,10 +206,5 @@ def _latency(model, texts: Sequence[str], calls: int) -> float:
     return round(statistics.median(seconds) * 1000, 2)
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
-
-
 if __name__ == "__main__":
-    _answer()
+    _serve(Path(sys.argv[1]))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from sentiment_tf.errors import UserError
 from sentiment_tf.inference import readers, writers
-from sentiment_tf.inference.engines import tensorflow as saved_model
+from sentiment_tf.inference.classifier import TEXTS_AT_ONCE, Classifier
 
 _CHARACTERS_AT_ONCE = 4_000_000  # of the texts asked together: a few long ones fill memory, too
 
@@ -63,7 +63,7 @@ def pass_over_answered(rows: GoodRows, form: writers.Layout, path: str) -> int:
 
 
 def answer(
-    model: saved_model.SentimentModel,
+    model: Classifier,
     rows: GoodRows,
     form: writers.Layout,
     output: writers.Output,
@@ -99,7 +99,7 @@ def _windows(rows: GoodRows) -> Iterator[list[readers.Row]]:
     for row in rows:
         window.append(row)
         characters += len(row.text)
-        if len(window) == saved_model.TEXTS_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
+        if len(window) == TEXTS_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
             yield window
             window, characters = [], 0
     if window:

@@ -17,6 +17,7 @@ from sentiment_tf.data import batching
 from sentiment_tf.distributed import cluster
 from sentiment_tf.errors import UserError
 from sentiment_tf.evaluation import calibration
+from sentiment_tf.exporting import manifest
 from sentiment_tf.pipeline import depth_search, fine_tuning, setup
 from sentiment_tf.pipeline.run_directory import RECORD, RunDirectory
 from sentiment_tf.pipeline.setup import Prepared
@@ -184,20 +185,31 @@ def _leave_behind(
     config: TrainConfig, prepared: Prepared, outcome: Outcome, directory: RunDirectory, clock: Clock
 ) -> dict:
     """Writes everything a run leaves into ``directory.building``; returns the content of run.json."""
-    from sentiment_tf.pipeline import outputs
+    from sentiment_tf.pipeline import exports, outputs
 
     temperature = 1.0
     if config.calibrate == "on":
         temperature = calibration.fit_temperature(outcome.after["validation"], prepared.labels["validation"])
     with clock.step("export") as said:
-        exported = outputs.export(config, prepared, directory, temperature=temperature)
-        said.append(f"largest difference from the trained model {exported['largest_difference']:.1e}")
+        logits = outcome.after[prepared.splits.report_split]
+        exported = exports.export(config, prepared, directory, logits, temperature=temperature)
+        largest = max(row["largest_difference"] for row in exported if row["precision"] == "float32")
+        said.append(f"largest difference from the trained model {largest:.1e}")
     with clock.step("report"):
         content = outputs.describe(config, prepared, outcome, temperature=temperature)
-        content |= {"export": exported, "times": clock.seconds}
+        content |= _export_record(exported) | {"times": clock.seconds}
         outputs.write(config, prepared, outcome, content, directory.building)
+        manifest.write(directory.building, folders=exports.folders(config, directory))
     provenance.write_json(directory.building / RECORD, content)
     return content
+
+
+def _export_record(rows: list[dict]) -> dict:
+    """Returns what run.json says of the exports: a row for each, and the SavedModel's own numbers."""
+    saved = {"largest_difference", "bytes", "latency_ms"}
+    found = next((row for row in rows if row["format"] == "saved_model"), None)
+    export = {"export": {name: found[name] for name in saved}} if found else {}
+    return export | {"exports": rows}
 
 
 def _no_space(config: TrainConfig, directory: RunDirectory, error: BaseException) -> str:

@@ -2,65 +2,20 @@
 
 import dataclasses
 import logging
-import re
 from pathlib import Path
 
 import numpy as np
 
 from sentiment_tf.config import TrainConfig, at_depth, to_flags
-from sentiment_tf.data import leaks, tokenization
+from sentiment_tf.data import leaks
 from sentiment_tf.evaluation import calibration, metrics
-from sentiment_tf.pipeline.run_directory import RunDirectory
 from sentiment_tf.pipeline.setup import Prepared
 from sentiment_tf.reporting import model_card, plots, report, tensorboard
 from sentiment_tf.system import provenance
 
-VERIFIED_TEXTS = 224  # of the run's own, beside the odd ones that the export keeps for this
 MISTAKES_SHOWN = 50
 
 log = logging.getLogger("sentiment_tf")
-
-
-def export(config: TrainConfig, prepared: Prepared, directory: RunDirectory, *, temperature: float) -> dict:
-    """Writes the SavedModel and the Hugging Face folder, and proves the first against the trained model.
-
-    Returns:
-      dict: largest_difference of a logit, bytes, latency_ms.
-
-    Raises:
-      RuntimeError: the SavedModel answers other than the trained model.
-    """
-    from sentiment_tf.exporting import huggingface
-    from sentiment_tf.exporting import saved_model as saved_model
-    from sentiment_tf.modeling import classifier, encoder
-
-    model, tokenizer = prepared.model, prepared.tokenizer
-    version = directory.version_folder()
-    with saved_model.fresh_process() as process:
-        saved_model.export_saved_model(
-            version,
-            weights=encoder.divide_logits(encoder.read_weights(model), temperature),
-            heads=model.config.n_heads,
-            activation=model.config.activation,
-            vocabulary=tokenization.vocabulary(tokenizer),
-            lower_case=tokenization.lower_cases(tokenizer),
-            max_length=config.max_length,
-            label_names=prepared.splits.label_names,
-        )
-        huggingface.write(
-            directory.building / "hf",
-            model=model,
-            tokenizer=tokenizer,
-            max_length=config.max_length,
-            temperature=temperature,
-        )
-        splits = (prepared.splits.rows[split] for split in (prepared.splits.report_split, "train"))
-        own = [text for rows in splits for text in rows[:VERIFIED_TEXTS]["text"]][:VERIFIED_TEXTS]
-        texts = [*own, *saved_model.ODD_TEXTS]
-        clean = [re.sub(tokenization.LINE_BREAK, " ", text) for text in texts]
-        tokens = tokenization.tokenize(tokenizer, clean, max_length=config.max_length)
-        expected = classifier.reference_logits(model, tokens) / temperature
-        return saved_model.verify(process, version, texts=texts, expected_logits=expected)
 
 
 def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: float) -> dict:

@@ -54,7 +54,7 @@ class Cut:
 def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = None) -> Prepared:
     """Data → tokens → model."""
     with clock.step("data") as said:
-        splits = _load_splits(config)
+        splits = loading.load(config.data, seed=config.seed, limit=config.limit)
         said += [f"{len(rows):,} {split}" for split, rows in splits.rows.items()]
     for note in splits.notes:
         log.info("  %s", note)
@@ -150,22 +150,6 @@ def fingerprints(prepared: Prepared) -> dict[str, str]:
     for weight in prepared.model.get_weights():
         digest.update(np.ascontiguousarray(weight).data)
     return found | {"the model's weights": digest.hexdigest()}
-
-
-def _load_splits(config: TrainConfig) -> loading.Splits:
-    return loading.load(
-        dataset=config.dataset,
-        data_dir=config.data_dir,
-        train_file=config.train_file,
-        validation_file=config.validation_file,
-        test_file=config.test_file,
-        text_column=config.text_column,
-        label_column=config.label_column,
-        offline=config.offline,
-        revision=config.dataset_revision,
-        seed=config.seed,
-        limit=config.limit,
-    )
 
 
 def _load_tokenizer(config: TrainConfig, folder: str, *, vocabulary: int):

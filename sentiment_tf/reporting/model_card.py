@@ -7,6 +7,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from sentiment_tf.data import registry
+from sentiment_tf.data.registry import DatasetSpec
 from sentiment_tf.reporting import formatting, templates
 
 # Where the packaged model comes from, and the licences that models derived from these carry on.
@@ -15,11 +17,6 @@ _LICENSES = {
     "sentence-transformers/all-MiniLM-L6-v2": "apache-2.0",
     "distilbert/distilbert-base-uncased": "apache-2.0",
     "distilbert-base-uncased": "apache-2.0",
-}
-_DATA = {
-    "sst2": ("stanfordnlp/sst2", "SST-2 (Stanford Sentiment Treebank)"),
-    "imdb": ("stanfordnlp/imdb", "IMDb reviews"),
-    "rotten_tomatoes": ("cornell-movie-review-data/rotten_tomatoes", "Rotten Tomatoes reviews"),
 }
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _SETTINGS = (
@@ -45,18 +42,19 @@ def write(path: str | os.PathLike, *, run: Mapping[str, Any], license: str | Non
         distilbert-base-uncased. An unknown one is left out.
     """
     config, data = run["config"], run.get("data", {})
-    base, named = _base_model(config["model"]), _DATA.get(config.get("dataset"))
+    base = _base_model(config["model"])
+    spec = registry.lookup(config["dataset"]) if config.get("dataset") else None  # None: the user's own files
     after = run["metrics"]["after"]
     card_data = ModelCardData(
         model_name=config.get("run_name") or "sentiment",
         base_model=base,
         license=license or _LICENSES.get(base),
-        language="en" if named else None,
+        language=spec.language if spec else None,
         library_name="transformers",
         pipeline_tag="text-classification",
         tags=["tensorflow", "sentiment-analysis", "distilbert"],
-        datasets=[named[0]] if named else None,
-        eval_results=_results(after, named, data),
+        datasets=[spec.hub_id] if spec else None,
+        eval_results=_results(after, spec, data),
     )
     body = templates.render(
         "model_card.md.jinja",
@@ -64,11 +62,11 @@ def write(path: str | os.PathLike, *, run: Mapping[str, Any], license: str | Non
         name=config.get("run_name") or "sentiment",
         base=f"[{base}](https://huggingface.co/{base})" if base else "A DistilBERT",
         classes=" and ".join(f"`{name}`" for name in run["label_names"]),
-        data_sentence=_data_sentence(data.get("source", {}), named),
+        data_sentence=_data_sentence(data.get("source", {}), spec),
         data=data,
         split=data.get("report_split", "validation"),
         settings={name: config[name] for name in _SETTINGS if config.get(name) is not None},
-        limits=_limits(config, data, run["label_names"], named),
+        limits=_limits(config, data, run["label_names"], spec),
         cell=_cell,
     )
     ModelCard(f"---\n{card_data.to_yaml()}\n---\n\n{body}").save(path)
@@ -80,10 +78,10 @@ def _base_model(model: str) -> str | None:
     return model if _HUB_ID.fullmatch(model) and not os.path.exists(model) else None
 
 
-def _results(after: Mapping, named: tuple[str, str] | None, data: Mapping) -> list[EvalResult]:
+def _results(after: Mapping, spec: DatasetSpec | None, data: Mapping) -> list[EvalResult]:
     """Returns the results in the hub's form."""
     kinds = {"accuracy": "accuracy", "macro_f1": "f1", "mcc": "matthews_correlation", "roc_auc": "roc_auc"}
-    identity, name = named or ("custom", "own files")
+    identity, name = (spec.hub_id, spec.title) if spec else ("custom", "own files")
     return [
         EvalResult(
             task_type="text-classification",
@@ -100,11 +98,11 @@ def _results(after: Mapping, named: tuple[str, str] | None, data: Mapping) -> li
     ]
 
 
-def _data_sentence(source: Mapping, named: tuple[str, str] | None) -> str:
-    """Says where the texts come from."""
-    if named is None:
+def _data_sentence(source: Mapping, spec: DatasetSpec | None) -> str:
+    """Returns where the texts come from."""
+    if spec is None:
         return "The user's own files."
-    words = f"{named[1]}, [{named[0]}](https://huggingface.co/datasets/{named[0]})"
+    words = f"{spec.title}, [{spec.hub_id}](https://huggingface.co/datasets/{spec.hub_id})"
     if source.get("revision"):
         words += f", revision `{source['revision']}`"
     return (
@@ -114,14 +112,14 @@ def _data_sentence(source: Mapping, named: tuple[str, str] | None) -> str:
     )
 
 
-def _limits(config: Mapping, data: Mapping, label_names: Sequence[str], named: tuple | None) -> list[str]:
+def _limits(config: Mapping, data: Mapping, label_names: Sequence[str], spec: DatasetSpec | None) -> list[str]:
     limits = [
         f"Texts are read up to {config['max_length']} tokens; what comes after is not seen.",
         f"Every text is called one of {len(label_names)} classes, even one that fits none of them.",
         "It inherits the biases of its base model and of its data; it should not judge people.",
     ]
-    if named:
-        limits.insert(0, "Trained and measured on English film reviews; expect less elsewhere, and measure it.")
+    if spec:
+        limits.insert(0, f"Trained and measured on {spec.domain}; expect less elsewhere, and measure it.")
     if data.get("report_split", "validation") == "validation":
         limits.append("The results are on validation texts: what was chosen on them looks a little better here.")
     return limits

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sentiment_tf.data import leaks, loading, readers
+from sentiment_tf.data.settings import SPLITS, DataSettings
 from sentiment_tf.errors import UserError
 from tests.support import hub
 
@@ -38,8 +39,16 @@ def glue(folder, train=ROWS, dev=ROWS[:4], test=None):
     return folder
 
 
-def load(**settings):
-    return loading.load(**({"dataset": None} | settings))
+def load(*, seed=0, limit=None, **flags):
+    """Loads what a training run with these flags would load."""
+    files = {split: flags.pop(f"{split}_file", None) for split in SPLITS}
+    return loading.load(DataSettings(files=files, **flags), seed=seed, limit=limit)
+
+
+def load_rows(label_names, *, seed=0, test_file=None, **flags):
+    """Loads what an evaluation with these flags would measure a model of these classes on."""
+    data = DataSettings(files={"test": test_file}, **flags)
+    return loading.load_rows(data, label_names=label_names, seed=seed)
 
 
 def labels(splits, split="train"):
@@ -240,23 +249,23 @@ def test_folder_with_a_file_for_each_split(tmp_path):
     assert splits.report_split == "test"
 
 
-# Carving and drawing
+# Splitting off validation rows, and drawing training rows
 
 
-def test_missing_validation_is_carved_from_train(tmp_path):
+def test_missing_validation_is_split_off_from_train(tmp_path):
     rows = [(f"{row} text of its own kind number {row}", int(row % 4 == 0)) for row in range(200)]
     splits = load(train_file=write(tmp_path / "a.csv", rows), seed=3)
     assert np.bincount(labels(splits, "validation")).tolist() == [15, 5]
     texts = {split: set(part[:]["text"]) for split, part in splits.rows.items()}
     assert not texts["train"] & texts["validation"]
     assert len(texts["train"] | texts["validation"]) == 200
-    assert any("Validation is 20 rows carved from train" in note for note in splits.notes)
+    assert any("Validation is 20 rows split off from train, 10% of each class;" in note for note in splits.notes)
     again = load(train_file=tmp_path / "a.csv", seed=3)
     assert again.source["fingerprint"] == splits.source["fingerprint"]
     assert load(train_file=tmp_path / "a.csv", seed=4).source["fingerprint"] != splits.source["fingerprint"]
 
 
-def test_likes_stay_on_one_side_of_a_carved_split(tmp_path):
+def test_duplicates_and_phrases_of_a_sentence_stay_in_one_split(tmp_path):
     words = [f"word{number}" for number in range(400)]
     random = np.random.default_rng(0)
     rows = []
@@ -271,20 +280,20 @@ def test_likes_stay_on_one_side_of_a_carved_split(tmp_path):
     assert not sides["train"] & sides["validation"]
 
 
-def test_note_says_when_only_exact_duplicates_were_looked_for(tmp_path, monkeypatch):
+def test_note_says_when_near_duplicates_were_not_searched_for(tmp_path, monkeypatch):
     monkeypatch.setattr(leaks, "MOST_WORDS", 10)
     splits = load(train_file=write(tmp_path / "a.csv"))
-    assert any("exact duplicates, all that was looked for" in note for note in splits.notes)
+    assert any("near duplicates are not searched for" in note for note in splits.notes)
 
 
-def test_limit_draws_training_rows_after_carving(tmp_path):
+def test_limit_draws_training_rows_after_validation_is_split_off(tmp_path):
     rows = [(f"{row} text of its own kind number {row}", int(row % 4 == 0)) for row in range(200)]
     path = write(tmp_path / "a.csv", rows)
     whole, limited = load(train_file=path), load(train_file=path, limit=40)
     assert np.bincount(labels(limited)).tolist() == [30, 10]
     assert limited.source["fingerprint"]["validation"] == whole.source["fingerprint"]["validation"]
     assert set(limited.rows["train"][:]["text"]) < set(whole.rows["train"][:]["text"])
-    assert "Training uses 40 rows, drawn at random with each class in its share." in limited.notes
+    assert "Training uses 40 rows, drawn at random and stratified by class." in limited.notes
     assert load(train_file=path, limit=10**6).source == whole.source
 
 
@@ -301,7 +310,7 @@ def test_packaged_reviews():
 
 def test_rows_of_a_file_get_the_models_labels(tmp_path):
     rows = [("a", "pos"), ("b", "Negative"), ("c", "1"), ("d", "0"), ("e", "POSITIVE")]
-    splits = loading.load_rows(label_names=["NEGATIVE", "POSITIVE"], test_file=write(tmp_path / "a.csv", rows))
+    splits = load_rows(["NEGATIVE", "POSITIVE"], test_file=write(tmp_path / "a.csv", rows))
     assert splits.rows.keys() == {"test"}
     assert labels(splits, "test") == [1, 0, 1, 0, 1]
     assert splits.label_names == ("NEGATIVE", "POSITIVE")
@@ -309,9 +318,9 @@ def test_rows_of_a_file_get_the_models_labels(tmp_path):
 
 def test_numbers_that_are_names_are_no_places(tmp_path):
     path = write(tmp_path / "a.csv", [("a", "5"), ("b", "1")])
-    assert labels(loading.load_rows(label_names=["1", "3", "5"], test_file=path), "test") == [2, 0]
+    assert labels(load_rows(["1", "3", "5"], test_file=path), "test") == [2, 0]
     with pytest.raises(UserError, match="row 2 .* has the label '1'; known are 3, 5"):
-        loading.load_rows(label_names=["3", "5"], test_file=path)
+        load_rows(["3", "5"], test_file=path)
 
 
 def test_named_classes_find_their_place_in_the_models_labels(tmp_path):
@@ -321,15 +330,15 @@ def test_named_classes_find_their_place_in_the_models_labels(tmp_path):
         (["negative", "neutral", "positive"], [2, 0, 2]),
         (["0", "1"], [1, 0, 1]),
     ):
-        splits = loading.load_rows(label_names=names, dataset="sst2", data_dir=folder)
+        splits = load_rows(names, dataset="sst2", data_dir=folder)
         assert splits.rows.keys() == {"validation"}
         assert labels(splits, "validation") == expected
 
 
-def test_carved_rows_are_the_ones_that_training_has_held_out(tmp_path):
+def test_rows_split_off_are_the_ones_that_training_has_held_out(tmp_path):
     path = write(tmp_path / "train.csv", [(f"{row} of its own kind number {row}", row % 2) for row in range(100)])
     held_out = load(data_dir=tmp_path, seed=7)
-    rows = loading.load_rows(label_names=["0", "1"], data_dir=path.parent, seed=7)
+    rows = load_rows(["0", "1"], data_dir=path.parent, seed=7)
     assert rows.rows.keys() == {"validation"}
     assert rows.source["fingerprint"]["validation"] == held_out.source["fingerprint"]["validation"]
 
@@ -371,7 +380,7 @@ MISTAKES = {
     ),
     "revision of a folder": (
         lambda folder: load(data_dir=folder, revision="v1"),
-        "--dataset_revision=v1: is the hub's",
+        "--dataset_revision=v1: names a revision on the hub",
     ),
     "column of a named set": (
         lambda folder: load(dataset="imdb", offline=True, text_column="x"),
@@ -379,12 +388,18 @@ MISTAKES = {
     ),
     "nothing packaged": (
         lambda folder: load(dataset="sst2", offline=True),
-        "--offline: --dataset=sst2 has no packaged copy; imdb and rotten_tomatoes have; or pass --data_dir",
+        "--dataset=sst2 has no packaged copy; imdb and rotten_tomatoes have; or pass --data_dir=FOLDER in the layout",
     ),
     "missing folder": (lambda folder: load(data_dir=folder / "no"), "--data_dir=.*/no: no such folder"),
-    "empty folder": (lambda folder: load(data_dir=folder), r"expected train.tsv and dev.tsv \(GLUE\)"),
-    "no GLUE folder": (lambda folder: load(dataset="sst2", data_dir=folder), "expects GLUE's train.tsv and dev.tsv"),
-    "no review folder": (lambda folder: load(dataset="imdb", data_dir=folder), r"expects train/neg/\*.txt"),
+    "empty folder": (lambda folder: load(data_dir=folder), r"expected the layout of GLUE \(train.tsv, dev.tsv"),
+    "no GLUE folder": (
+        lambda folder: load(dataset="sst2", data_dir=folder),
+        r"--dataset=sst2 expects the layout of GLUE \(train.tsv, dev.tsv",
+    ),
+    "no review folder": (
+        lambda folder: load(dataset="imdb", data_dir=folder),
+        r"--dataset=imdb expects the layout of aclImdb \(train\|test",
+    ),
     "two files for a split": (
         lambda folder: [write(folder / name) for name in ("train.csv", "dev.csv", "val.tsv")] and load(data_dir=folder),
         "val.tsv and dev.csv could both be the validation split; pass --validation_file",
@@ -399,16 +414,22 @@ MISTAKES = {
         "--text_column=body: no such column in .*bad.csv; its columns are text, label",
     ),
     "missing label column": (bad_csv(GOOD, label_column="y"), "--label_column=y: no such column"),
-    "one column for both": (bad_csv(GOOD, label_column="text"), "--text_column=text: is the label's column too"),
+    "one column for both": (
+        bad_csv(GOOD, label_column="text"),
+        "--text_column=text: is also the label column in .*bad.csv",
+    ),
     "no known column": (
         lambda folder: load(train_file=write(folder / "a.csv", GOOD, header=("a", "b"))),
-        r"a.csv: none of its columns \(a, b\) is text, sentence, .*; name one with --text_column",
+        r"a.csv: no text column found \(looked for text, .*; its columns are a, b\); name one with --text_column",
     ),
     "empty file": (bad_bytes("a.csv", b""), "a.csv: is empty"),
     "header alone": (bad_csv([]), "bad.csv: holds no rows"),
     "empty JSON lines": (bad_bytes("a.jsonl", b""), "a.jsonl: holds no rows"),
-    "one class": (bad_csv([("a", 1), ("b", 1)]), r"bad.csv: one class only \(1\)"),
-    "label -1": (bad_csv([*GOOD, ("x", -1)]), r"bad.csv: row 5 \(from 1.*\) has the label '-1'; -1 and blanks mean"),
+    "one class": (bad_csv([("a", 1), ("b", 1)]), r"bad.csv: only one class \(1\)"),
+    "label -1": (
+        bad_csv([*GOOD, ("x", -1)]),
+        r"bad.csv: row 5 \(counted from 1.*\) has the label '-1'; -1 and blanks mean",
+    ),
     "no label": (bad_csv([*GOOD, ("x", "")]), "row 5 .* has no label"),
     "name among numbers": (bad_csv([*GOOD, ("x", "good")]), "row 5 .* has the label 'good'; expected whole numbers"),
     "fraction": (bad_csv([*GOOD, ("x", "0.5")]), "row 5 .* has the label '0.5'; expected whole numbers"),
@@ -490,9 +511,9 @@ MISTAKES = {
         bad_bytes("a.csv", "text,label\na,1\n".encode("utf-16")),
         r"a.csv: file line 1, byte 1 \(0xff\) is not UTF-8",
     ),
-    "too few rows to carve from": (
+    "too few rows to split": (
         bad_csv([("a", 0), ("b", 1)]),
-        "train: its 2 rows are too few or too alike to carve a validation split from; pass --validation_file",
+        "train: its 2 rows are too few or too similar to split off validation rows; pass --validation_file",
     ),
     "limit below the classes": (bad_csv(ROWS, limit=1), "--limit=1: the training rows have 2 classes; pass 2 or more"),
 }
@@ -509,7 +530,7 @@ def test_mistake_is_said_in_one_line(tmp_path, capfd, name):
 
 def test_evaluation_names_its_own_flags():
     with pytest.raises(UserError, match="name one of .*, or pass --data_dir or --test_file"):
-        loading.load_rows(label_names=["0", "1"])
+        load_rows(["0", "1"])
 
 
 def test_contradictions_are_reported_together(tmp_path):
@@ -579,11 +600,12 @@ def test_libraries_are_quiet_and_as_before_afterwards(monkeypatch):
 SCRIPT = """
 import json, sys, time
 from sentiment_tf.data import loading
+from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.errors import UserError
 for settings in json.loads(sys.argv[1]):
     began = time.monotonic()
     try:
-        splits = loading.load(**settings)
+        splits = loading.load(DataSettings(**settings))
         said = {"rows": {name: len(rows) for name, rows in splits.rows.items()}, "names": splits.label_names}
         said |= {"source": splits.source, "notes": splits.notes, "first": splits.rows["train"][0]}
     except UserError as error:
@@ -625,7 +647,7 @@ def test_hub_then_its_cache(tmp_path):
     assert "answers with HTTP 404" in online[4]["problems"][0]
 
     assert [said["source"] for said in offline[:3]] == [online[0]["source"], online[1]["source"], online[0]["source"]]
-    assert f"is not at hand; the cache holds stanfordnlp/sst2 at {commit}" in offline[3]["problems"][0]
+    assert f"is not in the cache, which holds stanfordnlp/sst2 at {commit}" in offline[3]["problems"][0]
 
 
 def test_hub_out_of_reach_says_what_works_and_soon(tmp_path):

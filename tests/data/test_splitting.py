@@ -4,45 +4,45 @@ import pytest
 from sentiment_tf.data import splitting
 
 
-def test_carving_takes_each_class_in_its_share():
+def test_split_takes_the_same_share_of_each_class():
     labels = np.repeat([0, 1, 2], [500, 300, 200])
-    train, validation = splitting.carve(labels, np.arange(1000), fraction=0.1, seed=0)
+    train, validation = splitting.split_off(labels, np.arange(1000), fraction=0.1, seed=0)
     assert np.bincount(labels[validation]).tolist() == [50, 30, 20]
     assert np.bincount(labels[train]).tolist() == [450, 270, 180]
     assert sorted([*train, *validation]) == list(range(1000))
 
 
-def test_carving_keeps_groups_on_one_side():
+def test_split_keeps_groups_together():
     random = np.random.default_rng(1)
     labels, groups = random.integers(0, 2, 2000), random.integers(0, 700, 2000)
-    train, validation = splitting.carve(labels, groups, fraction=0.1, seed=0)
+    train, validation = splitting.split_off(labels, groups, fraction=0.1, seed=0)
     assert not set(groups[train]) & set(groups[validation])
     assert 180 <= len(validation) <= 200
 
 
 def test_group_larger_than_the_share_stays_in_train():
     groups = np.r_[np.zeros(60, int), np.arange(1, 41)]
-    train, validation = splitting.carve(np.zeros(100, int), groups, fraction=0.1, seed=0)
+    train, validation = splitting.split_off(np.zeros(100, int), groups, fraction=0.1, seed=0)
     assert len(validation) == 10
     assert 0 not in groups[validation]
 
 
-def test_carving_takes_one_row_of_a_small_class_but_never_all():
+def test_split_takes_one_row_of_a_small_class_but_never_all():
     labels = np.array([0, 0, 0, 1, 1, 2])
-    train, validation = splitting.carve(labels, np.arange(6), fraction=0.1, seed=0)
+    train, validation = splitting.split_off(labels, np.arange(6), fraction=0.1, seed=0)
     assert sorted(labels[validation]) == [0, 1]
     assert sorted(labels[train]) == [0, 0, 1, 2]
 
 
-def test_carving_is_the_same_for_the_same_seed_and_another_for_another():
+def test_split_follows_the_seed():
     labels, groups = np.tile([0, 1], 100), np.arange(200)
-    first = splitting.carve(labels, groups, fraction=0.1, seed=5)[1]
-    np.testing.assert_array_equal(first, splitting.carve(labels, groups, fraction=0.1, seed=5)[1])
-    assert not np.array_equal(first, splitting.carve(labels, groups, fraction=0.1, seed=6)[1])
+    first = splitting.split_off(labels, groups, fraction=0.1, seed=5)[1]
+    np.testing.assert_array_equal(first, splitting.split_off(labels, groups, fraction=0.1, seed=5)[1])
+    assert not np.array_equal(first, splitting.split_off(labels, groups, fraction=0.1, seed=6)[1])
 
 
-def test_everything_in_one_group_leaves_nothing_to_carve():
-    train, validation = splitting.carve(np.array([0, 1] * 5), np.zeros(10, int), fraction=0.1, seed=0)
+def test_everything_in_one_group_cannot_be_split():
+    train, validation = splitting.split_off(np.array([0, 1] * 5), np.zeros(10, int), fraction=0.1, seed=0)
     assert len(train) == 10
     assert len(validation) == 0
 

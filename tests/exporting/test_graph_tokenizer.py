@@ -1,6 +1,5 @@
 """Training (the Hugging Face fast tokenizer) and serving (the graph) must see the same ids."""
 
-import csv
 import random
 import re
 
@@ -12,6 +11,7 @@ from transformers import BertTokenizerFast, DistilBertTokenizerFast
 from sentiment_tf.data import packaged, tokenization
 from sentiment_tf.exporting.graph_tokenizer import GraphTokenizer
 from tests.support.hard_strings import HARD_STRINGS
+from tests.support.reviews import packaged_reviews
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -71,10 +71,7 @@ def test_hard_strings_with_capitals(vocabulary, tmp_path):
 
 
 def test_packaged_reviews(vocabulary, trained_with):
-    csv.field_size_limit(10**7)
-    with packaged.reviews_file().open(encoding="utf-8", newline="") as file:
-        texts = [row["text"] for row in csv.DictReader(file)]
-    assert len(texts) == 33_530
+    texts = packaged_reviews()
     assert sum("<br />" in text for text in texts) > 10_000
     assert differing(graph(vocabulary), trained_with, texts) == []
 

@@ -11,8 +11,10 @@ import tokenizers
 
 from sentiment_tf.data import tokenization
 from sentiment_tf.exporting import huggingface
+from sentiment_tf.exporting.bundle import Bundle
 from sentiment_tf.exporting.odd_texts import ODD_TEXTS
-from sentiment_tf.modeling import classifier
+from sentiment_tf.inference.engines import safetensors as engine
+from sentiment_tf.modeling import classifier, distilbert, encoder
 from tests.support.hub import tiny_model
 
 LABELS = ("NEGATIVE", "NEUTRAL", "POSITIVE")
@@ -31,10 +33,20 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(trained, tmp_path_factory):
-    model, tokenizer = trained
     written = tmp_path_factory.mktemp("run") / "hf"
-    huggingface.write(written, model=model, tokenizer=tokenizer, max_length=20, temperature=TEMPERATURE)
+    huggingface.write(bundle(*trained, temperature=TEMPERATURE), written)
     return written
+
+
+def bundle(model, tokenizer, *, temperature: float = 1.0) -> Bundle:
+    return Bundle(
+        weights=encoder.divide_logits(encoder.read_weights(model), temperature),
+        named_weights=distilbert.pytorch_weights(model, temperature=temperature),
+        network=distilbert.network_settings(model),
+        tokenizer=tokenization.portable(tokenizer),
+        label_names=LABELS,
+        max_length=20,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +97,7 @@ def test_values_are_the_trained_variables(weights, trained):
 def test_files_may_be_read_by_whom_the_umask_says(trained, tmp_path):
     before = os.umask(0o027)
     try:
-        huggingface.write(tmp_path / "hf", model=trained[0], tokenizer=trained[1], max_length=20)
+        huggingface.write(bundle(*trained), tmp_path / "hf")
     finally:
         os.umask(before)
     assert {oct(path.stat().st_mode & 0o777) for path in (tmp_path / "hf").iterdir()} == {"0o640"}
@@ -132,3 +144,15 @@ def test_transformers_own_loader_gives_them_too(folder, trained):
     answer = AutoTokenizer.from_pretrained(folder)(texts, truncation=True)
     assert set(answer) == {"input_ids", "attention_mask"}
     assert [token for row in answer["input_ids"] for token in row] == expected.ids.tolist()
+
+
+def test_our_own_graph_reads_the_folder(folder, trained):
+    model, tokenizer = trained
+    texts = ["good film", "a bad film of no worth", "", "fine<br />film", "\ud800good"]
+    loaded = engine.load(folder)
+    clean = [re.sub(tokenization.LINE_BREAK, " ", text).replace("\ud800", "") for text in texts]
+    tokens = tokenization.tokenize(tokenizer, clean, max_length=20)
+    expected = classifier.reference_logits(model, tokens) / TEMPERATURE
+    np.testing.assert_allclose(loaded.logits(texts), expected, atol=1e-5)
+    np.testing.assert_allclose(engine.load(folder, precision="bfloat16").logits(texts), expected, atol=0.1)
+    assert (loaded.label_names, loaded.max_length) == (LABELS, 20)

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from sentiment_tf.errors import UserError
+from sentiment_tf.inference import classifier
 from sentiment_tf.inference.engines import tensorflow as saved_model
 from tests.support import tiny_export
 
@@ -24,7 +25,7 @@ def test_knows_what_it_was_exported_with(model):
 def test_predicts_any_number_of_texts_in_their_order(model, monkeypatch):
     texts = tiny_export.texts(50)
     expected = np.concatenate([model.probabilities([text]) for text in texts])
-    monkeypatch.setattr(saved_model, "TEXTS_AT_ONCE", 8)
+    monkeypatch.setattr(classifier, "TEXTS_AT_ONCE", 8)
     labels, probabilities = model.predict(texts)
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
     assert labels == [tiny_export.LABEL_NAMES[best] for best in expected.argmax(axis=1)]

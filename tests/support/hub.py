@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -161,48 +161,49 @@ class Repository(NamedTuple):
         return name | {"sha": self.commit, "siblings": siblings, "private": False, "tags": [], "gated": False}
 
 
+def dataset(
+    name: str, splits: Mapping[str, Mapping[str, list]], features: Mapping, *, config: str = "default"
+) -> Repository:
+    """Builds a data set of one configuration, a Parquet file for each split, as `datasets` uploads it."""
+    folder = "data" if config == "default" else config
+    schema = datasets.Features(features).arrow_schema
+    files = {"README.md": _card(config, folder, splits)}
+    for split, columns in splits.items():
+        buffer = io.BytesIO()
+        pq.write_table(pa.table(columns, schema=schema), buffer)
+        files[f"{folder}/{split}-00000-of-00001.parquet"] = buffer.getvalue()
+    return Repository("dataset", name, files)
+
+
 def repositories() -> list[Repository]:
     """Builds everything that the hub holds."""
     names = datasets.ClassLabel(names=["negative", "positive"])
     text = datasets.Value("string")
-    sst2 = {}
+    sst2, imdb = {}, {}
     for seed, (split, count) in enumerate(ROWS[SST2].items()):
         texts, labels = sentences(count, seed=seed)
         labels = [-1] * count if split == "test" else labels
-        columns = {"idx": list(range(count)), "sentence": texts, "label": labels}
-        features = datasets.Features({"idx": datasets.Value("int32"), "sentence": text, "label": names})
-        sst2[f"data/{split}-00000-of-00001.parquet"] = _parquet(columns, features)
-    imdb = {}
+        sst2[split] = {"idx": list(range(count)), "sentence": texts, "label": labels}
     for seed, (split, count) in enumerate(ROWS[IMDB].items(), start=10):
         texts, labels = sentences(count, seed=seed)
         order = sorted(range(count), key=lambda row: labels[row])  # the real one has all negative rows first
-        columns = {
+        imdb[split] = {
             "text": [f"{texts[row]}<br /><br />{texts[row - 1]}" for row in order],
             "label": [-1 if split == "unsupervised" else labels[row] for row in order],
         }
-        features = datasets.Features({"text": text, "label": datasets.ClassLabel(names=["neg", "pos"])})
-        imdb[f"plain_text/{split}-00000-of-00001.parquet"] = _parquet(columns, features)
-    sst2["README.md"] = _card("default", "data", ROWS[SST2])
-    imdb["README.md"] = _card("plain_text", "plain_text", ROWS[IMDB])
     folder = Path(tempfile.mkdtemp())
     try:
         model = {file.name: file.read_bytes() for file in sorted(tiny_model(folder).iterdir())}
     finally:
         shutil.rmtree(folder)
     return [
-        Repository("dataset", SST2, sst2),
-        Repository("dataset", IMDB, imdb),
+        dataset(SST2, sst2, {"idx": datasets.Value("int32"), "sentence": text, "label": names}),
+        dataset(IMDB, imdb, {"text": text, "label": datasets.ClassLabel(names=["neg", "pos"])}, config="plain_text"),
         Repository("model", DISTILBERT, model),
     ]
 
 
-def _parquet(columns: dict, features: datasets.Features) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=features.arrow_schema), buffer)
-    return buffer.getvalue()
-
-
-def _card(config: str, folder: str, splits: Mapping[str, int]) -> bytes:
+def _card(config: str, folder: str, splits: Iterable[str]) -> bytes:
     files = "".join(f"  - split: {split}\n    path: {folder}/{split}-*\n" for split in splits)
     return f"---\nconfigs:\n- config_name: {config}\n  data_files:\n{files}---\n# A tiny stand-in\n".encode()
 
@@ -214,14 +215,17 @@ def _etag(data: bytes) -> str:
 class HubServer:
     """Serves `repositories` on a free port of 127.0.0.1 for as long as the context lasts.
 
+    Args:
+      more: further repositories to serve.
+
     Attributes:
       url: what to set HF_ENDPOINT to.
       commits: the commit by repository id.
       requests: "METHOD path" of every request so far.
     """
 
-    def __init__(self):
-        held = repositories()
+    def __init__(self, *more: Repository):
+        held = [*repositories(), *more]
         self.commits = {repository.name: repository.commit for repository in held}
         self.requests: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(held, self.requests))

@@ -1,10 +1,14 @@
 """A tiny export with random weights: two blocks, eight wide, a vocabulary of letters."""
 
+import json
 import string
 
 import numpy as np
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from sentiment_tf.exporting.saved_model import export_saved_model
+from sentiment_tf.data import tokenization
+from sentiment_tf.exporting import saved_model
+from sentiment_tf.exporting.bundle import Bundle
 from sentiment_tf.modeling.encoder import Block, Embeddings, Head, Weights
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
@@ -46,17 +50,31 @@ def weights(*, seed: int = 7) -> Weights:
     )
 
 
+def tokenizer() -> dict:
+    """The content of the tokenizer.json that a run with this vocabulary writes."""
+    words = Tokenizer(models.WordPiece(dict(zip(VOCABULARY, range(len(VOCABULARY)), strict=True)), unk_token="[UNK]"))
+    words.normalizer = normalizers.BertNormalizer(lowercase=True)
+    words.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    words.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return tokenization.portable_content(json.loads(words.to_str()))
+
+
+def bundle(**changes) -> Bundle:
+    """The tiny model as formats are written from it."""
+    content = {
+        "weights": weights(),
+        "named_weights": {},
+        "network": {"n_heads": HEADS, "activation": "gelu"},
+        "tokenizer": tokenizer(),
+        "label_names": LABEL_NAMES,
+        "max_length": MAX_LENGTH,
+    }
+    return Bundle(**(content | changes))
+
+
 def export(directory, **changes):
     """Exports the tiny model into a version folder and returns that."""
-    settings = {
-        "weights": weights(),
-        "heads": HEADS,
-        "vocabulary": VOCABULARY,
-        "lower_case": True,
-        "max_length": MAX_LENGTH,
-        "label_names": LABEL_NAMES,
-    }
-    export_saved_model(directory, **(settings | changes))
+    saved_model.write(bundle(**changes), directory)
     return directory
 
 

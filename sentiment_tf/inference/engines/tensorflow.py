@@ -1,27 +1,26 @@
-"""Loads an exported SavedModel and answers from it; needs TensorFlow and tensorflow-text alone."""
+"""Answers from a run's SavedModel; needs TensorFlow and tensorflow-text."""
 
-import collections
+import contextlib
+import importlib.util
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from sentiment_tf.errors import UserError
+from sentiment_tf.exporting import layout
+from sentiment_tf.inference import classifier
 from sentiment_tf.system import runtime
 
-TEXTS_AT_ONCE = 512  # the graph sorts so many by length; memory and the delay of Ctrl-C grow with it
 _REQUESTS_AT_ONCE = 2  # one is tokenized while the other keeps the cores busy
 
 
-class SentimentModel:
-    """A loaded export.
+class SavedModelClassifier(classifier.Classifier):
+    """A loaded SavedModel; see `classifier.Classifier`."""
 
-    Attributes:
-      label_names: of the classes, in the order of their probabilities.
-      max_length: tokens per text; what lies beyond is not read.
-    """
+    engine, precision = "tensorflow", "float32"
 
     def __init__(self, loaded):
         """Wraps what `tf.saved_model.load` returned; see `load`."""
@@ -29,39 +28,11 @@ class SentimentModel:
         settings = loaded.settings()
         self.label_names = tuple(name.decode() for name in settings["label_names"].numpy())
         self.max_length = int(settings["max_length"])
+        self._pool = ThreadPoolExecutor(_REQUESTS_AT_ONCE)
 
-    def predict(self, texts: Sequence[str | bytes]) -> tuple[list[str], np.ndarray]:
-        """Answers any number of texts.
-
-        Args:
-          texts: of any length; bytes that are not UTF-8 are skipped.
-
-        Returns:
-          (label of each text, probabilities float32[texts, classes]).
-        """
-        requests = (texts[start : start + TEXTS_AT_ONCE] for start in range(0, len(texts), TEXTS_AT_ONCE))
-        probabilities = np.concatenate([np.zeros([0, len(self.label_names)], np.float32), *self.stream(requests)])
-        return self.labels(probabilities), probabilities
-
-    def stream(self, requests: Iterable[Sequence[str | bytes]]) -> Iterator[np.ndarray]:
-        """Answers requests as they come, in their order, reading a few ahead.
-
-        Args:
-          requests: the texts of each; a request is held in memory as a whole.
-
-        Yields:
-          float32[texts, classes], the probabilities for one request.
-        """
-        pool, waiting = ThreadPoolExecutor(_REQUESTS_AT_ONCE), collections.deque()
-        try:
-            for texts in requests:
-                waiting.append(pool.submit(self.probabilities, texts))
-                if len(waiting) > _REQUESTS_AT_ONCE:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nobody wants the rest
+    def begin(self, texts: Sequence[str | bytes]) -> Future:
+        """Starts to answer one request."""
+        return self._pool.submit(self.probabilities, texts)
 
     def probabilities(self, texts: Sequence[str | bytes]) -> np.ndarray:
         """Answers one request: float32[texts, classes]."""
@@ -71,21 +42,38 @@ class SentimentModel:
         """Answers one request through the signature `tokens`: float32[texts, classes]."""
         return self._loaded.signatures["tokens"](**self._loaded.tokenize(text=_strings(texts)))["logits"].numpy()
 
-    def labels(self, probabilities: np.ndarray) -> list[str]:
-        """Names the likeliest class of each row of float32[texts, classes]."""
-        return [self.label_names[best] for best in np.argmax(probabilities, axis=-1)]
+    def tokenize(self, texts: Sequence[str | bytes]) -> list[list[int]]:
+        """Returns the token ids of each text, [CLS] and [SEP] included."""
+        tokens = self._loaded.tokenize(text=_strings(texts))
+        rows = zip(tokens["input_ids"].numpy(), tokens["attention_mask"].numpy(), strict=True)
+        return [ids[mask.astype(bool)].tolist() for ids, mask in rows]
 
 
-def load(path: str | os.PathLike) -> SentimentModel:
+def installed() -> bool:
+    """Returns whether the packages are there."""
+    return all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorflow_text"))
+
+
+def load(path: str | os.PathLike, *, precision: str = "float32") -> classifier.Classifier:
     """Loads an export.
 
     Args:
       path: a run's folder (its newest version is taken), a version folder, or any SavedModel of ours.
+      precision: "float32"; with "bfloat16" the weights in the run's folder for transformers are taken, because a
+        SavedModel holds its precision in its graph.
 
     Raises:
       UserError: nothing is there, it is half-written, or it is some other SavedModel.
     """
-    folder = find(path)
+    if not installed():
+        raise UserError("--engine=tensorflow: is not installed; run: pip install tensorflow tensorflow-text")
+    folder = find(path, precision=precision)
+    if precision == "bfloat16":
+        from sentiment_tf.inference.engines import safetensors
+
+        return safetensors.load(folder, precision=precision)
+    with contextlib.suppress(RuntimeError):  # a program that uses TensorFlow already keeps its own threads
+        runtime.start()
     with runtime.quiet_stderr():
         import tensorflow as tf
         import tensorflow_text  # noqa: F401 - registers the ops that the tokenizer in the graph consists of
@@ -99,16 +87,23 @@ def load(path: str | os.PathLike) -> SentimentModel:
             f"--model={path}: the SavedModel in {folder} was not written by sentiment_tf.train "
             f"(its signatures: {', '.join(loaded.signatures) or 'none'})"
         )
-    return SentimentModel(loaded)
+    return SavedModelClassifier(loaded)
 
 
-def find(path: str | os.PathLike) -> Path:
-    """Returns the folder of the SavedModel that `path` means.
+def find(path: str | os.PathLike, *, precision: str = "float32") -> Path:
+    """Returns the folder of the SavedModel that `path` means; for bfloat16 that of the weights for transformers.
 
     Raises:
       UserError: there is none.
     """
     folder = Path(os.path.expanduser(path))
+    if precision == "bfloat16" and (folder / layout.HF_FOLDER / layout.HF_WEIGHTS).is_file():
+        return folder / layout.HF_FOLDER
+    if precision == "bfloat16" and folder.is_dir():
+        raise UserError(
+            f"--precision=bfloat16: {folder} has no {layout.HF_FOLDER}/{layout.HF_WEIGHTS}; pass the folder of a run "
+            "whose --exports include hf"
+        )
     if not folder.is_dir():
         raise UserError(f"--model={path}: no such folder; pass a run of sentiment_tf.train, as in saved_models/sst2")
     versions = [version for version in folder.iterdir() if version.name.isdecimal() and version.is_dir()]

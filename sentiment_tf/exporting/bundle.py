@@ -1,0 +1,50 @@
+"""What every export format is written from: the trained model as arrays, without the framework that trained it."""
+
+import dataclasses
+
+import numpy as np
+
+from sentiment_tf.data import tokenization
+from sentiment_tf.modeling import encoder
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """A trained classifier, ready to be written.
+
+    Attributes:
+      weights: the network for `encoder.logits`, float32; a calibration's temperature is folded into the classifier's.
+      named_weights: the same as float32 arrays under the names of PyTorch's DistilBertForSequenceClassification.
+      network: DistilBERT's settings as config.json spells them: n_heads, activation, dim, …
+      tokenizer: content of the training tokenizer's tokenizer.json (`tokenization.portable`).
+      label_names: of the classes, in the order of their logits.
+      max_length: tokens per text at most, [CLS] and [SEP] included.
+    """
+
+    weights: encoder.Weights
+    named_weights: dict[str, np.ndarray]
+    network: dict
+    tokenizer: dict
+    label_names: tuple[str, ...]
+    max_length: int
+
+    @property
+    def heads(self) -> int:
+        """Number of attention heads."""
+        return self.network["n_heads"]
+
+    @property
+    def activation(self) -> str:
+        """Activation of the feed-forward part, "gelu" or "relu"."""
+        return self.network["activation"]
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """Word pieces in the order of their ids."""
+        ids = self.tokenizer["model"]["vocab"]
+        return sorted(ids, key=ids.__getitem__)
+
+    @property
+    def lower_case(self) -> bool:
+        """Whether texts are lower-cased and stripped of accents."""
+        return tokenization.bert_normalizer(self.tokenizer)["lowercase"]

@@ -1,0 +1,220 @@
+"""Answers from a run's LiteRT files, without TensorFlow: needs numpy, tokenizers and ai-edge-litert alone.
+
+How it gets its speed: no padding, for a call holds texts of equal length; a few hundred tokens a call, so that what a
+layer makes stays in a core's cache; a single-threaded interpreter per core, each with its own calls, for threads that
+share a call wait for each other at every operation. A single text has one interpreter over all cores.
+"""
+
+import concurrent.futures
+import importlib
+import importlib.util
+import itertools
+import json
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sentiment_tf.errors import UserError
+from sentiment_tf.exporting import layout, manifest
+from sentiment_tf.inference import classifier
+from sentiment_tf.system import runtime
+
+_TOKENS_PER_CALL = 256
+_MOST_WORKERS = 8  # each holds the weights once more, arranged for the processor; more cores help inside a call
+_INSTALL = "pip install ai-edge-litert tokenizers"
+
+
+class LiteRTClassifier(classifier.Classifier):
+    """A run's LiteRT export, loaded; see `classifier.Classifier`."""
+
+    engine = "litert"
+
+    def __init__(self, model: Path, tokenizer, config: dict, *, precision: str, cores: int | None = None):
+        """Wraps the files of one precision; see `load`.
+
+        Args:
+          model: the .tflite file.
+          tokenizer: `tokenizers.Tokenizer` of the training.
+          config: see `exporting.litert.write`.
+          precision: of the file.
+          cores: processor cores to use; None for those that the process may use.
+        """
+        self.label_names = tuple(config["label_names"])
+        self.max_length = int(config["max_length"])
+        self.precision = precision
+        self._tokenizer, self._model = tokenizer, model
+        cores = cores or runtime.cores()
+        self._workers = min(cores, _MOST_WORKERS)
+        self._threads = cores // self._workers  # of each worker
+        self._alone = _Interpreter(model, threads=self._workers)
+        self._pool, self._of_thread, self._lock = None, threading.local(), threading.Lock()
+        with runtime.quiet_stderr():  # LiteRT tells once that it uses XNNPACK, which nobody asked
+            classes = self._alone.logits(np.zeros([1, 2], np.int32)).shape[1]
+        if classes != len(self.label_names):
+            raise ValueError(f"the model has {classes} classes, {layout.LITERT_CONFIG} names {len(self.label_names)}")
+
+    def logits(self, texts: Sequence[str | bytes]) -> np.ndarray:
+        """Answers one request before softmax: float32[texts, classes]."""
+        return self.begin(texts).wait()
+
+    def tokenize(self, texts: Sequence[str | bytes]) -> list[list[int]]:
+        """Returns the token ids of each text, [CLS] and [SEP] included, as training saw them."""
+        return [
+            encoding.ids for encoding in self._tokenizer.encode_batch_fast([classifier.as_text(text) for text in texts])
+        ]
+
+    def begin(self, texts: Sequence[str | bytes]) -> "_Request":
+        """Cuts a request into calls and starts them."""
+        rows = self.tokenize(texts)
+        request = _Request(len(rows), len(self.label_names))
+        calls = _calls(rows)
+        if len(calls) < self._workers:
+            with self._lock:
+                for members, input_ids in calls:
+                    request.logits[members] = self._alone.logits(input_ids)
+            return request
+        self._pool = self._pool or concurrent.futures.ThreadPoolExecutor(self._workers)
+        for members, input_ids in calls:
+            request.calls.append(self._pool.submit(self._call, request, members, input_ids))
+        return request
+
+    def _call(self, request, members, input_ids):
+        if not hasattr(self._of_thread, "interpreter"):
+            self._of_thread.interpreter = _Interpreter(self._model, threads=self._threads)
+        request.logits[members] = self._of_thread.interpreter.logits(input_ids)
+
+
+class _Request:
+    """Answers to come: float32[texts, classes], filled by calls that may still run."""
+
+    def __init__(self, texts: int, classes: int):
+        self.logits, self.calls = np.empty([texts, classes], np.float32), []
+
+    def result(self) -> np.ndarray:
+        """Waits for the calls and returns the probabilities; raises what one of them raised."""
+        return classifier.softmax(self.wait())
+
+    def wait(self) -> np.ndarray:
+        """Waits for the calls and returns the logits; raises what one of them raised."""
+        for call in self.calls:
+            call.result()
+        return self.logits
+
+    def cancel(self) -> None:
+        """Drops the calls that have not begun."""
+        for call in self.calls:
+            call.cancel()
+
+
+class _Interpreter:
+    """One LiteRT interpreter; for one thread at a time."""
+
+    def __init__(self, model: Path, *, threads: int):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(str(model), num_threads=threads)
+        signature = self._interpreter.get_signature_list()["serving_default"]
+        if (signature["inputs"], signature["outputs"]) != (["input_ids"], ["logits"]):
+            raise ValueError(f"its inputs are {signature['inputs']}")
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._shape = None
+
+    def logits(self, input_ids: np.ndarray) -> np.ndarray:
+        """Returns float32[texts, classes] for int32[texts, length]."""
+        if input_ids.shape != self._shape:
+            self._interpreter.resize_tensor_input(self._input, input_ids.shape)
+            self._interpreter.allocate_tensors()
+            self._shape = input_ids.shape
+        self._interpreter.set_tensor(self._input, input_ids)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output)
+
+
+def installed() -> bool:
+    """Returns whether the packages are there."""
+    return all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tokenizers"))
+
+
+def load(path: str | os.PathLike, *, precision: str = "float32", cores: int | None = None) -> LiteRTClassifier:
+    """Loads a run's LiteRT export.
+
+    Args:
+      path: a run's folder, or its folder `litert`.
+      precision: "float32" or "int8".
+      cores: processor cores to use; None for those that the process may use.
+
+    Raises:
+      UserError: a package or a file is missing, or a file is not what `exporting.litert` writes.
+    """
+    try:
+        tokenizers = importlib.import_module("tokenizers")
+        importlib.import_module("ai_edge_litert.interpreter")
+    except ImportError as error:
+        raise UserError(f"--engine=litert: {error}; install what it needs: {_INSTALL}") from None
+    folder = find(path, precision=precision)
+    model = folder / layout.LITERT_FILES[precision]
+    manifest.check_files(folder.parent, [model, folder / layout.LITERT_CONFIG, folder / layout.TOKENIZER])
+    try:
+        config = _read_config(folder / layout.LITERT_CONFIG)
+        tokenizer = tokenizers.Tokenizer.from_file(str(folder / layout.TOKENIZER))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_length=config["max_length"])
+        tokenizer.encode_special_tokens = True  # a literal "[SEP]" in a text is ordinary text
+        return LiteRTClassifier(model, tokenizer, config, precision=precision, cores=cores)
+    except Exception as error:  # tokenizers raises Exception itself, LiteRT ValueError or RuntimeError
+        raise UserError(
+            f"--model={path}: {folder} is damaged or of another program ({error}); export it again"
+        ) from error
+
+
+def find(path: str | os.PathLike, *, precision: str = "float32") -> Path:
+    """Returns the folder with the LiteRT files that `path` means.
+
+    Raises:
+      UserError: there is none, or it lacks this precision.
+    """
+    name, folder = layout.LITERT_FILES[precision], Path(os.path.expanduser(path))
+    if not folder.is_dir():
+        raise UserError(f"--model={path}: no such folder; pass a run of sentiment_tf.train, as in saved_models/sst2")
+    if (folder / layout.LITERT_FOLDER).is_dir():
+        folder = folder / layout.LITERT_FOLDER
+    if (folder / name).is_file():
+        return folder
+    others = [other for other, file in layout.LITERT_FILES.items() if (folder / file).is_file()]
+    if others:
+        raise UserError(f"--precision={precision}: {folder} has no {name}; pass --precision={others[0]}")
+    raise UserError(
+        f"--model={path}: holds no LiteRT export ({layout.LITERT_FOLDER}/{name}); "
+        "pass --engine=tensorflow, or a run whose --exports include litert"
+    )
+
+
+def _read_config(path: Path) -> dict:
+    config = json.loads(path.read_text(encoding="utf-8"))
+    missing = {"label_names", "max_length"} - set(config)
+    if missing:
+        raise ValueError(f"{path.name} lacks {', '.join(sorted(missing))}")
+    return config
+
+
+def _calls(rows: Sequence[Sequence[int]]) -> list[tuple[list[int], np.ndarray]]:
+    """Groups texts of equal length, the longest first: the last call to end is short.
+
+    Args:
+      rows: token ids of each text.
+
+    Returns:
+      (places of its texts in the request, int32[texts, length]) of each call.
+    """
+    order = sorted(range(len(rows)), key=lambda place: len(rows[place]), reverse=True)
+    calls = []
+    for length, group in itertools.groupby(order, key=lambda place: len(rows[place])):
+        places, size = list(group), max(_TOKENS_PER_CALL // length, 1)
+        for start in range(0, len(places), size):
+            members = places[start : start + size]
+            calls.append((members, np.array([rows[place] for place in members], np.int32)))
+    return calls

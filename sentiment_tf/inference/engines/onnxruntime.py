@@ -1,0 +1,67 @@
+"""Answers from a run's ONNX files, as ONNX Runtime and transformers.js do; the export is verified with it."""
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import tokenizers
+
+from sentiment_tf.exporting import layout
+from sentiment_tf.inference import classifier
+from sentiment_tf.system import runtime
+
+_ROWS_AT_ONCE = 16
+
+
+class OnnxClassifier(classifier.Classifier):
+    """An ONNX file and the tokenizer beside its folder; see `classifier.Classifier`."""
+
+    engine = "onnxruntime"
+
+    def __init__(self, file: Path, *, precision: str):
+        """Loads one file."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = runtime.cores()
+        options.log_severity_level = 3
+        self.precision = precision
+        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self._pool = ThreadPoolExecutor(1)
+        folder = file.parents[1]
+        names = json.loads((folder / layout.HF_CONFIG).read_text(encoding="utf-8"))["id2label"]
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        self.label_names = tuple(names[str(number)] for number in range(len(names)))
+        self.max_length = settings["model_max_length"]
+        self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / layout.TOKENIZER))
+        self._tokenizer.enable_truncation(self.max_length)
+        self._tokenizer.enable_padding()
+
+    def begin(self, texts: Sequence[str | bytes]) -> Future:
+        """Starts to answer one request."""
+        return self._pool.submit(lambda: classifier.softmax(self.logits(texts)))
+
+    def logits(self, texts: Sequence[str | bytes]) -> np.ndarray:
+        """Answers one request before softmax: float32[texts, classes]."""
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        logits = np.empty([len(texts), len(self.label_names)], np.float32)
+        for start in range(0, len(order), _ROWS_AT_ONCE):
+            rows = order[start : start + _ROWS_AT_ONCE]
+            encodings = self._tokenizer.encode_batch_fast([classifier.as_text(texts[row]) for row in rows])
+            inputs = {"input_ids": [each.ids for each in encodings]}
+            inputs["attention_mask"] = [each.attention_mask for each in encodings]
+            arrays = {name: np.array(values, np.int64) for name, values in inputs.items()}
+            (logits[rows],) = self._session.run(["logits"], arrays)
+        return logits
+
+
+def load(folder: str | os.PathLike, *, precision: str = "float32") -> OnnxClassifier:
+    """Loads one of the ONNX files.
+
+    Args:
+      folder: such as `<run>/hf/onnx`.
+      precision: "float32" or "int8".
+    """
+    return OnnxClassifier(Path(folder) / layout.ONNX_FILES[precision], precision=precision)

@@ -1,0 +1,152 @@
+"""Writes a trained model in every format that is asked for, and proves each against the trained model."""
+
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+
+from sentiment_tf.config import TrainConfig
+from sentiment_tf.data import tokenization
+from sentiment_tf.evaluation import bootstrap
+from sentiment_tf.exporting import formats, verification
+from sentiment_tf.exporting.bundle import Bundle
+from sentiment_tf.exporting.odd_texts import ODD_TEXTS
+from sentiment_tf.modeling import classifier, distilbert, encoder
+from sentiment_tf.pipeline.run_directory import RunDirectory
+from sentiment_tf.pipeline.setup import Prepared
+
+VERIFIED_TEXTS = 224  # of the run's own, beside the odd ones
+SAMPLED_TOKENS = 150_000  # of reported rows that quantised files are asked: more would take longer than the export
+
+log = logging.getLogger("sentiment_tf")
+
+
+def export(
+    config: TrainConfig, prepared: Prepared, directory: RunDirectory, reported_logits: np.ndarray, *, temperature: float
+) -> list[dict]:
+    """Writes the formats of ``--exports``, verifies them in a fresh process, and leaves out int8 files that lose.
+
+    Args:
+      config: of the run.
+      prepared: what the run started from; its model is trained.
+      directory: of the run.
+      reported_logits: float32[rows, classes] of the trained model on the split that is reported on.
+      temperature: of the calibration, folded into every export.
+
+    Returns:
+      A row per format and precision: format, precision, bytes, latency_ms (median, by texts per call),
+      texts_per_second, largest_difference (of a logit or probability), kept; of int8 files accuracy,
+      accuracy_difference, interval and rows, too.
+
+    Raises:
+      RuntimeError: a format in float32 differs from the trained model.
+    """
+    chosen = formats.parse(config.exports)
+    sampled = _sample(config, prepared)
+    texts = _verified_texts(prepared)
+    reported = prepared.splits.rows[prepared.splits.report_split]
+    with verification.fresh_process(texts, sample=reported[sampled]["text"]) as process:
+        bundle = make_bundle(prepared, max_length=config.max_length, temperature=temperature)
+        version = directory.version_folder().name
+        paths = {each.name: each.path(directory.building, version) for each in chosen}
+        for each in chosen:
+            each.write(bundle, paths[each.name])
+            for precision in each.files:
+                process.begin(each.name, precision, paths[each.name])
+        expected = _reference_logits(config, prepared, texts) / temperature
+        rows = [_verified(each, precision, process, expected, texts) for each in chosen for precision in each.files]
+        speeds = process.speeds()
+    labels = prepared.labels[prepared.splits.report_split][sampled]
+    trained = reported_logits[sampled].argmax(axis=1)
+    for row in rows:
+        each = formats.by_name(row["format"], chosen)
+        row |= {"bytes": _bytes(each, row["precision"], paths[each.name])} | speeds[row["format"], row["precision"]]
+        if row["precision"] == "int8":
+            _gate(config, row, trained, labels, paths[each.name] / each.files["int8"])
+        del row["predictions"]
+    return rows
+
+
+def folders(config: TrainConfig, directory: RunDirectory) -> list[str]:
+    """Returns the run's folders that hold exports, relative to its own."""
+    version = directory.version_folder().name
+    return [each.folder.format(version=version) for each in formats.parse(config.exports)]
+
+
+def make_bundle(prepared: Prepared, *, max_length: int, temperature: float) -> Bundle:
+    """Returns what the formats are written from: the trained model's weights with the temperature folded in."""
+    model = prepared.model
+    return Bundle(
+        weights=encoder.divide_logits(encoder.read_weights(model), temperature),
+        named_weights=distilbert.pytorch_weights(model, temperature=temperature),
+        network=distilbert.network_settings(model),
+        tokenizer=tokenization.portable(prepared.tokenizer),
+        label_names=prepared.splits.label_names,
+        max_length=max_length,
+    )
+
+
+def _sample(config: TrainConfig, prepared: Prepared) -> np.ndarray:
+    """Draws rows of the reported split, all of them where they are few: int64[rows], ascending."""
+    lengths = prepared.tokens[prepared.splits.report_split].lengths
+    order = np.random.default_rng(config.seed).permutation(len(lengths))
+    within = np.cumsum(lengths[order]) <= SAMPLED_TOKENS
+    return np.sort(order[within])
+
+
+def _verified_texts(prepared: Prepared) -> list[str]:
+    splits = (prepared.splits.rows[split] for split in (prepared.splits.report_split, "train"))
+    own = [text for rows in splits for text in rows[:VERIFIED_TEXTS]["text"]][:VERIFIED_TEXTS]
+    return [*own, *ODD_TEXTS]
+
+
+def _reference_logits(config: TrainConfig, prepared: Prepared, texts: list[str]) -> np.ndarray:
+    """Returns what the trained model itself makes of raw texts, through transformers' own layers."""
+    clean = [re.sub(tokenization.LINE_BREAK, " ", text) for text in texts]
+    tokens = tokenization.tokenize(prepared.tokenizer, clean, max_length=config.max_length)
+    return classifier.reference_logits(prepared.model, tokens)
+
+
+def _verified(each: formats.Format, precision: str, process, expected: np.ndarray, texts: list[str]) -> dict:
+    answers = process.answers(each.name, precision)
+    if precision == "float32":
+        largest = verification.check(answers, expected, texts, name=each.title)
+    else:
+        largest = float(verification.largest_differences(answers, expected).max())
+    predictions = answers.sample_logits.argmax(axis=1)
+    return {
+        "format": each.name,
+        "precision": precision,
+        "largest_difference": largest,
+        "predictions": predictions,
+        "kept": True,
+    }
+
+
+def _gate(config: TrainConfig, row: dict, trained: np.ndarray, labels: np.ndarray, file: Path) -> None:
+    """Adds the accuracy of an int8 file, and deletes the file where it loses more than is allowed."""
+    right, right_trained = row["predictions"] == labels, trained == labels
+    gained, lost = int((right & ~right_trained).sum()), int((right_trained & ~right).sum())
+    row |= {
+        "rows": len(labels),
+        "accuracy": float(right.mean()),
+        "accuracy_difference": (gained - lost) / len(labels),
+        "interval": bootstrap.difference(gained, lost, len(labels), resamples=1000, seed=config.seed),
+    }
+    points = 100 * (lost - gained) / len(labels)
+    if points > config.quantization_tolerance:
+        row["kept"] = False
+        file.unlink()
+        log.info(
+            "  %s is left out: it loses %.1f points of accuracy (--quantization_tolerance=%g)",
+            file.name,
+            points,
+            config.quantization_tolerance,
+        )
+
+
+def _bytes(each: formats.Format, precision: str, path: Path) -> int:
+    if file := each.files[precision]:
+        return (path / file).stat().st_size
+    return sum(path.stat().st_size for path in path.rglob("*") if path.is_file())
