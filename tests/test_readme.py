@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import runpy
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from absl import flags
 
 from sentiment_tf import doctor, evaluate, predict, train
 from sentiment_tf.config import TrainConfig, validate
+from sentiment_tf.exporting import formats
+from tests.support import tiny_export
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -77,6 +80,28 @@ def test_commands_parse_and_their_settings_agree(define, monkeypatch, tmp_path, 
         if settings["data_dir"]:
             (tmp_path / settings["data_dir"]).mkdir(parents=True)
         validate(TrainConfig(**settings))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    """A tiny run in the place of the one that docs/exports.md names; returns the folder above saved_models."""
+    run = tmp_path_factory.mktemp("docs") / "saved_models" / "sst2"
+    bundle = tiny_export.bundle()
+    for form in formats.FORMATS:
+        form.write(bundle, form.path(run, 1))
+    return run.parents[1]
+
+
+@pytest.mark.parametrize("library", ["tensorflow", "ai_edge_litert", "onnxruntime"])
+def test_examples_of_the_exports_page_run(exported, monkeypatch, library):
+    pytest.importorskip(library)
+    page = (ROOT / "docs" / "exports.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    (example,) = (block for block in blocks if re.search(rf"^(import|from) {library}\b", block, flags=re.MULTILINE))
+    monkeypatch.chdir(exported)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # an example opens files as one does at a prompt
+        exec(compile(example, "docs/exports.md", "exec"), {})
 
 
 def test_every_flagfile_has_its_command_and_its_result():
