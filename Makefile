@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4
+INTEROP := tests/interop
+INTEROP_VENV := .venv-interop
 
-.PHONY: train check test quality style benchmark faults clean
+.PHONY: train check test quality style benchmark faults interop clean
 
 train: $(READY)
 	$(BIN)/python -m sentiment_tf.train --flagfile=flags/offline.flags
@@ -35,7 +37,7 @@ $(READY): setup.cfg setup.py pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(INTEROP_VENV) $(INTEROP)/node_modules build *.egg-info
 
 # The peers (PyTorch, KerasHub) live in an environment of their own.
 benchmark: $(READY)
@@ -46,3 +48,21 @@ benchmark: $(READY)
 # Kills real runs at many moments and compares what they end with.
 faults: $(READY)
 	$(BIN)/python -m tests.support.faults --kills=20
+
+# Opens the hf/ folder of a run (RUN=folder, or a small new one) in PyTorch, in Node and in Chromium.
+interop: interop-tools $(READY) $(INTEROP_VENV)/.ready $(INTEROP)/node_modules/.ready
+	$(BIN)/python -m tests.interop $(if $(RUN),--run='$(RUN)')
+
+.PHONY: interop-tools
+interop-tools:
+	@$(PYTHON) $(INTEROP)/tools.py
+
+$(INTEROP_VENV)/.ready: $(INTEROP)/requirements.txt
+	$(PYTHON) -m venv $(INTEROP_VENV)
+	$(INTEROP_VENV)/bin/python -m pip install --quiet -r $<
+	touch $@
+
+# No scripts of packages are run: one of them would download gigabytes for GPUs.
+$(INTEROP)/node_modules/.ready: $(INTEROP)/package.json $(INTEROP)/package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error --prefix $(INTEROP)
+	touch $@

@@ -1,6 +1,6 @@
 """Compare finished runs: python -m sentiment_tf.compare saved_models/a saved_models/b …
 
-Prints the runs by accuracy, the best first, with intervals, time, depth and size.
+Prints the runs in order of accuracy, the best first, with interval, time, depth and size, and their metrics.
 """
 
 import json
@@ -12,6 +12,7 @@ from absl import flags
 
 from sentiment_tf import cli
 from sentiment_tf.errors import UserError
+from sentiment_tf.evaluation import metrics
 from sentiment_tf.reporting import formatting, summary
 
 
@@ -28,9 +29,9 @@ def main(arguments: list[str]) -> int:
     if (output := flags.FLAGS.output) and Path(output).exists():
         raise UserError(f"--output={output}: exists; name another file or move it away")
     rows = read(arguments)
-    print(table(rows))
+    print(f"{table(rows)}\n\n{metrics_table(rows)}")
     if len({row["texts"] for row in rows}) > 1:
-        print("\nThese runs are not reported on the same texts: their accuracies do not compare.")
+        print("\nThese runs are not reported on the same texts: their accuracies are not comparable.")
     if output:
         draw(rows, output)
         print(f"\nwrote {output}")
@@ -41,11 +42,11 @@ def read(directories: Sequence[str]) -> list[dict[str, Any]]:
     """Reads runs and sorts them by accuracy, the best first.
 
     Args:
-      directories: each a run's folder.
+      directories: folders of runs.
 
     Returns:
-      {"name", "accuracy", "interval" (or None), "examples", "texts" (what tells two sets of rows apart),
-      "depth", "model", "seconds", "bytes"} per run; None where a run does not say.
+      {"name", "accuracy", "interval", "metrics" ({name: value}), "examples", "texts" (identifies the rows),
+      "depth", "model", "seconds", "bytes"} per run; None for what a run.json lacks.
 
     Raises:
       UserError: for each folder that is not a run.
@@ -64,7 +65,7 @@ def read(directories: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Lays the runs out, one line each."""
+    """Formats the runs as a table, one line each."""
     lines = [["run", "accuracy", "95 % interval", "texts", "time", "depth", "size", "model"]]
     for row in rows:
         lines.append(
@@ -80,6 +81,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             ]
         )
     return summary.aligned(lines)
+
+
+def metrics_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Formats every metric as a table, one line for each run; a metric that no run has is left out."""
+    shown = [metric.name for metric in metrics.METRICS if any(row["metrics"][metric.name] is not None for row in rows)]
+    cells = ([formatting.value(name, row["metrics"][name]) for name in shown] for row in rows)
+    return summary.aligned([["run", *shown], *([row["name"], *line] for row, line in zip(rows, cells, strict=True))])
 
 
 def draw(rows: Sequence[dict[str, Any]], path: str) -> None:
@@ -104,6 +112,7 @@ def _row(name: str, run: dict[str, Any]) -> dict[str, Any]:
         "name": name,
         "accuracy": float(after["accuracy"]),
         "interval": after.get("intervals", {}).get("accuracy"),
+        "metrics": {metric.name: after.get(metric.name) for metric in metrics.METRICS},
         "examples": after["examples"],
         "texts": fingerprint or (config.get("dataset"), split, after["examples"]),
         "depth": _depth(config, run.get("flags", {})),
@@ -114,7 +123,7 @@ def _row(name: str, run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _depth(config: dict[str, Any], flags: dict[str, Any]) -> str:
-    """Returns how deep a run was trained, of a search the depth it chose: "2 (auto)"."""
+    """Returns the trained depth; of a depth search the chosen one, as in "2 (auto)"."""
     depth = str(config.get("trainable_layers", formatting.UNKNOWN))
     return f"{depth} (auto)" if flags.get("trainable_layers") == "auto" else depth
 

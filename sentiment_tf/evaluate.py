@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     cli.expand_home("model", "compare", "output")
     _check(options, arguments)
     from sentiment_tf.data import loading
-    from sentiment_tf.evaluation import metrics
+    from sentiment_tf.evaluation import comparison, metrics
     from sentiment_tf.reporting import formatting, summary
 
     cli.log_to_stdout()
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
     print(_confusion_table(columns[names[0]]["confusion"], models[0].label_names))
     result = {"rows": splits.report_split, "label_names": list(models[0].label_names), "models": columns}
     if options.compare:
-        result["comparison"] = metrics.compare(*logits, labels)
+        result["comparison"] = comparison.compare(*logits, labels)
         print(formatting.verdict(result["comparison"], first=names[0], second=names[1]))
     if options.output:
         _write(Path(options.output), result, columns[names[0]], models[0].label_names)

@@ -12,6 +12,13 @@ import numpy as np
 LINE_BREAK = r"<[bB][rR][\t\n\f\r ]*/?>"
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 NAMED_TOKENS = (*SPECIAL_TOKENS, "[MASK]")
+
+# Steps that `portable` puts before BertNormalizer.
+_LINE_BREAKS_TO_SPACES = {"type": "Replace", "pattern": {"Regex": LINE_BREAK}, "content": " "}
+# transformers.js lower-cases a text as a whole, and JavaScript then writes ς at the end of a word. The tokenizers
+# package lower-cases each character on its own, to σ: for it this step changes nothing.
+_SIGMA_TO_LOWER_CASE = {"type": "Replace", "pattern": {"String": "Σ"}, "content": "σ"}
+
 TEXTS_AT_ONCE = 2_000  # bounds the memory of the tokenizer's own objects
 
 
@@ -101,8 +108,9 @@ def lower_cases(tokenizer) -> bool:
 def portable(tokenizer) -> dict:
     """Returns the content of a tokenizer.json that does alone what training does to raw text, cutting excepted.
 
-    Line breaks of web pages become spaces in its normalizer. It declares no added tokens: a literal "[SEP]" in a text
-    is text in every runtime, also in those that do not know transformers' ``split_special_tokens``.
+    Line breaks of web pages become spaces in its normalizer, where Σ becomes σ too if texts are lower-cased. It
+    declares no added tokens: a literal "[SEP]" in a text is text in every runtime, also in those that do not know
+    transformers' ``split_special_tokens``.
 
     Args:
       tokenizer: from `load_tokenizer`.
@@ -112,20 +120,22 @@ def portable(tokenizer) -> dict:
 
 def portable_content(content: dict) -> dict:
     """Returns what `portable` makes of the content of a tokenizer.json."""
-    line_break = {"type": "Replace", "pattern": {"Regex": LINE_BREAK}, "content": " "}
-    normalizer = {"type": "Sequence", "normalizers": [line_break, bert_normalizer(content)]}
+    bert = bert_normalizer(content)
+    before = [_LINE_BREAKS_TO_SPACES] + [_SIGMA_TO_LOWER_CASE] * bert["lowercase"]
+    normalizer = {"type": "Sequence", "normalizers": [*before, bert]}
     return content | {"added_tokens": [], "padding": None, "truncation": None, "normalizer": normalizer}
 
 
 def bert_normalizer(content: dict) -> dict:
-    """Returns the settings of BertNormalizer in a tokenizer.json, which may stand behind `portable`'s replacement.
+    """Returns the settings of BertNormalizer in a tokenizer.json, which may stand behind `portable`'s steps.
 
     Raises:
       ValueError: the normalizer is another one; the message names it.
     """
     normalizer = content["normalizer"] or {"type": "None"}
     if normalizer["type"] == "Sequence":
-        steps = [step for step in normalizer["normalizers"] if step.get("pattern") != {"Regex": LINE_BREAK}]
+        own = (_LINE_BREAKS_TO_SPACES, _SIGMA_TO_LOWER_CASE)
+        steps = [step for step in normalizer["normalizers"] if step not in own]
         normalizer = steps[0] if len(steps) == 1 else normalizer
     if normalizer["type"] != "BertNormalizer":
         raise ValueError(normalizer["type"])

@@ -1,1 +1,1 @@
-"""What predictions are worth: metrics, intervals, calibration."""
+"""Evaluation of predictions: metrics with intervals, comparison of two models, calibration."""

@@ -1,6 +1,8 @@
-"""Calibration: how far confidence can be believed, and the one number that mends it."""
+"""Calibration: how far confidences agree with accuracy, and the temperature that corrects them."""
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
@@ -8,21 +10,20 @@ BINS = 15
 _LOG_TEMPERATURE = (np.log(0.05), np.log(20.0))
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Finds the temperature T that makes ``softmax(logits / T)`` most likely to have produced the labels.
+def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Finds the temperature T for which ``softmax(logits / T)`` gives the labels the highest likelihood.
 
-    Dividing by a temperature moves no row's prediction. The negative log-likelihood is convex in 1/T, so the
-    bounded search over log T finds its one minimum. Source: Guo et al. 2017, "On Calibration of Modern
-    Neural Networks", section 4.2.
+    Dividing by a temperature changes no prediction. The negative log-likelihood is convex in 1/T, so the bounded search
+    over log T finds its only minimum. Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2.
 
     Args:
       logits: float32[rows, classes] on rows that were not trained on.
       labels: int[rows].
 
     Returns:
-      float between 0.05 and 20; above 1 the model was overconfident. It is 1 where the rows do not say how
-      sure the model may be: without a single error every lower temperature is likelier still, and the search
-      would end at its lower bound, which turns every answer into one of 100 %.
+      float between 0.05 and 20; above 1 the model was overconfident. 1 where the rows do not bound the temperature from
+      below: without a single error, every lower temperature has a higher likelihood, and the search would end at its
+      lower bound, where every confidence is 100 %.
     """
     logits = np.asarray(logits, np.float64)
     chosen = np.asarray(labels, np.int64)[:, None]
@@ -38,32 +39,56 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return 1.0 if at_lower_bound else float(np.exp(found.x))
 
 
-def confidence(probabilities: np.ndarray, *, bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
-    """Returns each row's highest probability, float64[rows], and its bin of ``bins`` equally wide ones."""
+def confidence(probabilities: ArrayLike, *, bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
+    """Returns each row's highest probability, float64[rows], and its bin, int64[rows], of ``bins`` of equal width."""
     highest = np.asarray(probabilities, np.float64).max(axis=1)
-    # Bins are closed at their upper edge, so that a confidence of 1 is in the last one.
+    # Bins include their upper edge, so that a confidence of 1 is in the last bin.
     numbers = np.ceil(highest * bins).astype(np.int64) - 1
     return highest, np.clip(numbers, 0, bins - 1)
 
 
-def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = BINS) -> float:
-    """Mean distance between confidence and accuracy, over bins of confidence, weighted by their rows.
+def gaps(probabilities: ArrayLike, correct: ArrayLike, *, bins: int = BINS) -> sparse.csr_array:
+    """Returns each row's confidence minus its correctness, in the column of its bin: sparse float64[rows, bins].
 
-    Source: Naeini et al. 2015, "Obtaining Well Calibrated Probabilities Using Bayesian Binning", with the
-    predicted class's probability as confidence.
+    Args:
+      probabilities: float[rows, classes], rows summing to 1.
+      correct: bool[rows].
+    """
+    highest, numbers = confidence(probabilities, bins=bins)
+    rows = np.arange(len(highest))
+    return sparse.csr_array((highest - np.asarray(correct), (rows, numbers)), shape=(len(rows), bins))
+
+
+def weighted_error(gaps: sparse.csr_array, counts: np.ndarray) -> np.ndarray:
+    """Computes the expected calibration error of resamples.
+
+    The mean distance between confidence and accuracy over bins of confidence, weighted by the bins' rows. Source:
+    Naeini et al. 2015, "Obtaining Well Calibrated Probabilities Using Bayesian Binning", with the predicted class's
+    probability as confidence.
+
+    Args:
+      gaps: float64[rows, bins].
+      counts: float64[resamples, rows], how often a resample holds each row.
+
+    Returns:
+      float64[resamples].
+    """
+    return np.abs(counts @ gaps).sum(axis=1) / counts.sum(axis=1)
+
+
+def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike) -> float:
+    """Computes the expected calibration error in 15 bins, see ``weighted_error``.
 
     Args:
       probabilities: float[rows, classes], rows summing to 1.
       labels: int[rows].
     """
-    highest, numbers = confidence(probabilities, bins=bins)
     correct = np.argmax(probabilities, axis=1) == labels
-    gaps = np.bincount(numbers, weights=highest - correct, minlength=bins)
-    return float(np.abs(gaps).sum() / len(highest))
+    return float(weighted_error(gaps(probabilities, correct), np.ones((1, len(correct))))[0])
 
 
-def reliability(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = BINS) -> list[dict]:
-    """Tabulates accuracy against confidence; empty bins are left out.
+def reliability(probabilities: ArrayLike, labels: ArrayLike, *, bins: int = BINS) -> list[dict]:
+    """Computes accuracy by confidence, without empty bins.
 
     Returns:
       list of {"from", "to", "examples", "confidence", "accuracy"} in order of confidence.
@@ -83,7 +108,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = BI
     ]
 
 
-def summarize(logits: np.ndarray, labels: np.ndarray, *, temperature: float) -> dict[str, float]:
+def summarize(logits: ArrayLike, labels: ArrayLike, *, temperature: float) -> dict[str, float]:
     """Compares calibration before and after a temperature: {"temperature", "ece_before", "ece_after"}."""
     logits = np.asarray(logits, np.float64)
     before, after = softmax(logits, axis=-1), softmax(logits / temperature, axis=-1)

@@ -1,188 +1,176 @@
-"""What logits are worth: metrics with intervals, two models compared, accuracy by kind of text."""
+"""The metrics. Every table, the report, TensorBoard, ``compare`` and the model card read ``METRICS``.
 
+To add a metric, add an entry to ``METRICS``.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
-from scipy.stats import binomtest
-from sklearn import metrics as sklearn_metrics
+from numpy.typing import ArrayLike
 
 from sentiment_tf.evaluation import bootstrap, calibration
+from sentiment_tf.evaluation.sample import Predictions, Sample
 
-NAMES = ("loss", "accuracy", "macro_f1", "mcc", "roc_auc", "average_precision", "brier", "ece")
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A metric: how it is computed and how it is shown.
+
+    Attributes:
+      name: key in run.json, and the end of its TensorBoard tag.
+      label: name in tables.
+      higher_is_better: direction of improvement.
+      as_percent: whether it is shown in percent (76.4 %) or as a number (0.764).
+      function: from a sample to float64[resamples]; NaN where a resample leaves the metric undefined. Its value
+        on the rows themselves and its interval both come from this one function.
+      interval: whether it gets a bootstrap interval.
+      hub_type: name of the metric on the Hugging Face hub; None leaves it out of the model card's metadata.
+    """
+
+    name: str
+    label: str
+    higher_is_better: bool
+    as_percent: bool
+    function: Callable[[Sample], np.ndarray]
+    interval: bool = True
+    hub_type: str | None = None
 
 
-def evaluate(logits: np.ndarray, labels: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """Measures logits against labels.
+def _macro_f1(sample: Sample) -> np.ndarray:
+    """Mean F1 over the classes that occur as a label or as a prediction."""
+    occurrences = sample.support + sample.predicted
+    f1 = np.divide(2 * sample.true_positives, occurrences, out=np.zeros_like(occurrences), where=occurrences > 0)
+    return f1.sum(axis=1) / (occurrences > 0).sum(axis=1)
+
+
+def _matthews(sample: Sample) -> np.ndarray:
+    """Matthews correlation; 0 where labels or predictions are all of one class, NaN where both are of the same one.
+
+    Source: Gorodkin 2004, "Comparing two K-category assignments by a K-category correlation coefficient".
+    """
+    support, predicted = sample.support, sample.predicted
+    covariance = sample.total * sample.true_positives.sum(axis=1) - (support * predicted).sum(axis=1)
+    spread = (sample.total**2 - (support**2).sum(axis=1)) * (sample.total**2 - (predicted**2).sum(axis=1))
+    correlation = np.divide(covariance, np.sqrt(spread), out=np.zeros_like(spread), where=spread > 0)
+    return np.where((support + predicted > 0).sum(axis=1) > 1, correlation, np.nan)
+
+
+METRICS = (
+    Metric(
+        "accuracy",
+        "Accuracy",
+        higher_is_better=True,
+        as_percent=True,
+        function=lambda sample: sample.mean(sample.predictions.correct),
+        hub_type="accuracy",
+    ),
+    Metric("macro_f1", "Macro F1", higher_is_better=True, as_percent=True, function=_macro_f1, hub_type="f1"),
+    Metric(
+        "mcc",
+        "Matthews correlation",
+        higher_is_better=True,
+        as_percent=False,
+        function=_matthews,
+        hub_type="matthews_correlation",
+    ),
+    Metric(
+        "roc_auc",
+        "ROC-AUC",
+        higher_is_better=True,
+        as_percent=False,
+        function=lambda sample: sample.roc_auc,
+        hub_type="roc_auc",
+    ),
+    Metric(
+        "average_precision",
+        "Average precision",
+        higher_is_better=True,
+        as_percent=False,
+        function=lambda sample: sample.average_precision,
+    ),
+    Metric(
+        "loss",
+        "Loss (cross-entropy)",
+        higher_is_better=False,
+        as_percent=False,
+        function=lambda sample: sample.mean(sample.predictions.losses),
+    ),
+    Metric(
+        "brier",
+        "Brier score",
+        higher_is_better=False,
+        as_percent=False,
+        function=lambda sample: sample.mean(sample.predictions.squared_errors),
+    ),
+    Metric(
+        "ece",
+        "Calibration error (ECE)",
+        higher_is_better=False,
+        as_percent=False,
+        function=lambda sample: calibration.weighted_error(sample.predictions.calibration_gaps, sample.counts),
+    ),
+)
+
+
+def by_name(name: str) -> Metric:
+    """Returns the metric of a name.
+
+    Raises:
+      KeyError: there is none; lists the names.
+    """
+    found = {metric.name: metric for metric in METRICS}
+    if name not in found:
+        raise KeyError(f"no metric {name!r}; METRICS has {', '.join(found)}")
+    return found[name]
+
+
+def evaluate(logits: ArrayLike, labels: ArrayLike, *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Computes every metric.
 
     Args:
-      logits: float32[rows, classes]; the highest of a row is its prediction.
+      logits: float32[rows, classes]; a row's highest is its prediction.
       labels: int[rows], from 0 to classes - 1.
-      resamples: of the bootstrap behind the intervals; 0 leaves them out.
-      seed: of the bootstrap; the same rows with the same seed give the same intervals.
+      resamples: number of bootstrap resamples behind the intervals; 0 leaves the intervals out.
+      seed: Random seed of the bootstrap; the same rows with the same seed give the same intervals.
 
     Returns:
-      JSON-able dict: "examples"; "loss" (mean softmax cross-entropy, nats), "accuracy", "macro_f1", "mcc",
-      "roc_auc", "average_precision", "brier", "ece"; "confusion", int[true class][predicted class];
-      "intervals", {metric: [low, high]}, the 95 % percentile bootstrap.
-      With two classes, class 1 is the positive one and Brier is the mean of (p1 - y)^2; with more, ROC-AUC
-      and average precision are means of one class against the rest, and Brier sums over the classes.
-      A class without rows is left out of those means; what is undefined for lack of a class is None.
+      JSON-serialisable dict: "examples", number of rows; each metric's name with its value, None where it is
+      undefined because a class is missing; "confusion", int[true class][predicted class]; "intervals",
+      {metric: [low, high]}, 95 % percentile bootstrap.
+      With two classes, class 1 is the positive class. With more, ROC-AUC and average precision are means of one
+      class against the rest over the classes that have rows.
 
     Raises:
-      ValueError: no rows, shapes that do not fit, a label out of range, or logits that are not finite.
+      ValueError: as for ``Predictions``.
     """
-    logits, labels = _checked(logits, labels)
-    classes = logits.shape[1]
-    log_probabilities = log_softmax(logits, axis=-1)
-    probabilities = np.exp(log_probabilities)
-    predictions = logits.argmax(axis=1)
-    losses = -log_probabilities[np.arange(len(labels)), labels]
-    squares = ((probabilities - np.eye(classes)[labels]) ** 2).sum(axis=1) / (2 if classes == 2 else 1)
-    result = {
-        "examples": len(labels),
-        "loss": float(losses.mean()),
-        "accuracy": float(sklearn_metrics.accuracy_score(labels, predictions)),
-        "macro_f1": float(sklearn_metrics.f1_score(labels, predictions, average="macro", zero_division=0)),
-        "mcc": _matthews(labels, predictions),
-        "roc_auc": _one_against_rest(sklearn_metrics.roc_auc_score, labels, probabilities),
-        "average_precision": _one_against_rest(sklearn_metrics.average_precision_score, labels, probabilities),
-        "brier": float(squares.mean()),
-        "ece": calibration.expected_calibration_error(probabilities, labels),
-        "confusion": sklearn_metrics.confusion_matrix(labels, predictions, labels=range(classes)).tolist(),
-    }
-    found = (
-        bootstrap.intervals(probabilities, losses, squares, labels, resamples=resamples, seed=seed) if resamples else {}
+    predictions = Predictions(logits, labels)
+    found = {name: float(value[0]) for name, value in _measure(METRICS, Sample.whole(predictions)).items()}
+    values = {name: value if np.isfinite(value) else None for name, value in found.items()}
+    resampled = [metric for metric in METRICS if metric.interval and values[metric.name] is not None]
+    intervals = bootstrap.intervals(
+        lambda counts: _measure(resampled, Sample(predictions, counts)),
+        len(predictions),
+        resamples=resamples,
+        seed=seed,
     )
-    result["intervals"] = {name: edges for name, edges in found.items() if result[name] is not None}
-    return result
-
-
-def compare(
-    logits_a: np.ndarray, logits_b: np.ndarray, labels: np.ndarray, *, resamples: int = 1000, seed: int = 0
-) -> dict[str, Any]:
-    """Asks whether model B is better than model A on the same rows.
-
-    McNemar's exact test looks only at the rows on which one is right and the other wrong: were both equally
-    good, each such row would be a fair coin. Source: McNemar 1947; exact form, Dietterich 1998, "Approximate
-    Statistical Tests for Comparing Supervised Classification Learning Algorithms".
-
-    Args:
-      logits_a, logits_b: float32[rows, classes], before and after, or two models.
-      labels: int[rows].
-
-    Returns:
-      JSON-able dict: "examples"; "fixed" and "broken", numbers of rows that B gets right and A wrong, and the
-      reverse; "fixed_rows" and "broken_rows", their indices; "p_value", two-sided; "accuracy_difference",
-      B minus A, and its "interval", the 95 % paired bootstrap.
-
-    Raises:
-      ValueError: as for ``evaluate``.
-    """
-    logits_a, labels = _checked(logits_a, labels)
-    logits_b, labels = _checked(logits_b, labels)
-    right_a, right_b = (logits.argmax(axis=1) == labels for logits in (logits_a, logits_b))
-    fixed, broken = np.flatnonzero(right_b & ~right_a), np.flatnonzero(right_a & ~right_b)
-    discordant = len(fixed) + len(broken)
-    p_value = binomtest(len(fixed), discordant, 0.5).pvalue if discordant else 1.0
     return {
-        "examples": len(labels),
-        "fixed": len(fixed),
-        "broken": len(broken),
-        "fixed_rows": fixed.tolist(),
-        "broken_rows": broken.tolist(),
-        "p_value": float(p_value),
-        "accuracy_difference": (len(fixed) - len(broken)) / len(labels),
-        "interval": bootstrap.difference(len(fixed), len(broken), len(labels), resamples=resamples, seed=seed),
+        "examples": len(predictions),
+        **values,
+        "confusion": confusion_matrix(predictions),
+        "intervals": intervals,
     }
 
 
-def by_length(logits: np.ndarray, labels: np.ndarray, lengths: np.ndarray, *, groups: int = 5) -> list[dict[str, Any]]:
-    """Tabulates accuracy by length, in groups of about equally many rows.
-
-    Args:
-      lengths: int[rows], in tokens.
-      groups: at most this many; equal lengths are never parted.
-
-    Returns:
-      list of {"from", "to", "examples", "accuracy", "interval"} from short to long, both ends included; the
-      interval is Wilson's, 95 %.
-    """
-    logits, labels = _checked(logits, labels)
-    lengths = np.asarray(lengths)
-    edges = np.quantile(lengths, np.linspace(0, 1, groups + 1)[1:-1], method="inverted_cdf")
-    group = np.searchsorted(np.unique(edges), lengths)
-    correct = logits.argmax(axis=1) == labels
-    return [
-        {"from": int(lengths[rows].min()), "to": int(lengths[rows].max()), **_share(correct[rows])}
-        for number in np.unique(group)
-        if (rows := group == number).any()
-    ]
+def confusion_matrix(predictions: Predictions) -> list[list[int]]:
+    """Returns int[true class][predicted class], numbers of rows."""
+    classes = predictions.classes
+    cells = np.bincount(predictions.labels * classes + predictions.predicted, minlength=classes**2)
+    return cells.reshape(classes, classes).tolist()
 
 
-def by_truncation(logits: np.ndarray, labels: np.ndarray, truncated: np.ndarray) -> list[dict[str, Any]]:
-    """Tabulates accuracy for texts that were read whole and texts that were cut.
-
-    Args:
-      truncated: bool[rows].
-
-    Returns:
-      list of {"truncated", "examples", "accuracy", "interval"}, whole texts first; a kind without rows is
-      left out.
-    """
-    logits, labels = _checked(logits, labels)
-    truncated = np.asarray(truncated, bool)
-    correct = logits.argmax(axis=1) == labels
-    return [
-        {"truncated": cut, **_share(correct[truncated == cut])} for cut in (False, True) if (truncated == cut).any()
-    ]
-
-
-def mistakes(logits: np.ndarray, labels: np.ndarray) -> list[int]:
-    """Returns the rows that are wrong, the most confident first."""
-    logits, labels = _checked(logits, labels)
-    wrong = np.flatnonzero(logits.argmax(axis=1) != labels)
-    confidence = np.exp(log_softmax(logits[wrong], axis=-1)).max(axis=1)
-    return wrong[np.argsort(-confidence, kind="stable")].tolist()
-
-
-def _checked(logits, labels):
-    """Returns float64 logits and int64 labels that fit each other."""
-    logits, labels = np.asarray(logits, np.float64), np.asarray(labels, np.int64)
-    if logits.ndim != 2 or logits.shape[1] < 2 or labels.shape != logits.shape[:1]:
-        raise ValueError(f"logits {logits.shape} and labels {labels.shape}: want [rows, classes] and [rows]")
-    if not len(labels):
-        raise ValueError("no rows to measure")
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise ValueError(f"labels from {labels.min()} to {labels.max()}: want 0 to {logits.shape[1] - 1}")
-    if not np.isfinite(logits).all():
-        rows = int((~np.isfinite(logits)).any(axis=1).sum())
-        raise ValueError(f"logits of {rows} of {len(labels)} rows are not finite: the model has diverged")
-    return logits, labels
-
-
-def _matthews(labels, predictions):
-    """Matthews' correlation; None where labels and predictions are all of one class."""
-    if len(np.union1d(labels, predictions)) < 2:
-        return None
-    return float(sklearn_metrics.matthews_corrcoef(labels, predictions))
-
-
-def _one_against_rest(metric, labels, probabilities):
-    """Mean of a ranking metric over the classes that have both rows and others; None if there are none."""
-    classes = probabilities.shape[1]
-    present = set(np.unique(labels))
-    if len(present) < 2:
-        return None
-    ranked = sorted(present) if classes > 2 else [1]
-    return float(np.mean([metric(labels == number, probabilities[:, number]) for number in ranked]))
-
-
-def _share(correct):
-    """Counts bool[rows]: {"examples", "accuracy", "interval"}."""
-    test = binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
-    return {
-        "examples": len(correct),
-        "accuracy": float(correct.mean()),
-        "interval": [float(test.low), float(test.high)],
-    }
+def _measure(metrics: Iterable[Metric], sample: Sample) -> dict[str, np.ndarray]:
+    """Returns {name: float64[resamples]}."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is NaN: undefined
+        return {metric.name: metric.function(sample) for metric in metrics}

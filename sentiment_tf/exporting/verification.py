@@ -100,40 +100,42 @@ def fresh_process(texts: Sequence[str], *, sample: Sequence[str] = ()) -> Iterat
         Path(folder, "texts.json").write_text(json.dumps({"texts": list(texts), "sample": list(sample)}))
         command = [sys.executable, "-m", "sentiment_tf.exporting.verification", folder]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
-        with subprocess.Popen(command, **pipes, text=True, encoding="utf-8") as process:
-            try:
-                yield FreshProcess(process, Path(folder), errors)
-            finally:
-                process.kill()
+        process = subprocess.Popen(command, **pipes, text=True, encoding="utf-8")
+        try:
+            yield FreshProcess(process, Path(folder), errors)
+        finally:
+            process.kill()
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(BrokenPipeError):  # what was written and not read
+                    pipe.close()
+            process.wait()
 
 
-def check(answers: Answers, expected_logits: np.ndarray, texts: Sequence[str], *, name: str) -> float:
-    """Compares an export in float32 with the trained model.
+def problem(differences: np.ndarray, texts: Sequence[str], *, name: str) -> str | None:
+    """Returns what is wrong with an export in float32, or None where it gives the trained model's answers.
 
     Args:
-      answers: of the export.
-      expected_logits: float32[texts, classes], the trained model's, calibrated.
-      texts: that both were asked.
-      name: of the format, for the message.
-
-    Returns:
-      The largest difference of a logit or a probability.
-
-    Raises:
-      RuntimeError: it is larger than `TOLERANCE`.
+      differences: float[texts], from `largest_differences`.
+      texts: that were asked.
+      name: of the format.
     """
-    differences = largest_differences(answers, np.asarray(expected_logits, np.float64))
     worst = int(np.argmax(differences))
-    if not differences[worst] <= TOLERANCE:  # a NaN is a difference, too
-        raise RuntimeError(
-            f"the output of the {name} export differs from the trained model's by {differences[worst]:.2g} "
-            f"(tolerance {TOLERANCE:.2g}), for the text {texts[worst][:80]!r}"
-        )
-    return float(differences[worst])
+    if differences[worst] <= TOLERANCE:  # a NaN is a difference, too
+        return None
+    return (
+        f"the output of the {name} export differs from the trained model's by {differences[worst]:.2g} "
+        f"(tolerance {TOLERANCE:.2g}), for the text {texts[worst][:80]!r}"
+    )
 
 
 def largest_differences(answers: Answers, expected_logits: np.ndarray) -> np.ndarray:
-    """Returns float[texts]: the largest difference of any logit or probability of each text."""
+    """Returns float64[texts]: the largest difference of any logit or probability of each text.
+
+    Args:
+      answers: of an export.
+      expected_logits: float32[texts, classes], the trained model's, calibrated.
+    """
+    expected_logits = np.asarray(expected_logits, np.float64)
     of_logits = np.abs(answers.logits - expected_logits)
     of_probabilities = np.abs(answers.probabilities - _softmax(expected_logits))
     return np.maximum(of_logits, of_probabilities).max(axis=1)

@@ -196,9 +196,10 @@ def _leave_behind(
         largest = max(row["largest_difference"] for row in exported if row["precision"] == "float32")
         said.append(f"largest difference from the trained model {largest:.1e}")
     with clock.step("report"):
-        content = outputs.describe(config, prepared, outcome, temperature=temperature)
+        rows = outputs.reported_rows(prepared, outcome)
+        content = outputs.describe(config, prepared, outcome, rows, temperature=temperature)
         content |= _export_record(exported) | {"times": clock.seconds}
-        outputs.write(config, prepared, outcome, content, directory.building)
+        outputs.write(config, outcome, rows, content, directory.building)
         manifest.write(directory.building, folders=exports.folders(config, directory))
     provenance.write_json(directory.building / RECORD, content)
     return content

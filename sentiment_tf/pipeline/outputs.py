@@ -1,30 +1,39 @@
-"""What a run leaves behind: the export, the pictures, the page, the record."""
+"""Outputs of a run: export, run metadata, figures, report, model card, TensorBoard results."""
 
 import dataclasses
 import logging
 from pathlib import Path
 
-import numpy as np
-
 from sentiment_tf.config import TrainConfig, at_depth, to_flags
 from sentiment_tf.data import leaks
-from sentiment_tf.evaluation import calibration, metrics
+from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics
 from sentiment_tf.pipeline.setup import Prepared
 from sentiment_tf.reporting import model_card, plots, report, tensorboard
+from sentiment_tf.reporting.rows import ReportedRows
 from sentiment_tf.system import provenance
-
-MISTAKES_SHOWN = 50
 
 log = logging.getLogger("sentiment_tf")
 
 
-def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: float) -> dict:
-    """Returns the content of run.json, but for the times and what the export measured."""
+def reported_rows(prepared: Prepared, outcome) -> ReportedRows:
+    """Returns the rows that the run is reported on, with the logits before and after training."""
+    split = prepared.splits.report_split
+    return ReportedRows(
+        texts=prepared.splits.rows[split]["text"],
+        labels=prepared.labels[split],
+        logits_before=outcome.before[split],
+        logits_after=outcome.after[split],
+        lengths=prepared.tokens[split].lengths,
+        truncated=prepared.tokens[split].truncated,
+    )
+
+
+def describe(config: TrainConfig, prepared: Prepared, outcome, rows: ReportedRows, *, temperature: float) -> dict:
+    """Returns the content of run.json without the times and without the export's figures."""
     splits, reported = prepared.splits, prepared.splits.report_split
-    labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]
-    tokens = prepared.tokens[reported]
+    labels, before, after = rows.labels, rows.logits_before, rows.logits_after
     found = leaks.audit({split: rows["text"] for split, rows in splits.rows.items()}, reported)
-    _say_leaks(found)
+    _log_leaks(found)
     return {
         "config": dataclasses.asdict(effective(config, prepared, outcome.depths)),
         "flags": dataclasses.asdict(config),
@@ -44,15 +53,15 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: f
             "before": metrics.evaluate(before, labels),
             "after": metrics.evaluate(after, labels)
             | {
-                "accuracy_without_leaks": accuracy_without(found["leaked_rows"], after, labels),
-                "by_length": metrics.by_length(after, labels, tokens.lengths),
-                "by_truncation": metrics.by_truncation(after, labels, tokens.truncated),
+                "accuracy_without_leaks": breakdown.accuracy_without(found["leaked_rows"], after, labels),
+                "by_length": breakdown.by_length(after, labels, rows.lengths),
+                "by_truncation": breakdown.by_truncation(after, labels, rows.truncated),
             },
-            "comparison": metrics.compare(before, after, labels),
+            "comparison": comparison.compare(before, after, labels),
         },
         **(
             {"calibration": calibration.summarize(after, labels, temperature=temperature) | {"folded": True}}
-            if config.calibrate == "on"  # without a key the page and the model card claim no fitted temperature
+            if config.calibrate == "on"  # without it, report and model card mention no temperature
             else {}
         ),
         "history": outcome.history,
@@ -65,12 +74,12 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, *, temperature: f
 
 
 def effective(config: TrainConfig, prepared: Prepared, depths: list[dict]) -> TrainConfig:
-    """Returns the config with what was used of every ``auto``, depth search, column, and branch on the hub.
+    """Returns the config with the values that were used: of ``auto``, of the depth search, of columns and revisions.
 
     Args:
-      config: resolved.
-      prepared: of the run.
-      depths: what the search tried; empty without one.
+      config: the resolved config.
+      prepared: the run's data and model.
+      depths: results of the depth search; empty without one.
     """
     from sentiment_tf.distributed import strategies
 
@@ -90,26 +99,17 @@ def effective(config: TrainConfig, prepared: Prepared, depths: list[dict]) -> Tr
     return config
 
 
-def accuracy_without(rows: list[int], logits: np.ndarray, labels: np.ndarray) -> float | None:
-    """Returns the accuracy on all other rows, None where there are none."""
-    right = np.delete(logits.argmax(axis=1) == labels, rows)
-    return float(right.mean()) if len(right) else None
-
-
-def _say_leaks(found: dict) -> None:
-    """Says how many rows of the report split stand in another one."""
+def _log_leaks(found: dict) -> None:
+    """Logs how many rows of the report split are in another split."""
     counts = ", ".join(f"{found['leaked'][kind]:,} {kind}" for kind in found["kinds"])
     split, total = found["report_split"], found["leaked"]["total"]
-    log.info("  %s of %s %s rows stand in another split: %s", f"{total:,}", f"{found['rows'][split]:,}", split, counts)
+    log.info("  %s of %s %s rows are in another split: %s", f"{total:,}", f"{found['rows'][split]:,}", split, counts)
 
 
-def write(config: TrainConfig, prepared: Prepared, outcome, content: dict, building: Path) -> None:
-    """Writes the pictures, the page, the model card and TensorBoard's results."""
-    splits, reported = prepared.splits, prepared.splits.report_split
-    labels, before, after = prepared.labels[reported], outcome.before[reported], outcome.after[reported]
-    texts, tokens = splits.rows[reported]["text"], prepared.tokens[reported]
+def write(config: TrainConfig, outcome, rows: ReportedRows, content: dict, building: Path) -> None:
+    """Writes the figures, the report, the model card, TensorBoard's results, history.csv and run.flags."""
     before_training = {name: content["metrics"]["before"][name] for name in ("loss", "accuracy")}
-    start = before_training if reported == "validation" else None
+    start = before_training if content["data"]["report_split"] == "validation" else None
     plots.save(plots.history(outcome.history, before=start), building / "history.png")
     plots.save(
         plots.comparison(content["metrics"]["before"], content["metrics"]["after"]),
@@ -117,24 +117,8 @@ def write(config: TrainConfig, prepared: Prepared, outcome, content: dict, build
     )
     if outcome.depths:
         plots.save(plots.depth(outcome.depths), building / "depths.png")
-    report.write(
-        building / "report.html",
-        run=content,
-        texts=texts,
-        labels=labels,
-        logits_before=before,
-        logits_after=after,
-        lengths=tokens.lengths,
-        truncated=tokens.truncated,
-    )
+    report.write(building / "report.html", run=content, rows=rows)
     model_card.write(building / "hf" / "README.md", run=content)
-    tensorboard.write_results(
-        building / "logs",
-        run=content,
-        texts=texts,
-        labels=labels,
-        logits=after,
-        mistakes=metrics.mistakes(after, labels)[:MISTAKES_SHOWN],
-    )
+    tensorboard.write_results(building / "logs", run=content, rows=rows)
     provenance.write_history(building / "history.csv", outcome.history)
     (building / "run.flags").write_text(to_flags(config))

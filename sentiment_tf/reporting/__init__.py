@@ -1,1 +1,1 @@
-"""What a person reads after a run: metrics, plots, pages."""
+"""Output for people: tables, figures, the report, TensorBoard, the model card."""

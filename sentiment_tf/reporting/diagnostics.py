@@ -1,4 +1,4 @@
-"""Pictures of what a model gets right and wrong; each function returns a Figure for ``style.save``."""
+"""Figures of a model's predictions and errors; each function returns a Figure for ``style.save``."""
 
 from collections.abc import Sequence
 
@@ -22,21 +22,22 @@ from sentiment_tf.reporting.style import (
     styled,
 )
 
-CELLS_WITH_NUMBERS = 10  # classes; above that the cells are too small for numbers, and too many to be drawn one by one
-TICKS = 25  # names beside a confusion matrix
-ROC_CLASSES = len(CYCLE)  # curves that colours still tell apart
+CELLS_WITH_NUMBERS = 10  # classes; with more, cells are too small for numbers
+TICKS = 25  # class names along an axis of a confusion matrix
+ROC_CLASSES = len(CYCLE)  # at most one curve per colour
 _LIGHTEST, _DARKEST = 0.06, 0.56  # opacity of a share of 0 and of 1
 
 
 @styled
 def confusion(counts: Sequence, label_names: Sequence[str], *, title: str = "Confusion") -> Figure:
-    """Draws true against predicted classes; the colour is the share of the true class.
+    """Draws a confusion matrix; a cell's colour shows its share of the true class.
 
-    Above ten classes the cells are an image without numbers, and not every class is named beside it.
+    With more than ten classes the cells have no numbers; with more than 25, not every class is named.
 
     Args:
       counts: int[true class][predicted class].
-      label_names: str per class.
+      label_names: one str per class.
+      title: title of the figure.
     """
     counts = np.asarray(counts)
     classes = len(counts)
@@ -48,8 +49,8 @@ def confusion(counts: Sequence, label_names: Sequence[str], *, title: str = "Con
         shades = LinearSegmentedColormap.from_list("share", [to_rgba(BLUE, _LIGHTEST), to_rgba(BLUE, _DARKEST)])
         axes.imshow(shares, cmap=shades, vmin=0, vmax=1, extent=(0, classes, classes, 0), aspect="auto")
     named = np.arange(0, classes, -(-classes // TICKS))
-    places, names = named + 0.485, [short(label_names[number]) for number in named]
-    axes.set(xlim=(0, classes), ylim=(classes, 0), xticks=places, yticks=places, title=title)
+    ticks, names = named + 0.485, [short(label_names[number]) for number in named]
+    axes.set(xlim=(0, classes), ylim=(classes, 0), xticks=ticks, yticks=ticks, title=title)
     size = {} if classes <= CELLS_WITH_NUMBERS else {"size": 7}
     axes.set_xticklabels(names, rotation=0 if classes <= 3 else 45, ha="center" if classes <= 3 else "right", **size)
     axes.set_yticklabels(names, rotation=90 if classes <= 3 else 0, va="center", **size)
@@ -61,7 +62,7 @@ def confusion(counts: Sequence, label_names: Sequence[str], *, title: str = "Con
 
 
 def _cells(axes, counts: np.ndarray, shares: np.ndarray) -> None:
-    """Draws a rectangle and its numbers for each pair of classes."""
+    """Draws a rectangle with its number and share for each pair of classes."""
     for (true, predicted), share in np.ndenumerate(shares):
         alpha = _LIGHTEST + (_DARKEST - _LIGHTEST) * share
         axes.add_patch(Rectangle((predicted, true), 0.97, 0.97, color=BLUE, alpha=alpha, linewidth=0))
@@ -77,12 +78,12 @@ def _cells(axes, counts: np.ndarray, shares: np.ndarray) -> None:
 
 @styled
 def reliability(logits: np.ndarray, labels: np.ndarray, *, temperature: float = 1.0) -> Figure:
-    """Draws accuracy against confidence; the area of a dot grows with its rows.
+    """Draws a reliability diagram: accuracy against confidence. A larger dot stands for more rows.
 
     Args:
       logits: float32[rows, classes].
       labels: int[rows].
-      temperature: also draws what dividing by it makes of them, unless it is 1.
+      temperature: if it is not 1, the logits divided by it are drawn as well.
     """
     drawn, (axes,) = figure(height=3.8)
     lowest = 1 / np.shape(logits)[1]
@@ -99,7 +100,7 @@ def reliability(logits: np.ndarray, labels: np.ndarray, *, temperature: float = 
         area = [15 + 260 * row["examples"] / len(labels) for row in rows]
         axes.plot(confidence, share, color=colour, linewidth=1.4, alpha=0.7)
         axes.scatter(confidence, share, area, color=colour, marker=marker, alpha=0.85, label=f"{name}: ECE {error:.3f}")
-    axes.set(xlabel="confidence", ylabel="accuracy", title="Can its confidence be believed?")
+    axes.set(xlabel="confidence", ylabel="accuracy", title="Reliability: accuracy by confidence")
     percent(axes.xaxis)
     percent(axes.yaxis)
     legend = axes.legend(loc="best", fontsize=10)
@@ -112,14 +113,15 @@ def reliability(logits: np.ndarray, labels: np.ndarray, *, temperature: float = 
 def roc(
     logits: np.ndarray, labels: np.ndarray, label_names: Sequence[str], *, before: np.ndarray | None = None
 ) -> Figure:
-    """Draws the ROC curve, or one per class against the rest where there are more than two.
+    """Draws the ROC curve, or with more than two classes one curve for each class against the rest.
 
-    Of many classes those with the most rows are drawn; the title says how many.
+    With many classes only those with the most rows are drawn; the title says how many.
 
     Args:
       logits: float32[rows, classes].
-      labels: int[rows], with at least two classes among them.
-      before: float32[rows, classes] of the untrained model, drawn dashed for two classes.
+      labels: int[rows] of at least two classes.
+      label_names: one str per class.
+      before: float32[rows, classes] of the untrained model; with two classes drawn as a dashed curve.
     """
     drawn, (axes,) = figure(height=3.8)
     labels = np.asarray(labels)
@@ -132,8 +134,8 @@ def roc(
         rows = np.bincount(labels, minlength=len(label_names))
         largest = np.argsort(-rows, kind="stable")[:ROC_CLASSES]
         kinds = [
-            (short(label_names[number]), logits, number, CYCLE[place], "-")
-            for place, number in enumerate(np.sort(largest[rows[largest] > 0]))
+            (short(label_names[number]), logits, number, CYCLE[position], "-")
+            for position, number in enumerate(np.sort(largest[rows[largest] > 0]))
         ]
         if (present := int((rows > 0).sum())) > ROC_CLASSES:
             title = f"ROC curve: {ROC_CLASSES} largest of {present} classes"
@@ -149,14 +151,18 @@ def roc(
 
 @styled
 def by_length(rows: list[dict]) -> Figure:
-    """Draws accuracy by length from ``metrics.by_length``."""
+    """Draws accuracy by length.
+
+    Args:
+      rows: from ``breakdown.by_length``.
+    """
     drawn, (axes,) = figure(height=3.8)
-    for place, row in enumerate(rows):
-        axes.bar(place, row["accuracy"], width=0.7, color=BLUE, alpha=0.85)
-        top = draw_interval(axes, place, row["accuracy"], row.get("interval"))
+    for position, row in enumerate(rows):
+        axes.bar(position, row["accuracy"], width=0.7, color=BLUE, alpha=0.85)
+        top = draw_interval(axes, position, row["accuracy"], row.get("interval"))
         axes.annotate(
             f"{row['accuracy']:.0%}",
-            (place, top),
+            (position, top),
             (0, 4),
             textcoords="offset points",
             ha="center",
@@ -172,6 +178,6 @@ def by_length(rows: list[dict]) -> Figure:
     )
     axes.set_xticklabels([f"{span}\n({row['examples']:,})" for span, row in zip(spans, rows, strict=True)])
     percent(axes.yaxis)
-    axes.set_title("Accuracy by length of the text")
+    axes.set_title("Accuracy by length of text")
     axes.grid(axis="x", visible=False)
     return drawn

@@ -1,63 +1,52 @@
-"""How numbers are written, the same on the terminal, the page and the model card."""
+"""Numbers as text, the same on the terminal, in the report and in the model card."""
 
-# Metric -> (label, whether more is better, whether it is shown in percent).
-METRICS = {
-    "accuracy": ("Accuracy", True, True),
-    "macro_f1": ("Macro F1", True, True),
-    "mcc": ("Matthews correlation", True, False),
-    "roc_auc": ("ROC-AUC", True, False),
-    "average_precision": ("Average precision", True, False),
-    "loss": ("Loss (cross-entropy)", False, False),
-    "brier": ("Brier score", False, False),
-    "ece": ("Calibration error (ECE)", False, False),
-}
 UNKNOWN = "–"
 
 
 def value(name: str, number: float | None) -> str:
-    """Writes a metric: accuracy as "76.4 %", loss as "0.512"; None as a dash."""
+    """Formats a metric: accuracy as "76.4 %", loss as "0.512"; None as a dash."""
     if number is None:
         return UNKNOWN
-    return f"{number:.1%}".replace("%", " %") if METRICS[name][2] else f"{number:.3f}"
+    return f"{number:.1%}".replace("%", " %") if _metric(name).as_percent else f"{number:.3f}"
 
 
 def interval(name: str, edges: list[float] | None) -> str:
-    """Writes a metric's interval without its unit: "73.5 to 79.0"; None as nothing."""
+    """Formats a metric's interval without its unit: "73.5 to 79.0"; None as an empty string."""
     if edges is None:
         return ""
-    scale, decimals = (100, 1) if METRICS[name][2] else (1, 3)
+    scale, decimals = _scale(name)
     return " to ".join(f"{edge * scale:.{decimals}f}" for edge in edges)
 
 
 def change(name: str, before: float | None, after: float | None) -> str:
-    """Writes what was gained: accuracy in points as "+26.4", loss as "-0.181"."""
+    """Formats the difference between two values: accuracy in points as "+26.4", loss as "-0.181"."""
     if before is None or after is None:
         return ""
-    scale, decimals = (100, 1) if METRICS[name][2] else (1, 3)
+    scale, decimals = _scale(name)
     return f"{(after - before) * scale:+.{decimals}f}"
 
 
 def improved(name: str, before: float | None, after: float | None) -> bool | None:
-    """Tells whether a change is for the better (True), the worse (False) or neither (None)."""
+    """Returns whether a change is an improvement (True), a decline (False), or too small to be shown (None)."""
     if before is None or after is None or change(name, before, after).strip("+-0.") == "":
         return None
-    return (after > before) == METRICS[name][1]
+    return (after > before) == _metric(name).higher_is_better
 
 
 def p_value(number: float) -> str:
-    """Writes a p-value: "p = 0.031", "p < 0.001"."""
+    """Formats a p-value: "p = 0.031", "p < 0.001"."""
     return "p < 0.001" if number < 0.001 else f"p = {number:.3f}"
 
 
 def gain(comparison: dict) -> str:
-    """Writes the paired difference in accuracy of ``metrics.compare``: "+2.3 points (95 % interval +0.9 to +3.7)"."""
+    """Formats the difference in accuracy of ``comparison.compare``: "+2.3 points (95 % interval +0.9 to +3.7)"."""
     shares = (comparison["accuracy_difference"], *comparison["interval"])
     points, low, high = (f"{100 * share:+.1f}" for share in shares)
     return f"{points} points (95 % interval {low} to {high})"
 
 
 def verdict(comparison: dict, *, first: str = "before", second: str = "after") -> str:
-    """Says in a sentence what ``metrics.compare`` found."""
+    """Formats the result of ``comparison.compare`` as a sentence."""
     test = f"McNemar's exact test, {p_value(comparison['p_value'])}"
     return (
         f"{second} is right and {first} wrong on {comparison['fixed']:,} "
@@ -67,7 +56,7 @@ def verdict(comparison: dict, *, first: str = "before", second: str = "after") -
 
 
 def duration(seconds: float | None) -> str:
-    """Writes seconds as a person would: "0.4 s", "52 s", "3 min 05 s", "2 h 10 min"."""
+    """Formats a duration: "0.4 s", "52 s", "3 min 05 s", "2 h 10 min"."""
     if seconds is None:
         return UNKNOWN
     if seconds < 9.95:
@@ -81,7 +70,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float | None) -> str:
-    """Writes bytes as "512 B", "83.9 MB", "1.2 GB" (powers of 1000)."""
+    """Formats a number of bytes: "512 B", "83.9 MB", "1.2 GB" (powers of 1000)."""
     if count is None:
         return UNKNOWN
     for unit in ("B", "kB", "MB", "GB"):
@@ -92,5 +81,16 @@ def size(count: float | None) -> str:
 
 
 def count(number: int | None) -> str:
-    """Writes a whole number with thousands separated."""
+    """Formats a whole number with thousands separators."""
     return UNKNOWN if number is None else f"{number:,}"
+
+
+def _scale(name: str) -> tuple[int, int]:
+    """Returns what a metric is multiplied by, and its decimals."""
+    return (100, 1) if _metric(name).as_percent else (1, 3)
+
+
+def _metric(name: str):
+    from sentiment_tf.evaluation import metrics  # here, for the doctor formats sizes where NumPy is missing
+
+    return metrics.by_name(name)

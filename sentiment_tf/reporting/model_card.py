@@ -1,4 +1,4 @@
-"""The README of the Hugging Face folder."""
+"""The model card: README.md of the Hugging Face folder."""
 
 import os
 import re
@@ -9,9 +9,10 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from sentiment_tf.data import registry
 from sentiment_tf.data.registry import DatasetSpec
+from sentiment_tf.evaluation import metrics
 from sentiment_tf.reporting import formatting, templates
 
-# Where the packaged model comes from, and the licences that models derived from these carry on.
+# The source of the packaged model, and the licences that apply to models derived from these.
 _BASE_MODELS = {"minilm-l6": "sentence-transformers/all-MiniLM-L6-v2"}
 _LICENSES = {
     "sentence-transformers/all-MiniLM-L6-v2": "apache-2.0",
@@ -36,10 +37,10 @@ def write(path: str | os.PathLike, *, run: Mapping[str, Any], license: str | Non
     """Writes a model card with data, settings, results, limits and licence.
 
     Args:
-      path: of the README.md.
+      path: the README.md.
       run: content of run.json.
-      license: of the base model, as the hub spells it; known for the packaged MiniLM and for
-        distilbert-base-uncased. An unknown one is left out.
+      license: licence of the base model, in the hub's spelling. None: known for the packaged MiniLM and for
+        distilbert-base-uncased, left out for other models.
     """
     config, data = run["config"], run.get("data", {})
     base = _base_model(config["model"])
@@ -61,7 +62,7 @@ def write(path: str | os.PathLike, *, run: Mapping[str, Any], license: str | Non
         run=run,
         name=config.get("run_name") or "sentiment",
         base=f"[{base}](https://huggingface.co/{base})" if base else "A DistilBERT",
-        classes=" and ".join(f"`{name}`" for name in run["label_names"]),
+        classes=" or ".join(f"`{name}`" for name in run["label_names"]),
         data_sentence=_data_sentence(data.get("source", {}), spec),
         data=data,
         split=data.get("report_split", "validation"),
@@ -73,28 +74,27 @@ def write(path: str | os.PathLike, *, run: Mapping[str, Any], license: str | Non
 
 
 def _base_model(model: str) -> str | None:
-    """Returns the hub's name of the model trained from, or None for a local folder."""
+    """Returns the hub id of the base model, or None for a local folder."""
     model = _BASE_MODELS.get(model, model)
     return model if _HUB_ID.fullmatch(model) and not os.path.exists(model) else None
 
 
 def _results(after: Mapping, spec: DatasetSpec | None, data: Mapping) -> list[EvalResult]:
-    """Returns the results in the hub's form."""
-    kinds = {"accuracy": "accuracy", "macro_f1": "f1", "mcc": "matthews_correlation", "roc_auc": "roc_auc"}
+    """Returns the results in the form of the hub's metadata, for metrics that have a name there."""
     identity, name = (spec.hub_id, spec.title) if spec else ("custom", "own files")
     return [
         EvalResult(
             task_type="text-classification",
             dataset_type=identity,
             dataset_name=name,
-            # A copy or a folder may hold rows of another split than the hub's of that name.
+            # A packaged copy or a folder may have other rows in its split of that name than the hub.
             dataset_split=data["report_split"] if data.get("source", {}).get("kind") == "hub" else None,
-            metric_type=kind,
-            metric_name=formatting.METRICS[metric][0],
-            metric_value=round(after[metric], 5),
+            metric_type=metric.hub_type,
+            metric_name=metric.label,
+            metric_value=round(after[metric.name], 5),
         )
-        for metric, kind in kinds.items()
-        if after.get(metric) is not None
+        for metric in metrics.METRICS
+        if metric.hub_type and after.get(metric.name) is not None
     ]
 
 
@@ -114,14 +114,14 @@ def _data_sentence(source: Mapping, spec: DatasetSpec | None) -> str:
 
 def _limits(config: Mapping, data: Mapping, label_names: Sequence[str], spec: DatasetSpec | None) -> list[str]:
     limits = [
-        f"Texts are read up to {config['max_length']} tokens; what comes after is not seen.",
-        f"Every text is called one of {len(label_names)} classes, even one that fits none of them.",
-        "It inherits the biases of its base model and of its data; it should not judge people.",
+        f"Texts are truncated to {config['max_length']} tokens; the rest has no effect.",
+        f"Every text is assigned one of {len(label_names)} classes, even if none of them fits.",
+        "It inherits the biases of its base model and of its data; do not use it to judge people.",
     ]
     if spec:
         limits.insert(0, f"Trained and measured on {spec.domain}; expect less elsewhere, and measure it.")
     if data.get("report_split", "validation") == "validation":
-        limits.append("The results are on validation texts: what was chosen on them looks a little better here.")
+        limits.append("The results are on validation texts: what was chosen on these looks slightly better here.")
     return limits
 
 

@@ -1,11 +1,11 @@
-"""Pictures of training and of what it brought; each function returns a Figure for ``style.save``."""
+"""Figures of training and of its results; each function returns a Figure for ``style.save``."""
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sentiment_tf.reporting.style import BLUE, MUTED, VERMILLION, draw_interval, figure, percent, styled
-from sentiment_tf.reporting.style import save as save  # drawing and writing from one module
+from sentiment_tf.reporting.style import save as save  # callers draw and write with one module
 
 
 @styled
@@ -13,8 +13,8 @@ def history(epochs: list[dict], *, before: dict | None = None) -> Figure:
     """Draws loss and accuracy over epochs, side by side.
 
     Args:
-      epochs: list of {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}, in order; what is
-        missing or None is not drawn. "seconds" is how long the epoch took.
+      epochs: list of {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}, in order; values
+        that are missing or None are not drawn. "seconds" is the duration of the epoch.
       before: {"loss", "accuracy"} of the untrained model on the validation rows, drawn as epoch 0.
     """
     drawn, (left, right) = figure(2, height=3.8)
@@ -25,7 +25,7 @@ def history(epochs: list[dict], *, before: dict | None = None) -> Figure:
 
 @styled
 def loss(epochs: list[dict], *, before: dict | None = None) -> Figure:
-    """Draws the left half of ``history`` alone."""
+    """Draws loss over epochs: the left half of ``history``."""
     drawn, (axes,) = figure()
     _loss(axes, epochs, before)
     return drawn
@@ -33,7 +33,7 @@ def loss(epochs: list[dict], *, before: dict | None = None) -> Figure:
 
 @styled
 def accuracy(epochs: list[dict], *, before: dict | None = None) -> Figure:
-    """Draws the right half of ``history`` alone."""
+    """Draws accuracy over epochs: the right half of ``history``."""
     drawn, (axes,) = figure()
     _accuracy(axes, epochs, before)
     return drawn
@@ -44,16 +44,16 @@ def comparison(before: dict, after: dict) -> Figure:
     """Draws accuracy before and after training, with intervals.
 
     Args:
-      before, after: of ``metrics.evaluate``; "intervals" and "confusion" may be missing.
+      before, after: from ``metrics.evaluate``; "intervals" and "confusion" may be missing.
     """
     drawn, (axes,) = figure(height=3.8)
-    for place, (result, colour) in enumerate([(before, MUTED), (after, BLUE)]):
+    for position, (result, colour) in enumerate([(before, MUTED), (after, BLUE)]):
         value = result["accuracy"]
-        axes.bar(place, value, width=0.55, color=colour, alpha=0.85)
-        top = draw_interval(axes, place, value, result.get("intervals", {}).get("accuracy"))
+        axes.bar(position, value, width=0.55, color=colour, alpha=0.85)
+        top = draw_interval(axes, position, value, result.get("intervals", {}).get("accuracy"))
         axes.annotate(
             f"{value:.1%}",
-            (place, top),
+            (position, top),
             (0, 5),
             textcoords="offset points",
             ha="center",
@@ -76,23 +76,23 @@ def comparison(before: dict, after: dict) -> Figure:
 
 @styled
 def depth(rows: list[dict]) -> Figure:
-    """Draws what each trained depth costs and brings.
+    """Draws accuracy and time of each depth that a search has trained.
 
     Args:
       rows: list of {"trainable_layers", "accuracy", "seconds"} on validation rows, with "interval" and
-        "chosen" (bool) where known.
+        "chosen" (bool) if known.
     """
     drawn, (axes,) = figure(height=3.8)
     minutes = [row["seconds"] / 60 for row in rows]
     axes.plot(minutes, [row["accuracy"] for row in rows], color=MUTED, linewidth=1.2)
-    for row, place in zip(rows, minutes, strict=True):
+    for row, minute in zip(rows, minutes, strict=True):
         colour = BLUE if row.get("chosen") else MUTED
-        top = draw_interval(axes, place, row["accuracy"], row.get("interval"))
-        axes.plot(place, row["accuracy"], "o", color=colour, markersize=11 if row.get("chosen") else 7)
-        name = f"{row['trainable_layers']}" + (" (kept)" if row.get("chosen") else "")
+        top = draw_interval(axes, minute, row["accuracy"], row.get("interval"))
+        axes.plot(minute, row["accuracy"], "o", color=colour, markersize=11 if row.get("chosen") else 7)
+        name = f"{row['trainable_layers']}" + (" (chosen)" if row.get("chosen") else "")
         axes.annotate(
             name,
-            (place, top),
+            (minute, top),
             (0, 8),
             textcoords="offset points",
             ha="center",
@@ -114,12 +114,12 @@ def runs(rows: list[dict]) -> Figure:
       rows: list of {"name", "accuracy", "interval"}; the interval may be None.
     """
     drawn, (axes,) = figure(width=7, height=1.3 + 0.42 * len(rows))
-    for place, row in enumerate(rows):
-        end = draw_interval(axes, place, row["accuracy"], row.get("interval"), horizontal=True)
-        axes.plot(row["accuracy"], place, "o", color=BLUE, markersize=9)
+    for position, row in enumerate(rows):
+        end = draw_interval(axes, position, row["accuracy"], row.get("interval"), horizontal=True)
+        axes.plot(row["accuracy"], position, "o", color=BLUE, markersize=9)
         axes.annotate(
             f"{row['accuracy']:.1%}",
-            (end, place),
+            (end, position),
             (8, 0),
             textcoords="offset points",
             va="center",
@@ -151,14 +151,14 @@ def _accuracy(axes, epochs, before):
     _curves(axes, epochs, lines)
     axes.set(title="Accuracy over training", ylabel="accuracy")
     low, high = axes.get_ylim()
-    if high - low < 0.05:  # a single epoch, or one like the other: noise should not look like a trend
+    if high - low < 0.05:  # a single epoch, or epochs that hardly differ: noise should not look like a trend
         axes.set_ylim((low + high) / 2 - 0.025, (low + high) / 2 + 0.025)
     percent(axes.yaxis)
     if lines["validation"]:
-        place, best = max(lines["validation"], key=lambda point: point[1])
+        epoch, best = max(lines["validation"], key=lambda point: point[1])
         axes.annotate(
             f"best {best:.1%}",
-            (place, best),
+            (epoch, best),
             (0, 9),
             textcoords="offset points",
             ha="center",
@@ -170,13 +170,13 @@ def _accuracy(axes, epochs, before):
 
 
 def _points(epochs, column, start=None):
-    """Returns [(epoch, value)], beginning with epoch 0 if a start is known."""
+    """Returns [(epoch, value)], with epoch 0 first if its value is given."""
     points = [(row["epoch"], row[column]) for row in epochs if row.get(column) is not None]
     return [(0, start), *points] if points and start is not None else points
 
 
 def _curves(axes, epochs, lines):
-    """Draws training and validation over epochs, with minutes below the epochs' numbers."""
+    """Draws training and validation over epochs, with elapsed time below the epoch numbers."""
     for (label, points), (colour, line, marker) in zip(
         lines.items(), [(VERMILLION, (0, (5, 2)), "s"), (BLUE, "-", "o")], strict=True
     ):
@@ -196,7 +196,7 @@ def _curves(axes, epochs, lines):
 
 
 def _clock(epochs: list[dict]) -> tuple[dict[int, str], str]:
-    """Returns ({epoch: time from the start to its end}, its unit); empty where times are unknown."""
+    """Returns ({epoch: elapsed time at its end}, unit); empty if times are unknown."""
     seconds = [row.get("seconds") for row in epochs]
     if not seconds or None in seconds:
         return {}, ""

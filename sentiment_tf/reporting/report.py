@@ -1,4 +1,4 @@
-"""``report.html``: a run on one page that needs nothing but itself."""
+"""``report.html``: a run on one page that loads nothing from elsewhere."""
 
 import os
 import re
@@ -11,106 +11,87 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from scipy.special import softmax
 
-from sentiment_tf.evaluation import metrics
+from sentiment_tf.evaluation import breakdown, comparison, metrics
 from sentiment_tf.reporting import diagnostics, formatting, plots, style, templates
+from sentiment_tf.reporting.rows import ReportedRows
 
 SHOWN = 12  # examples of each kind
 LONGEST_TEXT = 5_000  # characters
 
-# What a page may not hold: control characters, and halves of surrogate pairs.
+# Invalid in HTML: control characters, and halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-def write(
-    path: str | os.PathLike,
-    *,
-    run: dict[str, Any],
-    texts: Sequence[str],
-    labels: np.ndarray,
-    logits_before: np.ndarray,
-    logits_after: np.ndarray,
-    lengths: np.ndarray,
-    truncated: np.ndarray,
-) -> None:
-    """Writes the page about a run and the rows it is reported on.
+def write(path: str | os.PathLike, *, run: dict[str, Any], rows: ReportedRows) -> None:
+    """Writes the page about a run and the rows that it is reported on.
 
-    Sections whose data the run lacks ("depths", "leaks", "calibration", "export", …) are absent.
+    A section is left out if the run lacks its data ("depths", "leaks", "calibration", "export", …).
 
     Args:
-      path: of the HTML file.
+      path: the HTML file.
       run: content of run.json.
-      texts: str[rows]; they are escaped, whatever they hold.
-      labels: int[rows].
-      logits_before, logits_after: float32[rows, classes].
-      lengths: int[rows], tokens as the model read them.
-      truncated: bool[rows].
+      rows: the reported rows; any text is escaped.
     """
-    rows = {"texts": texts, "labels": np.asarray(labels), "names": run["label_names"]}
+    labels, after = rows.labels, rows.logits_after
     tables = {
-        "by_length": metrics.by_length(logits_after, labels, lengths),
-        "by_truncation": metrics.by_truncation(logits_after, labels, truncated),
+        "by_length": breakdown.by_length(after, labels, rows.lengths),
+        "by_truncation": breakdown.by_truncation(after, labels, rows.truncated),
     }
-    comparison = metrics.compare(logits_before, logits_after, labels)
+    compared = comparison.compare(rows.logits_before, after, labels)
     page = templates.render(
         "report.html.jinja",
         run=run,
         before=run["metrics"]["before"],
         after=run["metrics"]["after"],
-        comparison=comparison,
+        comparison=compared,
         tables=tables,
-        without_leaks=_without_leaks(run, labels, logits_after),
+        without_leaks=_without_leaks(run, rows),
         printable=_printable,
-        pictures=_pictures(run, labels, logits_before, logits_after, tables["by_length"]),
-        mistakes=_examples(**rows, logits=logits_after, among=metrics.mistakes(logits_after, labels)),
-        fixed=_examples(**rows, logits=logits_after, among=comparison["fixed_rows"]),
-        broken=_examples(**rows, logits=logits_after, among=comparison["broken_rows"]),
+        figures=_figures(run, rows, tables["by_length"]),
+        mistakes=_examples(rows, run["label_names"], breakdown.mistakes(after, labels)),
+        fixed=_examples(rows, run["label_names"], compared["fixed_rows"]),
+        broken=_examples(rows, run["label_names"], compared["broken_rows"]),
     )
     Path(path).write_text(page, encoding="utf-8")
 
 
-def _pictures(
-    run: dict[str, Any],
-    labels: np.ndarray,
-    logits_before: np.ndarray,
-    logits_after: np.ndarray,
-    by_length: list[dict],
-) -> dict[str, Markup]:
-    """Draws everything the run has data for; {name: SVG}."""
+def _figures(run: dict[str, Any], rows: ReportedRows, by_length: list[dict]) -> dict[str, Markup]:
+    """Draws every figure that the run has data for; {name: SVG}."""
     before, after = run["metrics"]["before"], run["metrics"]["after"]
     names, epochs = run["label_names"], run.get("history") or []
     start = before if run.get("data", {}).get("report_split") == "validation" else None
     temperature = (run.get("calibration") or {}).get("temperature", 1.0)
     drawn: dict[str, tuple[Figure, str]] = {
-        "comparison": (plots.comparison(before, after), _tell_comparison(before, after)),
+        "comparison": (plots.comparison(before, after), _describe_comparison(before, after)),
         "reliability": (
-            diagnostics.reliability(logits_after, labels, temperature=temperature),
+            diagnostics.reliability(rows.logits_after, rows.labels, temperature=temperature),
             f"Reliability diagram: accuracy against confidence; calibration error {after['ece']:.3f}.",
         ),
-        "by_length": (diagnostics.by_length(by_length), "Bar chart of the table beside: accuracy by length."),
+        "by_length": (diagnostics.by_length(by_length), "Bar chart of the adjacent table: accuracy by length."),
     }
     if epochs:
-        drawn["loss"] = plots.loss(epochs, before=start), _tell_curve(epochs, "loss")
-        drawn["accuracy"] = plots.accuracy(epochs, before=start), _tell_curve(epochs, "accuracy")
+        drawn["loss"] = plots.loss(epochs, before=start), _describe_curve(epochs, "loss")
+        drawn["accuracy"] = plots.accuracy(epochs, before=start), _describe_curve(epochs, "accuracy")
     for when, result in (("before", before), ("after", after)):
-        picture = diagnostics.confusion(result["confusion"], names, title=f"Confusion {when} training")
-        drawn[f"confusion_{when}"] = picture, _tell_confusion(result["confusion"], names, when)
+        figure = diagnostics.confusion(result["confusion"], names, title=f"Confusion {when} training")
+        drawn[f"confusion_{when}"] = figure, _describe_confusion(result["confusion"], names, when)
     if after["roc_auc"] is not None:
-        picture = diagnostics.roc(logits_after, labels, names, before=logits_before)
-        drawn["roc"] = picture, f"ROC curve: area {after['roc_auc']:.3f} after training."
+        figure = diagnostics.roc(rows.logits_after, rows.labels, names, before=rows.logits_before)
+        drawn["roc"] = figure, f"ROC curve: area {after['roc_auc']:.3f} after training."
     if run.get("depths"):
-        drawn["depth"] = plots.depth(run["depths"]), "The table beside as a picture: accuracy over minutes."
+        drawn["depth"] = plots.depth(run["depths"]), "Line chart of the adjacent table: accuracy over minutes."
     return {
-        name: Markup(style.svg(picture, name=name, description=description))
-        for name, (picture, description) in drawn.items()
+        name: Markup(style.svg(figure, name=name, description=description))
+        for name, (figure, description) in drawn.items()
     }
 
 
-def _tell_comparison(before: dict, after: dict) -> str:
+def _describe_comparison(before: dict, after: dict) -> str:
     first, second = (formatting.value("accuracy", result["accuracy"]) for result in (before, after))
     return f"Bar chart: accuracy {first} before training, {second} after."
 
 
-def _tell_curve(epochs: list[dict], name: str) -> str:
+def _describe_curve(epochs: list[dict], name: str) -> str:
     parts = [
         f"{kind} {name} from {epochs[0][column]:.3f} to {epochs[-1][column]:.3f}"
         for kind, column in (("training", name), ("validation", f"val_{name}"))
@@ -119,36 +100,34 @@ def _tell_curve(epochs: list[dict], name: str) -> str:
     return f"Line chart over {len(epochs)} epochs: {', '.join(parts)}."
 
 
-def _tell_confusion(counts: list[list[int]], names: Sequence[str], when: str) -> str:
+def _describe_confusion(counts: list[list[int]], names: Sequence[str], when: str) -> str:
     hits = ", ".join(f"{counts[n][n]:,} of {sum(counts[n]):,} {name}" for n, name in enumerate(names))
-    return f"Confusion matrix {when} training; right were {hits}."
+    return f"Confusion matrix {when} training; correct: {hits}."
 
 
-def _without_leaks(run: dict[str, Any], labels: np.ndarray, logits: np.ndarray) -> dict[str, Any] | None:
-    """Measures the rows that stand in no other split; None where that is all of them or none."""
+def _without_leaks(run: dict[str, Any], rows: ReportedRows) -> dict[str, Any] | None:
+    """Evaluates the rows that are in no other split; None if these are all rows or none."""
     leaked = (run.get("leaks") or {}).get("leaked_rows", [])
-    if not 0 < len(leaked) < len(labels):
+    if not 0 < len(leaked) < len(rows.labels):
         return None
-    return metrics.evaluate(np.delete(logits, leaked, axis=0), np.delete(labels, leaked))
+    return metrics.evaluate(np.delete(rows.logits_after, leaked, axis=0), np.delete(rows.labels, leaked))
 
 
 def _printable(text: str) -> str:
     return _UNPRINTABLE.sub("\ufffd", text[:LONGEST_TEXT])
 
 
-def _examples(
-    *, texts: Sequence[str], labels: np.ndarray, names: Sequence[str], logits: np.ndarray, among: list[int]
-) -> list[dict[str, Any]]:
-    """Returns what to show of some rows: {"row", "text", "true", "predicted", "confidence"}."""
+def _examples(rows: ReportedRows, names: Sequence[str], numbers: list[int]) -> list[dict[str, Any]]:
+    """Returns the first examples of some rows: {"row", "text", "true", "predicted", "confidence"}."""
     shown = []
-    for row in among[:SHOWN]:
-        probabilities = softmax(np.asarray(logits[row], np.float64))
+    for row in numbers[:SHOWN]:
+        probabilities = softmax(np.asarray(rows.logits_after[row], np.float64))
         predicted = int(probabilities.argmax())
         shown.append(
             {
                 "row": row,
-                "text": _printable(texts[row]),
-                "true": names[int(labels[row])],
+                "text": _printable(rows.texts[row]),
+                "true": names[int(rows.labels[row])],
                 "predicted": names[predicted],
                 "confidence": float(probabilities[predicted]),
             }

@@ -1,4 +1,4 @@
-"""How every picture of the project looks, and how it becomes a PNG or part of a page."""
+"""The style of every figure, and its conversion to PNG, pixels and SVG."""
 
 import functools
 import html
@@ -16,14 +16,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-# Okabe and Ito 2008, "Color Universal Design": told apart with every common kind of colour vision.
+# Okabe and Ito 2008, "Color Universal Design": distinguishable with every common type of colour vision.
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7"
 INK, MUTED, GRID = "#1b1f24", "#5b6570", "#d9dde2"
 CYCLE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, INK)
 
-LONGEST_NAME = 18  # characters of a class' name in a picture
+LONGEST_NAME = 18  # characters of a class name in a figure
 
-# A page's own colours take the place of these, so that a picture follows it into the dark.
+# In a page these are replaced by its CSS variables, so that figures follow its dark colour scheme.
 _PAGE_COLOURS = {
     INK: "currentColor",
     MUTED: f"var(--muted, {MUTED})",
@@ -33,10 +33,10 @@ _PAGE_COLOURS = {
 }
 
 _SETTINGS = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.family": "DejaVu Sans",  # shipped with matplotlib
     "font.size": 11,
     "text.color": INK,
-    "text.parse_math": False,  # a label's name may hold a dollar
+    "text.parse_math": False,  # a class name may contain a dollar sign
     "axes.titlesize": 12,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -57,16 +57,16 @@ _SETTINGS = {
     "lines.markersize": 7,
     "errorbar.capsize": 5,
     "legend.frameon": False,
-    "svg.fonttype": "none",  # text stays text: small, selectable, in the page's font
-    "svg.hashsalt": "sentiment_tf",  # the same picture is the same file
+    "svg.fonttype": "none",  # text stays text: smaller, selectable, in the page's font
+    "svg.hashsalt": "sentiment_tf",  # the same figure gives the same file
 }
 
 
 def styled(draw: Callable) -> Callable:
-    """Runs a drawing function in the project's style, whatever matplotlib's own settings are.
+    """Runs a drawing function in the project's style, independent of the user's matplotlib settings.
 
-    A name in a script that the font lacks is drawn as boxes in a PNG (a page takes a font of its reader's);
-    matplotlib would warn of each such character.
+    Characters that the font lacks are drawn as boxes in a PNG (a page uses its reader's fonts); matplotlib's warning
+    for each of them is hidden.
     """
 
     @functools.wraps(draw)
@@ -81,45 +81,45 @@ def styled(draw: Callable) -> Callable:
 
 
 def figure(panels: int = 1, *, width: float = 4.8, height: float = 3.4) -> tuple[Figure, list[Axes]]:
-    """Returns (Figure, list of Axes side by side), ``width`` inches each, without pyplot's global state."""
+    """Returns (Figure, list of Axes side by side), ``width`` inches each; created without pyplot's global state."""
     drawn = Figure(figsize=(width * panels, height), layout="constrained")
     drawn.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
     return drawn, list(drawn.subplots(1, panels, squeeze=False)[0])
 
 
 def short(name: str) -> str:
-    """Returns a class' name, cut where it would take the picture's place."""
+    """Returns a class name, shortened to ``LONGEST_NAME`` characters."""
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def percent(axis: Axis, *, ticks: int = 6) -> None:
-    """Labels an axis in whole percent, or in tenths where it is zoomed in so far."""
+    """Labels an axis in whole percent, or in tenths if it spans 5 points or less."""
     axis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 5, 10]))
     low, high = axis.get_view_interval()
     axis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.05 else 1))
 
 
 def draw_interval(
-    axes: Axes, place: float, value: float, edges: list[float] | None, *, horizontal: bool = False
+    axes: Axes, position: float, value: float, edges: list[float] | None, *, horizontal: bool = False
 ) -> float:
-    """Draws an interval [low, high] around a value unless it is None; returns where it ends."""
+    """Draws an interval [low, high] around a value unless it is None; returns its upper end."""
     if edges is None:
         return value
     lengths = [[max(0, value - edges[0])], [max(0, edges[1] - value)]]
-    x, y = (value, place) if horizontal else (place, value)
+    x, y = (value, position) if horizontal else (position, value)
     axes.errorbar(x, y, **{"xerr" if horizontal else "yerr": lengths}, color=INK, linewidth=1.6, fmt="none")
     return max(edges[1], value)
 
 
 @styled
 def save(figure: Figure, path: str | os.PathLike) -> None:
-    """Writes a figure as PNG, legible at half its size."""
+    """Writes a figure as PNG in 160 dpi, which stays legible at half its size."""
     figure.savefig(path, format="png", dpi=160, facecolor="white", metadata={"Software": None})
 
 
 @styled
 def pixels(figure: Figure) -> np.ndarray:
-    """Returns a figure as uint8[height, width, 4], on white."""
+    """Returns a figure as uint8[height, width, 4] on a white background."""
     figure.set(dpi=110, facecolor="white")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -128,22 +128,22 @@ def pixels(figure: Figure) -> np.ndarray:
 
 @styled
 def svg(figure: Figure, *, name: str, description: str) -> str:
-    """Returns a figure as an SVG element to stand in a page.
+    """Returns a figure as an SVG element for an HTML page.
 
     Args:
-      name: of the picture, unlike any other's on the page; every id in it begins so.
-      description: what a person who cannot see it is told.
+      name: name of the figure, unique on the page; prefix of every id in the SVG.
+      description: text for screen readers.
 
     Returns:
-      str without anything that a page would have to fetch. Text and lines take the page's ``color`` and its
-      variables ``--muted``, ``--grid``, ``--blue`` and ``--vermillion`` where it has them.
+      str that refers to nothing outside itself. Text and lines use the page's ``color`` and, if defined, its CSS
+      variables ``--muted``, ``--grid``, ``--blue`` and ``--vermillion``.
     """
     written = io.StringIO()
     figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
     body = written.getvalue()
     width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', body).groups()
     body = body[body.index(">", body.index("<svg")) + 1 :]
-    body = re.sub(r"<(metadata|style).*?</\1>", "", body, flags=re.DOTALL)  # both would reach beyond the picture
+    body = re.sub(r"<(metadata|style).*?</\1>", "", body, flags=re.DOTALL)  # both apply to the whole page
     body = re.sub(r'\b(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", body).replace("xlink:href", "href")
     body = body.replace("'DejaVu Sans'", "inherit")
     for colour, variable in _PAGE_COLOURS.items():

@@ -4,30 +4,32 @@ import os
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from sentiment_tf.evaluation import metrics
 from sentiment_tf.reporting import formatting
 
 _GREEN, _RED, _BOLD, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Tells whether a text stream is a terminal that shows colours; NO_COLOR in the environment says no."""
+    """Returns whether a text stream is a terminal that shows colours and NO_COLOR is not set."""
     return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def table(columns: dict[str, dict[str, Any]], *, colour: bool = False) -> str:
-    """Lays out metrics, one line each, with their 95 % intervals.
+    """Formats metrics as a table, one line each, with their 95 % intervals.
 
     Args:
-      columns: {heading: dict of ``metrics.evaluate``}; two columns get a third that says what changed.
-      colour: whether to mark headings and changes with terminal colours.
+      columns: {heading: dict from ``metrics.evaluate``}; two columns get a third one with the change.
+      colour: whether headings and changes are coloured with escape codes.
 
     Returns:
-      str of aligned lines without a newline at the end. Metrics that no column has are left out.
+      str of aligned lines without a newline at the end, without metrics that no column has.
     """
     results = list(columns.values())
     rows = [["", *columns, *(["change"] if len(columns) == 2 else [])]]
     paints = [[_BOLD] * len(rows[0])]
-    for name, (label, _, _) in formatting.METRICS.items():
+    for metric in metrics.METRICS:
+        name = metric.name
         values = [result.get(name) for result in results]
         if all(value is None for value in values):
             continue
@@ -36,7 +38,7 @@ def table(columns: dict[str, dict[str, Any]], *, colour: bool = False) -> str:
         if len(values) == 2:
             cells.append(formatting.change(name, *values))
             paint = {True: _GREEN, False: _RED, None: None}[formatting.improved(name, *values)]
-        rows.append([label, *cells])
+        rows.append([metric.label, *cells])
         paints.append([None] * len(values) + [None, paint])
     rows.append(["Examples", *(formatting.count(result.get("examples")) for result in results), ""])
     paints.append([None] * len(rows[-1]))
@@ -49,8 +51,13 @@ def _cell(name, result):
 
 
 def aligned(rows: Sequence[Sequence[str]], paints: Sequence[Sequence[str | None]] | None = None) -> str:
-    """Pads cells to their column's width; paints are escape codes around the padded text, or None."""
-    widths = [max(len(row[place]) for row in rows if place < len(row)) for place in range(len(rows[0]))]
+    """Formats rows of cells as aligned lines.
+
+    Args:
+      rows: cells as text; rows may be shorter than the first one.
+      paints: per cell an escape code for its colour, or None.
+    """
+    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(rows[0]))]
     lines = []
     for number, row in enumerate(rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]

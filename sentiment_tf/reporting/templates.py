@@ -1,4 +1,4 @@
-"""Filling in the templates of the page and of the model card."""
+"""Rendering of the templates of the report and the model card."""
 
 import shlex
 from collections.abc import Mapping
@@ -7,19 +7,21 @@ from typing import Any
 
 import jinja2
 
+from sentiment_tf.evaluation import metrics
 from sentiment_tf.reporting import formatting
 
 
 def render(template: str, *, run: Mapping[str, Any], **values: Any) -> str:
-    """Fills in a template beside this module.
+    """Renders a template from this module's folder.
 
-    In HTML everything is escaped that is not marked as safe. A missing value is an error, not a blank.
+    Every template also has ``directory`` (the run's final folder, as a user would write it: the run is still in a
+    temporary one), ``metrics`` (the list of metrics), ``formatting`` and the filter ``shell``, which quotes a string
+    for a shell. In HTML, values are escaped unless they are marked as safe. An undefined value is an error.
 
     Args:
-      template: name of its file.
-      run: content of run.json; the template gets it with ``directory``, its folder as its user would write it
-        (what is written now may still be in a temporary one).
-      values: what else the template asks for; it also finds the filter ``shell``, which quotes for a shell.
+      template: file name.
+      run: content of run.json.
+      values: the template's other values.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -30,4 +32,5 @@ def render(template: str, *, run: Mapping[str, Any], **values: Any) -> str:
     )
     environment.filters["shell"] = shlex.quote
     folder = f"{run['config'].get('output_dir', 'saved_models').rstrip('/')}/{run['config'].get('run_name')}"
-    return environment.get_template(template).render(run=run, directory=folder, wording=formatting, **values)
+    shared = {"run": run, "directory": folder, "formatting": formatting, "metrics": metrics.METRICS}
+    return environment.get_template(template).render(shared, **values)

@@ -1,7 +1,7 @@
-"""What TensorBoard shows of a run: curves while it trains, results when it is done.
+"""TensorBoard: curves during training, results at the end.
 
-Layout below a run's ``logs``: ``train`` and ``validation`` hold the same tags, so that their curves overlay
-in one chart; the folder itself holds the results, the settings and the run's row of the HParams table.
+Layout below a run's ``logs``: ``train`` and ``validation`` have the same tags, so that their curves share a chart; the
+folder itself has the results, the settings and the run's row of the HParams table.
 """
 
 import hashlib
@@ -21,31 +21,33 @@ from scipy.special import softmax
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
-from sentiment_tf.reporting import diagnostics, formatting, style
+from sentiment_tf.config import INCIDENTAL
+from sentiment_tf.evaluation import breakdown, metrics
+from sentiment_tf.reporting import diagnostics, style
+from sentiment_tf.reporting.rows import ReportedRows
 
-# Settings that say where and how loudly, not what is trained.
-_NOT_TUNED = frozenset({"output_dir", "cache_dir", "run_name", "overwrite", "quiet", "profile_steps"})
+MISTAKES_SHOWN = 50
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&])")
 _LONGEST_TEXT = 1_000  # characters
 
 
 class Curves(keras.callbacks.Callback):
-    """Writes scalars by step and by epoch; it reads nothing from the device between its points.
+    """Writes scalars by step and by epoch; between two points it reads nothing from the device.
 
-    ``step/loss`` and ``step/accuracy`` are means over the steps since the last point, not over the epoch so
-    far as Keras' own are; only the first point of a training that goes on in the middle of an epoch is such a
-    mean, too. A value "gradient_norm" in the logs of a batch is written too. Of an epoch's logs, ``val_x``
-    becomes ``epoch/x`` of validation, everything else ``epoch/…`` of train. Trainings one after another, such as
-    a depth search's, each want Curves with a directory of their own: steps and epochs start anew.
+    ``step/loss`` and ``step/accuracy`` are means over the steps since the last point. Keras' own values are means over
+    the epoch so far; only the first point after resuming in the middle of an epoch is such a mean. If a batch's logs
+    have "gradient_norm", it becomes ``step/gradient_norm``. ``val_x`` in an epoch's logs becomes ``epoch/x`` of
+    validation, every other value ``epoch/…`` of train. Several trainings in one run, as in a depth search, need Curves
+    with a directory each, because steps and epochs start again at 0.
     """
 
     def __init__(self, directory: str | os.PathLike, *, batch_size: int, every: int = 50):
-        """Makes the writers.
+        """Creates the writers.
 
         Args:
-          directory: the run's ``logs``, or a folder of one training in it.
-          batch_size: texts per step, for the rate.
-          every: steps from one point to the next; the last step of an epoch always makes one.
+          directory: the run's ``logs``, or a folder in it for one of several trainings.
+          batch_size: texts per step, for ``examples_per_second``.
+          every: steps between two points; the last step of an epoch always gets a point.
         """
         super().__init__()
         # Keras then hands out tensors instead of waiting for numbers at every step.
@@ -56,16 +58,16 @@ class Curves(keras.callbacks.Callback):
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Starts the means anew."""
+        """Resets the means."""
         self._done, self._averaged, self._means = None, 0, {}
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        """Starts the clock at an epoch's first step, which is not step 0 where a killed training goes on."""
+        """Starts the clock at the epoch's first step, which is not step 0 after resuming."""
         if self._done is None:
             self._done, self._since = batch, time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Writes a point where one is due."""
+        """Writes a point if one is due."""
         done = batch + 1
         if done // self._every == self._done // self._every and done != self.params.get("steps"):
             return
@@ -84,7 +86,7 @@ class Curves(keras.callbacks.Callback):
         self._done, self._averaged, self._means, self._since = done, done, means, time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Writes the epoch's values to the split that they are of."""
+        """Writes the epoch's values, each to its split."""
         validation = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
         train = {name: value for name, value in logs.items() if not name.startswith("val_")}
         _scalars(self._train, "epoch", train, step=epoch + 1)
@@ -93,28 +95,34 @@ class Curves(keras.callbacks.Callback):
         self._validation.flush()
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Writes out what is held back; the files stay open, for training may start again."""
+        """Flushes the writers; they stay open, because training may start again."""
         self._train.flush()
         self._validation.flush()
 
 
 class Profile(keras.callbacks.Callback):
-    """Records what the devices do between two steps, for TensorBoard's profiler."""
+    """Profiles the training steps between two step numbers."""
 
     def __init__(self, directory: str | os.PathLike, *, first: int, last: int):
-        """Steps are counted from 1; both ends are profiled, and all that Keras runs at once with them."""
+        """Sets the range.
+
+        Args:
+          directory: the run's ``logs``, or a folder in it for one of several trainings.
+          first, last: profiled steps, counted from 1, both included. With ``steps_per_execution`` above 1, all
+            steps of the same execution are profiled.
+        """
         super().__init__()
         self._directory, self._first, self._last = str(directory), first, last
         self._began, self._running = False, False
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Keeps Keras from warning that a callback (this one, when it starts and stops) is slower than a step."""
-        tf.get_logger().addFilter(_is_no_hint_at_slow_callbacks)
+        """Hides Keras' warning that a callback is slower than a step: this one is, when it starts and stops."""
+        tf.get_logger().addFilter(_is_not_about_slow_callbacks)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        """Starts at the first step, or before the steps that Keras runs at once with it.
+        """Starts the profiler before the execution that contains the first step.
 
-        A training that goes on after the last one has nothing left to record.
+        A training that resumes after the last step is not profiled.
         """
         if self._began:
             return
@@ -124,14 +132,14 @@ class Profile(keras.callbacks.Callback):
             self._began = self._running = True
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Stops after the last one."""
+        """Stops the profiler after the last step."""
         if self._running and int(self.model.optimizer.iterations.numpy()) >= self._last:
             self._stop()
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Stops where training was shorter."""
+        """Stops the profiler if training ends before the last step."""
         self._stop()
-        tf.get_logger().removeFilter(_is_no_hint_at_slow_callbacks)
+        tf.get_logger().removeFilter(_is_not_about_slow_callbacks)
 
     def _stop(self) -> None:
         if self._running:
@@ -139,50 +147,40 @@ class Profile(keras.callbacks.Callback):
             self._running = False
 
 
-def _is_no_hint_at_slow_callbacks(record: logging.LogRecord) -> bool:
+def _is_not_about_slow_callbacks(record: logging.LogRecord) -> bool:
     return "is slow compared to the batch time" not in record.getMessage()
 
 
-def write_results(
-    directory: str | os.PathLike,
-    *,
-    run: Mapping[str, Any],
-    texts: Sequence[str],
-    labels: np.ndarray,
-    logits: np.ndarray,
-    mistakes: Sequence[int],
-) -> None:
-    """Writes what a finished run came to.
+def write_results(directory: str | os.PathLike, *, run: Mapping[str, Any], rows: ReportedRows) -> None:
+    """Writes the results of a finished run.
 
-    Scalars ``result/<metric>``, the HParams row that compares runs by them, confusion matrix and reliability
-    diagram as images, a precision-recall curve (per class where there are more than two), misclassified texts
-    and the settings as text.
+    Scalars ``result/<metric>``, the run's row of the HParams table, confusion matrix and reliability diagram as images,
+    a precision-recall curve (one per class if there are more than two), the most confident mistakes and the settings as
+    text.
 
     Args:
       directory: the run's ``logs``.
       run: content of run.json.
-      texts: str[rows] that the run is reported on.
-      labels: int[rows].
-      logits: float32[rows, classes] after training.
-      mistakes: rows to show as text.
+      rows: the reported rows.
     """
     result, names = run["metrics"]["after"], run["label_names"]
     temperature = (run.get("calibration") or {}).get("temperature", 1.0)
-    probabilities = softmax(np.asarray(logits, np.float64), axis=-1)
+    labels, probabilities = rows.labels, softmax(np.asarray(rows.logits_after, np.float64), axis=-1)
     with tf.summary.create_file_writer(str(directory)).as_default(step=0) as writer:
-        values = {name: result[name] for name in formatting.METRICS if result.get(name) is not None}
+        values = {metric.name: result.get(metric.name) for metric in metrics.METRICS}
+        values = {name: value for name, value in values.items() if value is not None}
         if run.get("times"):
             values["minutes"] = sum(run["times"].values()) / 60
         _scalars(writer, "result", values, step=0)
         _hyperparameters(run["config"])
-        pictures = {
+        figures = {
             "confusion": diagnostics.confusion(result["confusion"], names),
-            "reliability": diagnostics.reliability(logits, labels, temperature=temperature),
+            "reliability": diagnostics.reliability(rows.logits_after, labels, temperature=temperature),
         }
-        for name, picture in pictures.items():
-            tf.summary.image(name, style.pixels(picture)[None])
-        _precision_recall(probabilities, np.asarray(labels), names)
-        tf.summary.text("misclassified", _mistakes_table(texts, labels, probabilities, names, mistakes))
+        for name, figure in figures.items():
+            tf.summary.image(name, style.pixels(figure)[None])
+        _precision_recall(probabilities, labels, names)
+        tf.summary.text("misclassified", _mistakes_table(rows, probabilities, names))
         tf.summary.text("settings", _settings_table(run["config"]))
         writer.close()
 
@@ -194,47 +192,42 @@ def _scalars(writer: tf.summary.SummaryWriter, group: str, values: Mapping[str, 
 
 
 def _hyperparameters(config: Mapping[str, Any]) -> None:
-    """Writes one row of the HParams table: the settings, and which scalars are its metrics.
+    """Writes the run's row of the HParams table: the settings that change what is trained, and the metrics' tags.
 
-    Every setting and metric is declared, those that this run leaves open as well: TensorBoard takes the columns
-    of all runs from one of them.
+    Every setting and metric is declared, including those that this run leaves unset: TensorBoard takes the columns of
+    all runs from one of them.
     """
-    tuned = {name: value for name, value in config.items() if name not in _NOT_TUNED}
+    columns = [*(metric.name for metric in metrics.METRICS), "minutes"]
+    tuned = {name: value for name, value in config.items() if name not in INCIDENTAL}
     hparams.hparams_config(
         hparams=[hparams.HParam(name) for name in tuned],
-        metrics=[hparams.Metric(f"result/{name}", display_name=name) for name in (*formatting.METRICS, "minutes")],
+        metrics=[hparams.Metric(f"result/{name}", display_name=name) for name in columns],
     )
     settings = {name: value for name, value in tuned.items() if value is not None}
-    # The row's name says which run it is; the digest keeps runs of one name in two places apart.
+    # The digest distinguishes runs of the same name in two folders if their settings differ.
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     hparams.hparams(settings, trial_id=f"{config.get('run_name', 'run')} {digest}")
 
 
 def _precision_recall(probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
     for number in range(len(names)) if len(names) > 2 else [1]:
-        picture = pr_curve.pb(
+        curve = pr_curve.pb(
             f"precision_recall/{names[number]}",
             labels == number,
             probabilities[:, number],
             num_thresholds=127,
         )
-        tf.summary.experimental.write_raw_pb(picture.SerializeToString())
+        tf.summary.experimental.write_raw_pb(curve.SerializeToString())
 
 
-def _mistakes_table(
-    texts: Sequence[str],
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    names: Sequence[str],
-    rows: Sequence[int],
-) -> list[list[str]]:
-    """Returns cells of Markdown; TensorBoard draws them as a table."""
+def _mistakes_table(rows: ReportedRows, probabilities: np.ndarray, names: Sequence[str]) -> list[list[str]]:
+    """Returns the most confident mistakes as cells of Markdown, which TensorBoard shows as a table."""
     table = [["row", "true", "predicted", "probability", "text"]]
-    for row in rows:
+    for row in breakdown.mistakes(rows.logits_after, rows.labels)[:MISTAKES_SHOWN]:
         predicted = int(probabilities[row].argmax())
-        words = [names[int(labels[row])], names[predicted]]
-        text = _plain(texts[row][:_LONGEST_TEXT])
-        table.append([str(row), *map(_plain, words), f"{probabilities[row, predicted]:.3f}", text])
+        classes = [names[int(rows.labels[row])], names[predicted]]
+        text = _plain(rows.texts[row][:_LONGEST_TEXT])
+        table.append([str(row), *map(_plain, classes), f"{probabilities[row, predicted]:.3f}", text])
     return table
 
 
@@ -244,6 +237,6 @@ def _settings_table(config: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _plain(text: str) -> str:
-    """Returns text that Markdown leaves as it is, on one line and in valid Unicode."""
+    """Returns the text escaped for Markdown, on one line and in valid Unicode."""
     line = " ".join(text.split()).encode("utf-8", "replace").decode()
     return _MARKDOWN.sub(r"\\\1", line)

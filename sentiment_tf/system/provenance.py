@@ -1,4 +1,4 @@
-"""What a run writes down about itself, for programs to read."""
+"""Provenance of a run: versions, commit, hardware; and the files that hold run metadata."""
 
 import csv
 import importlib.metadata
@@ -12,16 +12,23 @@ import sentiment_tf
 PACKAGES = ("tensorflow", "tf-keras", "tensorflow-text", "transformers", "datasets", "numpy", "scikit-learn")
 
 
-def versions() -> dict[str, str]:
-    """Returns the version of everything that may change a result."""
+def versions() -> dict[str, str | None]:
+    """Returns the version of every package that may change a result; None for one that is not installed."""
     found = {"sentiment_tf": sentiment_tf.__version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        found[package] = importlib.metadata.version(package)
-    return found
+    return found | {package: _version(package) for package in PACKAGES}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        # Other distributions provide the same module, such as tensorflow-cpu and tensorflow-tpu.
+        providers = importlib.metadata.packages_distributions().get(package.replace("-", "_"), [])
+        return next(map(importlib.metadata.version, providers), None)
 
 
 def commit() -> str | None:
-    """Returns the commit of the checkout that runs, with ``-dirty`` where it was changed; None outside one."""
+    """Returns the checkout's commit, with ``-dirty`` if files were changed; None outside a git checkout."""
     folder = Path(__file__).parent
     call = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
     try:
@@ -31,7 +38,7 @@ def commit() -> str | None:
 
 
 def hardware() -> dict[str, str | int]:
-    """Returns the processor's name and how many cores the process may use."""
+    """Returns the processor's name and the number of cores that the process may use."""
     from sentiment_tf.system.runtime import cores
 
     name = platform.processor() or platform.machine()
@@ -49,7 +56,7 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def write_history(path: Path, rows: list[dict[str, float]]) -> None:
-    """Writes one line per epoch, of what a second run of the same command gives again: no clock times."""
+    """Writes a CSV line per epoch, without times: the same command with the same seed writes the same file."""
     columns = [name for name in rows[0] if name != "seconds"]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")

@@ -1,62 +1,83 @@
-"""Weighted metrics are the metrics of the rows that the weights stand for."""
+"""Resamples given as counts: each metric of the counts is the metric of the rows that they stand for."""
 
 import tracemalloc
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax
 
 from sentiment_tf.evaluation import bootstrap, metrics
+from sentiment_tf.evaluation.sample import Predictions, Sample
 
 
-def prepared(rows, classes, *, ties):
+def predictions(rows, classes, *, ties=False):
     generator = np.random.default_rng(rows)
     labels = generator.integers(classes, size=rows)
     logits = generator.normal(size=(rows, classes)) + np.eye(classes)[labels]
     if ties:
         logits = logits[generator.integers(9, size=rows)]  # nine different rows, many times each
-    log_probabilities = log_softmax(logits, axis=-1)
-    probabilities = np.exp(log_probabilities)
-    losses = -log_probabilities[np.arange(rows), labels]
-    squares = ((probabilities - np.eye(classes)[labels]) ** 2).sum(axis=1) / (2 if classes == 2 else 1)
-    return logits, labels, bootstrap.weighted_metrics(probabilities, losses, squares, labels)
+    return Predictions(logits, labels)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("ties", [False, True])
-def test_counts_give_what_scikit_learn_gives_for_the_resampled_rows(classes, ties):
-    logits, labels, weighted = prepared(120, classes, ties=ties)
+def test_a_metric_of_counts_is_the_metric_of_the_resampled_rows(classes, ties):
+    given = predictions(120, classes, ties=ties)
     drawn = np.random.default_rng(3).integers(120, size=(8, 120))
     counts = np.stack([np.bincount(rows, minlength=120) for rows in drawn]).astype(float)
-    found = weighted(counts)
-    for number, rows in enumerate(drawn):
-        expected = metrics.evaluate(logits[rows], labels[rows], resamples=0)
-        for name in metrics.NAMES:
-            assert found[name][number] == pytest.approx(expected[name], abs=1e-12), name
+    for metric in metrics.METRICS:
+        found = metric.function(Sample(given, counts))
+        expected = [
+            metric.function(Sample.whole(Predictions(given.logits[rows], given.labels[rows])))[0] for rows in drawn
+        ]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12, err_msg=metric.name)
 
 
-def test_a_resample_of_one_class_is_undefined_not_wrong():
-    _, labels, weighted = prepared(20, 2, ties=False)
-    counts = np.where(labels == 0, 20 / (labels == 0).sum(), 0.0)[None]
-    found = weighted(counts)
-    assert np.isnan(found["roc_auc"]).all()
-    assert np.isnan(found["average_precision"]).all()
-    assert np.isfinite(found["accuracy"]).all()
+def test_a_resample_of_one_class_leaves_ranking_undefined():
+    given = predictions(20, 2)
+    rows = np.flatnonzero(given.labels == 0)
+    sample = Sample(given, np.bincount(np.resize(rows, 20), minlength=20)[None].astype(float))
+    assert np.isnan(sample.roc_auc).all()
+    assert np.isnan(sample.average_precision).all()
+    assert sample.mean(given.correct) == given.correct[np.resize(rows, 20)].mean()
 
 
-def test_blocks_do_not_change_the_number_of_resamples():
-    counts = list(bootstrap._resampled_counts(bootstrap._BLOCK // 3, 7, 0))
-    assert [len(block) for block in counts] == [3, 3, 1]
-    assert all((block.sum(axis=1) == bootstrap._BLOCK // 3).all() for block in counts)
+def mean_of_row_numbers(counts):
+    return {"mean": counts @ np.arange(counts.shape[1]) / counts.shape[1]}
+
+
+def test_interval_of_a_mean_is_that_of_the_normal_distribution():
+    found = bootstrap.intervals(mean_of_row_numbers, 1000, resamples=4000, seed=1)
+    low, high = found["mean"]
+    error = np.arange(1000).std() / np.sqrt(1000)
+    assert [low, high] == pytest.approx([499.5 - 1.96 * error, 499.5 + 1.96 * error], abs=0.1 * error)
+
+
+def test_resamples_do_not_depend_on_how_many_are_computed_at_a_time(monkeypatch):
+    def blocks(size):
+        monkeypatch.setattr(bootstrap, "BLOCK", size)
+        return list(bootstrap.resampled_counts(40, 7, 0))
+
+    together, apart = blocks(10_000), blocks(120)
+    assert [len(block) for block in together] == [7]
+    assert [len(block) for block in apart] == [3, 3, 1]
+    assert (np.concatenate(apart) == together[0]).all()
+    assert (together[0].sum(axis=1) == 40).all()
+
+
+def test_resamples_that_leave_a_statistic_undefined_do_not_count():
+    def statistics(counts):
+        return {"sometimes": np.where(counts[:, 0] > 0, 1.0, np.nan), "never": np.full(len(counts), np.nan)}
+
+    assert bootstrap.intervals(statistics, 3, resamples=20, seed=0) == {"sometimes": [1.0, 1.0]}
 
 
 def test_memory_does_not_grow_with_the_square_of_the_classes():
     tracemalloc.start()
     try:
-        logits, labels, weighted = prepared(50, 1000, ties=False)
-        found = weighted(np.ones((2, 50)))
+        given = predictions(50, 1000)
+        found = [metric.function(Sample(given, np.ones((2, 50)))) for metric in metrics.METRICS]
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert found["accuracy"] == pytest.approx((logits.argmax(axis=1) == labels).mean())
-    assert peak < 100e6  # a confusion matrix' one-hots alone would take 8 TB; np.eye(1000) here in the test 8 MB
+    assert found[0] == pytest.approx(given.correct.mean())
+    assert peak < 100e6  # a one-hot confusion matrix alone would take 8 TB; np.eye(1000) here in the test 8 MB

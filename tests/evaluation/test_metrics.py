@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
 
 from sentiment_tf.evaluation import metrics
@@ -56,25 +57,41 @@ def test_three_classes_by_hand():
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_agrees_with_scikit_learn(classes):
+@pytest.mark.parametrize("ties", [False, True])
+def test_agrees_with_scikit_learn(classes, ties):
     logits, labels = synthetic(300, classes)
-    probabilities = np.exp(logits.astype(np.float64))
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    if ties:
+        logits = logits[np.arange(300) % 9]
+    probabilities = softmax(logits.astype(np.float64), axis=1)
+    predicted = logits.argmax(axis=1)
     result = metrics.evaluate(logits, labels, resamples=0)
-    assert result["loss"] == pytest.approx(sklearn_metrics.log_loss(labels, probabilities))
+    # Ratios of whole numbers are equal to the last digit.
+    assert result["accuracy"] == sklearn_metrics.accuracy_score(labels, predicted)
+    assert result["macro_f1"] == sklearn_metrics.f1_score(labels, predicted, average="macro")
+    assert result["mcc"] == sklearn_metrics.matthews_corrcoef(labels, predicted)
+    assert result["confusion"] == sklearn_metrics.confusion_matrix(labels, predicted).tolist()
+    assert result["loss"] == pytest.approx(sklearn_metrics.log_loss(labels, probabilities), rel=1e-12)
     ranked = probabilities if classes > 2 else probabilities[:, 1]
     area = sklearn_metrics.roc_auc_score(labels, ranked, multi_class="ovr")
-    assert result["roc_auc"] == pytest.approx(area)
+    assert result["roc_auc"] == pytest.approx(area, rel=1e-12)
     one_hot = np.eye(classes)[labels] if classes > 2 else labels
-    assert result["average_precision"] == pytest.approx(
-        sklearn_metrics.average_precision_score(one_hot, ranked, average="macro")
-    )
+    precision = sklearn_metrics.average_precision_score(one_hot, ranked, average="macro")
+    assert result["average_precision"] == pytest.approx(precision, rel=1e-12)
+    if classes == 2:
+        assert result["brier"] == pytest.approx(sklearn_metrics.brier_score_loss(labels, ranked), rel=1e-12)
+
+
+def test_a_class_that_is_always_predicted_has_no_correlation_with_the_labels():
+    logits, labels = [[0, 1]] * 3, [0, 1, 1]
+    result = metrics.evaluate(logits, labels, resamples=0)
+    assert result["mcc"] == sklearn_metrics.matthews_corrcoef(labels, [1, 1, 1]) == 0
+    assert result["macro_f1"] == pytest.approx(sklearn_metrics.f1_score(labels, [1, 1, 1], average="macro"))
 
 
 def test_intervals_hold_the_estimate_and_narrow_with_more_rows():
     few = metrics.evaluate(*synthetic(100, 2), resamples=300)
     many = metrics.evaluate(*synthetic(3000, 2), resamples=300)
-    assert set(many["intervals"]) == set(metrics.NAMES)
+    assert set(many["intervals"]) == {metric.name for metric in metrics.METRICS}
     for name in ("loss", "accuracy", "macro_f1", "mcc", "roc_auc", "average_precision", "brier"):
         low, high = many["intervals"][name]
         assert low < many[name] < high
@@ -98,7 +115,11 @@ def test_one_class_leaves_ranking_undefined():
     assert result["mcc"] is None
     assert result["roc_auc"] is None
     assert result["average_precision"] is None
-    assert set(result["intervals"]) == set(metrics.NAMES) - {"mcc", "roc_auc", "average_precision"}
+    assert set(result["intervals"]) == {metric.name for metric in metrics.METRICS} - {
+        "mcc",
+        "roc_auc",
+        "average_precision",
+    }
 
 
 def test_a_class_without_rows_is_left_out_of_the_means():
@@ -113,10 +134,10 @@ def test_a_class_without_rows_is_left_out_of_the_means():
     ("logits", "labels", "message"),
     [
         (np.zeros((0, 2)), [], "no rows"),
-        ([[0, 1]], [2], "labels from 2 to 2: want 0 to 1"),
-        ([[0, 1]], [-1], "labels from -1"),
-        ([[0, 1]], [0, 1], "want"),
-        ([0, 1], [0, 1], "want"),
+        ([[0, 1]], [2], "labels are 2 to 2; expected 0 to 1"),
+        ([[0, 1]], [-1], "labels are -1"),
+        ([[0, 1]], [0, 1], "expected"),
+        ([0, 1], [0, 1], "expected"),
         ([[0, np.nan], [0, 1]], [0, 1], "1 of 2 rows are not finite"),
     ],
 )
@@ -125,68 +146,7 @@ def test_refuses_what_cannot_be_measured(logits, labels, message):
         metrics.evaluate(logits, labels)
 
 
-def one_hot(predictions):
-    return np.eye(2)[predictions]
-
-
-def test_compare_by_hand():
-    labels = np.zeros(10, int)
-    before = one_hot([1, 1, 1, 1, 1, 0, 0, 0, 0, 1])  # right on rows 5 to 8
-    after = one_hot([0, 0, 0, 0, 0, 1, 0, 0, 0, 1])  # right on all but rows 5 and 9
-    result = metrics.compare(before, after, labels)
-    assert result["fixed_rows"] == [0, 1, 2, 3, 4]
-    assert result["broken_rows"] == [5]
-    assert (result["fixed"], result["broken"], result["examples"]) == (5, 1, 10)
-    assert result["accuracy_difference"] == pytest.approx(0.4)
-    # Six fair coins fall 5:1 or worse, to either side, in 2 * (6 + 1) of 64 cases.
-    assert result["p_value"] == pytest.approx(14 / 64)
-    low, high = result["interval"]
-    assert low <= 0.4 <= high
-
-
-def test_compare_with_itself_finds_nothing():
-    logits, labels = synthetic(50, 2)
-    result = metrics.compare(logits, logits, labels)
-    assert result["p_value"] == 1.0
-    assert result["interval"] == [0.0, 0.0]
-    assert result["fixed_rows"] == result["broken_rows"] == []
-
-
-def test_paired_interval_equals_resampling_the_rows():
-    logits_a, labels = synthetic(400, 2)
-    logits_b, _ = synthetic(400, 2, seed=1)
-    logits_b = logits_b + 1.5 * np.eye(2)[labels]
-    gain = (logits_b.argmax(1) == labels).astype(float) - (logits_a.argmax(1) == labels)
-    drawn = np.random.default_rng(5).integers(400, size=(4000, 400))
-    expected = np.percentile(gain[drawn].mean(axis=1), [2.5, 97.5])
-    result = metrics.compare(logits_a, logits_b, labels, resamples=4000)
-    assert result["interval"] == pytest.approx(expected, abs=0.005)
-
-
-def test_by_length_counts_every_row_once():
-    lengths = np.array([5, 5, 5, 5, 9, 9, 20, 30])
-    labels = np.zeros(8, int)
-    predictions = [0, 0, 0, 1, 0, 1, 1, 0]
-    rows = metrics.by_length(one_hot(predictions), labels, lengths, groups=3)
-    assert [(row["from"], row["to"], row["examples"]) for row in rows] == [(5, 5, 4), (9, 9, 2), (20, 30, 2)]
-    assert [row["accuracy"] for row in rows] == [0.75, 0.5, 0.5]
-    assert all(row["interval"][0] <= row["accuracy"] <= row["interval"][1] for row in rows)
-
-
-def test_by_length_with_one_length():
-    (row,) = metrics.by_length(one_hot([0, 1]), [0, 0], [7, 7])
-    assert (row["from"], row["to"], row["examples"], row["accuracy"]) == (7, 7, 2, 0.5)
-
-
-def test_by_truncation():
-    rows = metrics.by_truncation(one_hot([0, 0, 1]), [0, 0, 0], [False, True, True])
-    assert [(row["truncated"], row["examples"], row["accuracy"]) for row in rows] == [
-        (False, 1, 1.0),
-        (True, 2, 0.5),
-    ]
-    assert len(metrics.by_truncation(one_hot([0]), [0], [False])) == 1
-
-
-def test_the_most_confident_mistakes_come_first():
-    logits = np.array([[0, 1], [0, 9], [0, 5], [3, 0]], np.float32)
-    assert metrics.mistakes(logits, np.array([0, 0, 0, 0])) == [1, 2, 0]
+def test_a_name_that_is_not_in_the_list_is_answered_with_the_list():
+    assert metrics.by_name("ece").label == "Calibration error (ECE)"
+    with pytest.raises(KeyError, match="no metric 'f1'; METRICS has accuracy, macro_f1, mcc"):
+        metrics.by_name("f1")

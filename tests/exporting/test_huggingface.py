@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import types
 
 import numpy as np
 import pytest
@@ -133,6 +134,23 @@ def test_tokenizer_json_alone_gives_the_ids_of_training(folder, trained):
         ids = expected.ids[expected.offsets[row] : expected.offsets[row + 1]].tolist()
         assert alone.encode(text).ids == ids, text
         assert again.ids[again.offsets[row] : again.offsets[row + 1]].tolist() == ids, text
+
+
+def test_javascript_meets_no_capital_sigma(folder):
+    """JavaScript lower-cases one at the end of a word to another letter than the tokenizers package does."""
+    content = json.loads((folder / "tokenizer.json").read_text())
+    *before, bert = content["normalizer"]["normalizers"]
+    assert bert["type"] == "BertNormalizer"
+    content["normalizer"]["normalizers"] = before
+    steps = tokenizers.Tokenizer.from_str(json.dumps(content)).normalizer
+    assert steps.normalize_str("ΟΔΥΣΣΕΥΣ<br>ΣΑΣ Σ") == "ΟΔΥσσΕΥσ σΑσ σ"
+
+
+def test_a_cased_tokenizer_keeps_capital_sigma():
+    backend = tokenizers.BertWordPieceTokenizer({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "Σ": 3}, lowercase=False)
+    content = tokenization.portable(types.SimpleNamespace(backend_tokenizer=backend))
+    alone = tokenizers.Tokenizer.from_str(json.dumps(content))
+    assert alone.encode("Σ<br>Σ").tokens == ["[CLS]", "Σ", "Σ", "[SEP]"]
 
 
 def test_transformers_own_loader_gives_them_too(folder, trained):

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -111,6 +112,21 @@ def test_streams_in_order_and_reads_only_a_little_ahead(model):
     assert len(taken) <= 4
     for number, answer in enumerate(answers, 1):
         np.testing.assert_allclose(answer, model.probabilities(tiny_export.texts(number)), atol=1e-5)
+
+
+def test_small_and_large_requests_may_take_turns_and_come_from_several_threads(model):
+    requests = [tiny_export.texts(count, seed=count) for count in (1, 40, 1, 0, 90, 2, 1)]
+    expected = [
+        np.concatenate([np.zeros([0, 3]), *(model.probabilities([text]) for text in texts)]) for texts in requests
+    ]
+    with ThreadPoolExecutor(3) as pool:
+        answers = [
+            *map(model.probabilities, requests),
+            *model.stream(requests),
+            *pool.map(model.probabilities, requests),
+        ]
+    for answer, want in zip(answers, expected * 3, strict=True):
+        np.testing.assert_allclose(answer, want, atol=1e-5)
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 20])

@@ -1,9 +1,10 @@
-"""A run as its run.json would tell it, with logits to match."""
+"""The content of a run.json, and the rows that it is about."""
 
 import numpy as np
 import pytest
 
 from sentiment_tf.evaluation import metrics
+from sentiment_tf.reporting.rows import ReportedRows
 
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> & “so on”"
 LONG_WORD = "bad" * 120
@@ -20,21 +21,14 @@ def rows():
     texts = [f"a film of kind {number}" for number in range(40)]
     texts[:3] = [SCRIPT, LONG_WORD, "bell \x07 and half a pair \ud83d"]
     lengths = np.arange(40) + 5
-    return {
-        "texts": texts,
-        "labels": labels,
-        "logits_before": before,
-        "logits_after": after.astype(np.float32),
-        "lengths": lengths,
-        "truncated": lengths > 40,
-    }
+    return ReportedRows(texts, labels, before, after.astype(np.float32), lengths, lengths > 40)
 
 
 @pytest.fixture(scope="session")
 def run(rows):
     """The content of run.json with everything in it that a page can show."""
     before, after = (
-        metrics.evaluate(rows[f"logits_{when}"], rows["labels"], resamples=50) for when in ("before", "after")
+        metrics.evaluate(logits, rows.labels, resamples=50) for logits in (rows.logits_before, rows.logits_after)
     )
     return {
         "config": {
@@ -113,6 +107,6 @@ def run(rows):
 
 @pytest.fixture
 def bare_run(run):
-    """A run with nothing but what every run has."""
+    """A run with only what every run has."""
     kept = ("config", "label_names", "metrics")
     return {name: run[name] for name in kept}

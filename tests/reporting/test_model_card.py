@@ -42,7 +42,7 @@ def test_text_holds_data_settings_results_and_limits(card):
     assert "2 exact duplicates were dropped." in text
     assert "saved_models/films/hf" in text
     assert "A temperature of 1.700" in text
-    assert "up to 128 tokens" in text
+    assert "truncated to 128 tokens" in text
 
 
 def test_tables_are_whole(card):

@@ -113,11 +113,11 @@ def test_names_in_scripts_that_the_font_lacks_warn_of_nothing(tmp_path):
 
 
 def test_reliability_and_roc_name_their_numbers(rows):
-    words = texts(diagnostics.reliability(rows["logits_after"], rows["labels"], temperature=2.0))
-    expected = metrics.evaluate(rows["logits_after"], rows["labels"], resamples=0)
+    words = texts(diagnostics.reliability(rows.logits_after, rows.labels, temperature=2.0))
+    expected = metrics.evaluate(rows.logits_after, rows.labels, resamples=0)
     assert f"as trained: ECE {expected['ece']:.3f}" in words
     assert any(word.startswith("temperature 2.00: ECE") for word in words)
-    words = texts(diagnostics.roc(rows["logits_after"], rows["labels"], ["a", "b"], before=rows["logits_before"]))
+    words = texts(diagnostics.roc(rows.logits_after, rows.labels, ["a", "b"], before=rows.logits_before))
     assert f"after: area {expected['roc_auc']:.3f}" in words
     assert any(word.startswith("before: area") for word in words)
 
@@ -136,7 +136,7 @@ def test_depth_and_runs():
         {"trainable_layers": "all", "accuracy": 0.8, "seconds": 600.0, "chosen": True},
     ]
     figure = plots.depth(rows)
-    assert {"0", "all (kept)", "minutes"} <= set(texts(figure))
+    assert {"0", "all (chosen)", "minutes"} <= set(texts(figure))
     names = texts(plots.runs([{"name": "x" * 50, "accuracy": 0.75, "interval": None}]))
     assert "…" + "x" * 31 in names
     assert "75.0%" in names

@@ -1,12 +1,14 @@
 """The page: what stands in it, what does not, and that it is sound HTML."""
 
+import dataclasses
+import importlib
 import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
-from sentiment_tf.evaluation import metrics
+from sentiment_tf.evaluation import comparison, metrics
 from sentiment_tf.reporting import report
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -45,7 +47,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def html(run, rows, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    report.write(path, run=run, **rows)
+    report.write(path, run=run, rows=rows)
     return path.read_text(encoding="utf-8")
 
 
@@ -65,7 +67,7 @@ def test_headline_and_numbers(html, run):
 
 
 def test_the_gain_stands_beside_its_test_with_its_interval(page, rows):
-    found = metrics.compare(rows["logits_before"], rows["logits_after"], rows["labels"])
+    found = comparison.compare(rows.logits_before, rows.logits_after, rows.labels)
     low, high = (f"{100 * edge:+.1f}" for edge in found["interval"])
     said = (
         f"a difference in accuracy of {100 * found['accuracy_difference']:+.1f} points (95 % interval {low} to {high})."
@@ -75,7 +77,7 @@ def test_the_gain_stands_beside_its_test_with_its_interval(page, rows):
 
 def test_a_temperature_that_was_not_fitted_is_not_claimed(run, rows, tmp_path):
     calibration = {"temperature": 1.0, "ece_before": 0.03, "ece_after": 0.03}
-    report.write(tmp_path / "report.html", run=run | {"calibration": calibration}, **rows)
+    report.write(tmp_path / "report.html", run=run | {"calibration": calibration}, rows=rows)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "The temperature stays at 1" in html
     assert "fitted on validation rows" not in html
@@ -83,9 +85,16 @@ def test_a_temperature_that_was_not_fitted_is_not_claimed(run, rows, tmp_path):
 
 def test_a_folder_with_a_space_is_quoted_in_the_command(bare_run, rows, tmp_path):
     run = bare_run | {"config": bare_run["config"] | {"output_dir": "my models"}}
-    report.write(tmp_path / "report.html", run=run, **rows)
+    report.write(tmp_path / "report.html", run=run, rows=rows)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "--model='my models/films' " in " ".join(page.text)
+
+
+def test_the_python_example_names_a_function_that_exists(page):
+    text = "".join(page.text)
+    package, module = re.search(r"from (sentiment_tf\S*) import (\w+)", text).groups()
+    function = re.search(rf"{module}\.(\w+)\(", text).group(1)
+    assert callable(getattr(importlib.import_module(f"{package}.{module}"), function))
 
 
 def test_every_section_is_there_and_can_be_jumped_to(page):
@@ -93,12 +102,12 @@ def test_every_section_is_there_and_can_be_jumped_to(page):
     assert headings == [
         "Before and after",
         "Training",
-        "How much to train",
-        "Confidence and kinds of text",
+        "Depth search",
+        "Calibration and accuracy by kind of text",
         "Most confident mistakes",
         "Leak audit",
         "Use the model",
-        "Record",
+        "Run metadata",
     ]
     assert [tag for tag, _ in page.headings].count("h1") == 1
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -141,17 +150,17 @@ def test_leaks_come_with_the_accuracy_of_the_other_rows(html, rows):
 
 def test_no_leaks_is_said(run, rows, tmp_path):
     leaks = run["leaks"] | {"leaked": {"exact": 0, "total": 0}, "leaked_rows": [], "kinds": ["exact"]}
-    report.write(tmp_path / "report.html", run=run | {"leaks": leaks}, **rows)
+    report.write(tmp_path / "report.html", run=run | {"leaks": leaks}, rows=rows)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "None of the 40 validation texts stands in another split." in html
-    assert "too large to look for near ones" in html
+    assert "None of the 40 validation texts is in another split." in html
+    assert "too large to search for near ones" in html
 
 
 def test_sections_without_data_are_absent(bare_run, rows, tmp_path):
-    report.write(tmp_path / "report.html", run=bare_run, **rows)
+    report.write(tmp_path / "report.html", run=bare_run, rows=rows)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     headings = [text for _, text in page.headings]
-    for absent in ("Training", "How much to train", "Leak audit", "Export", "Data", "Times", "Versions"):
+    for absent in ("Training", "Depth search", "Leak audit", "Export", "Data", "Times", "Versions"):
         assert absent not in headings
     assert "A temperature of" not in " ".join(page.text)
     assert len(page.all("svg")) == 6
@@ -166,8 +175,8 @@ def test_three_classes_and_a_name_with_markup(bare_run, rows, tmp_path):
         "label_names": ["<b>bad</b>", "$x$", "good & great"],
         "metrics": {"before": result, "after": result},
     }
-    changed = rows | {"labels": labels, "logits_before": logits, "logits_after": logits}
-    report.write(tmp_path / "report.html", run=run, **changed)
+    changed = dataclasses.replace(rows, labels=labels, logits_before=logits, logits_after=logits)
+    report.write(tmp_path / "report.html", run=run, rows=changed)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert page.all("b") == []
     assert "<b>bad</b>" in page.text
@@ -176,9 +185,9 @@ def test_three_classes_and_a_name_with_markup(bare_run, rows, tmp_path):
 
 def test_one_class_only_has_no_roc_curve(bare_run, rows, tmp_path):
     labels = np.ones(40, int)
-    result = metrics.evaluate(rows["logits_after"], labels, resamples=10)
+    result = metrics.evaluate(rows.logits_after, labels, resamples=10)
     run = bare_run | {"metrics": {"before": result, "after": result}}
-    report.write(tmp_path / "report.html", run=run, **(rows | {"labels": labels}))
+    report.write(tmp_path / "report.html", run=run, rows=dataclasses.replace(rows, labels=labels))
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "ROC curve" not in html
     assert "ROC-AUC" not in html

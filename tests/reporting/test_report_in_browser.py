@@ -53,7 +53,7 @@ addEventListener("load", () => {
 def folder(run, rows, tmp_path_factory):
     """The page as written, and a copy that may run scripts: our own, and any that a text smuggled in."""
     folder = tmp_path_factory.mktemp("browser")
-    report.write(folder / "report.html", run=run, **rows)
+    report.write(folder / "report.html", run=run, rows=rows)
     page = (folder / "report.html").read_text(encoding="utf-8")
     copy = re.sub(r'<meta http-equiv="Content-Security-Policy".*?>', "", page)
     assert copy != page

@@ -11,7 +11,9 @@ from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
-from sentiment_tf.reporting import formatting, tensorboard
+from sentiment_tf.config import INCIDENTAL
+from sentiment_tf.evaluation import metrics
+from sentiment_tf.reporting import tensorboard
 
 
 def events(directory):
@@ -139,14 +141,7 @@ def test_profile_is_written_even_if_training_is_shorter(tmp_path):
 @pytest.fixture(scope="module")
 def results(run, rows, tmp_path_factory):
     directory = tmp_path_factory.mktemp("logs")
-    tensorboard.write_results(
-        directory,
-        run=run,
-        texts=rows["texts"],
-        labels=rows["labels"],
-        logits=rows["logits_after"],
-        mistakes=[0, 2],
-    )
+    tensorboard.write_results(directory, run=run, rows=rows)
     return directory, events(directory)
 
 
@@ -169,27 +164,28 @@ def test_images_are_pngs(results):
 def test_precision_recall_curve_counts_the_rows(results, rows):
     _, found = results
     true, false, _, missed, precision, _ = found["precision_recall/POSITIVE/pr_curves"][0][1]
-    positives = int((rows["labels"] == 1).sum())
+    positives = int((rows.labels == 1).sum())
     assert true[0] == positives  # at threshold 0 everything is called positive
-    assert false[0] == len(rows["labels"]) - positives
+    assert false[0] == len(rows.labels) - positives
     assert missed[0] == 0
-    assert precision[0] == pytest.approx(positives / len(rows["labels"]))
+    assert precision[0] == pytest.approx(positives / len(rows.labels))
 
 
 def test_texts_are_tables_that_markdown_leaves_alone(results):
     _, found = results
     table = found["misclassified"][0][1]
     assert [cell.decode() for cell in table[0]] == ["row", "true", "predicted", "probability", "text"]
-    assert [int(row[0]) for row in table[1:]] == [0, 2]
-    assert table[1][4].decode().startswith("\\<script\\>")
-    assert table[2][4].decode().endswith("?")  # half a surrogate pair
+    texts = {int(row[0]): row[4].decode() for row in table[1:]}
+    assert texts.keys() == {0, 1, 2}  # the rows that are wrong
+    assert texts[0].startswith("\\<script\\>")
+    assert texts[2].endswith("?")  # half a surrogate pair
     settings = {row[0].decode(): row[1].decode() for row in found["settings"][0][1]}
     assert settings["max\\_length"] == "128"
     assert "data\\_dir" not in settings
 
 
-def test_hparams_row_holds_the_settings_and_names_the_metrics(results):
-    directory, _ = results
+def hparams(directory):
+    """Returns {tag: content} of the HParams plugin in one folder's event files."""
     contents = {}
     for file in directory.glob("events*"):
         for record in tf.data.TFRecordDataset(str(file)):
@@ -198,14 +194,40 @@ def test_hparams_row_holds_the_settings_and_names_the_metrics(results):
                     contents[value.tag] = plugin_data_pb2.HParamsPluginData.FromString(
                         value.metadata.plugin_data.content
                     )
+    return contents
+
+
+def test_hparams_row_holds_the_settings_and_names_the_metrics(results):
+    directory, _ = results
+    contents = hparams(directory)
     session = contents["_hparams_/session_start_info"].session_start_info.hparams
     assert session["learning_rate"].number_value == 0.001
     assert session["offline"].bool_value is True
-    assert "run_name" not in session
     experiment = contents["_hparams_/experiment"].experiment
     # TensorBoard takes the columns of all runs from one: what this run lacks is declared, too.
     assert {info.name.tag for info in experiment.metric_infos} == {
-        f"result/{name}" for name in (*formatting.METRICS, "minutes")
+        f"result/{name}" for name in (*(metric.name for metric in metrics.METRICS), "minutes")
     }
     assert "data_dir" not in session
     assert {"data_dir", "learning_rate"} <= {info.name for info in experiment.hparam_infos}
+
+
+def test_runs_that_differ_in_incidental_settings_alone_have_the_same_hparams_row(run, rows, tmp_path):
+    found = []
+    for number, settings in enumerate(
+        (
+            {"cache": "on", "checkpoint_every": None, "startup_timeout": 600.0, "quiet": False, "output_dir": "a"},
+            {"cache": "off", "checkpoint_every": 10, "startup_timeout": 5.0, "quiet": True, "output_dir": "b"},
+        )
+    ):
+        config = run["config"] | settings
+        tensorboard.write_results(tmp_path / str(number), run=run | {"config": config}, rows=rows)
+        found.append(hparams(tmp_path / str(number))["_hparams_/session_start_info"].session_start_info)
+    first, second = found
+    assert first.group_name == second.group_name
+    assert first.hparams == second.hparams
+    assert not first.hparams.keys() & {*INCIDENTAL}
+    changed = run | {"config": run["config"] | {"learning_rate": 0.002}}
+    tensorboard.write_results(tmp_path / "changed", run=changed, rows=rows)
+    third = hparams(tmp_path / "changed")["_hparams_/session_start_info"].session_start_info
+    assert third.group_name != first.group_name

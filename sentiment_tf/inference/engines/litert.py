@@ -2,7 +2,8 @@
 
 How it gets its speed: no padding, for a call holds texts of equal length; a few hundred tokens a call, so that what a
 layer makes stays in a core's cache; a single-threaded interpreter per core, each with its own calls, for threads that
-share a call wait for each other at every operation. A single text has one interpreter over all cores.
+share a call wait for each other at every operation. A single text has one interpreter over all cores, which is made
+again where large requests came between.
 """
 
 import concurrent.futures
@@ -49,10 +50,11 @@ class LiteRTClassifier(classifier.Classifier):
         cores = cores or runtime.cores()
         self._workers = min(cores, _MOST_WORKERS)
         self._threads = cores // self._workers  # of each worker
-        self._alone = _Interpreter(model, threads=self._workers)
         self._pool, self._of_thread, self._lock = None, threading.local(), threading.Lock()
+        self._latest = None  # of the calls that the pool was given
+        self._over_all_cores = _Interpreter(model, threads=self._workers)
         with runtime.quiet_stderr():  # LiteRT tells once that it uses XNNPACK, which nobody asked
-            classes = self._alone.logits(np.zeros([1, 2], np.int32)).shape[1]
+            classes = self._over_all_cores.logits(np.zeros([1, 2], np.int32)).shape[1]
         if classes != len(self.label_names):
             raise ValueError(f"the model has {classes} classes, {layout.LITERT_CONFIG} names {len(self.label_names)}")
 
@@ -67,19 +69,26 @@ class LiteRTClassifier(classifier.Classifier):
         ]
 
     def begin(self, texts: Sequence[str | bytes]) -> "_Request":
-        """Cuts a request into calls and starts them."""
+        """Cuts a request into calls and starts them; a small one is answered at once, unless cores are busy."""
         rows = self.tokenize(texts)
         request = _Request(len(rows), len(self.label_names))
         calls = _calls(rows)
-        if len(calls) < self._workers:
-            with self._lock:
-                for members, input_ids in calls:
-                    request.logits[members] = self._alone.logits(input_ids)
+        if not calls:
             return request
-        self._pool = self._pool or concurrent.futures.ThreadPoolExecutor(self._workers)
-        for members, input_ids in calls:
-            request.calls.append(self._pool.submit(self._call, request, members, input_ids))
+        with self._lock:
+            if len(calls) < self._workers and (self._latest is None or self._latest.done()):
+                for members, input_ids in calls:
+                    request.logits[members] = self._wide().logits(input_ids)
+                return request
+            self._over_all_cores = None  # its copy of the weights makes room for those of the workers
+            self._pool = self._pool or concurrent.futures.ThreadPoolExecutor(self._workers)
+            request.calls = [self._pool.submit(self._call, request, *call) for call in calls]
+            self._latest = request.calls[-1]
         return request
+
+    def _wide(self) -> "_Interpreter":
+        self._over_all_cores = self._over_all_cores or _Interpreter(self._model, threads=self._workers)
+        return self._over_all_cores
 
     def _call(self, request, members, input_ids):
         if not hasattr(self._of_thread, "interpreter"):

@@ -1,0 +1,73 @@
+"""Where a model is right and wrong: accuracy by length and truncation, accuracy without some rows, mistakes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import binomtest
+
+from sentiment_tf.evaluation.sample import Predictions
+
+
+def by_length(logits: ArrayLike, labels: ArrayLike, lengths: ArrayLike, *, groups: int = 5) -> list[dict[str, Any]]:
+    """Computes accuracy by length, in groups of about equally many rows.
+
+    Args:
+      logits: float32[rows, classes].
+      labels: int[rows].
+      lengths: int[rows], in tokens.
+      groups: most groups; rows of equal length are always in the same group.
+
+    Returns:
+      list of {"from", "to", "examples", "accuracy", "interval"} in order of length; "from" and "to" are the shortest
+      and the longest length of the group, the interval is Wilson's, 95 %.
+    """
+    correct, lengths = Predictions(logits, labels).correct, np.asarray(lengths)
+    edges = np.quantile(lengths, np.linspace(0, 1, groups + 1)[1:-1], method="inverted_cdf")
+    group = np.searchsorted(np.unique(edges), lengths)
+    return [
+        {"from": int(lengths[rows].min()), "to": int(lengths[rows].max()), **_share(correct[rows])}
+        for number in np.unique(group)
+        if (rows := group == number).any()
+    ]
+
+
+def by_truncation(logits: ArrayLike, labels: ArrayLike, truncated: ArrayLike) -> list[dict[str, Any]]:
+    """Computes accuracy for complete texts and for truncated texts.
+
+    Args:
+      logits: float32[rows, classes].
+      labels: int[rows].
+      truncated: bool[rows].
+
+    Returns:
+      list of {"truncated", "examples", "accuracy", "interval"}, complete texts first, without a kind that has no
+      rows.
+    """
+    correct, truncated = Predictions(logits, labels).correct, np.asarray(truncated, bool)
+    return [{"truncated": kind, **_share(correct[rows])} for kind in (False, True) if (rows := truncated == kind).any()]
+
+
+def accuracy_without(rows: Sequence[int], logits: ArrayLike, labels: ArrayLike) -> float | None:
+    """Returns the accuracy on all rows but some; None where no row remains."""
+    correct = np.delete(Predictions(logits, labels).correct, rows)
+    return float(correct.mean()) if len(correct) else None
+
+
+def mistakes(logits: ArrayLike, labels: ArrayLike) -> list[int]:
+    """Returns the misclassified rows, the most confident first."""
+    predictions = Predictions(logits, labels)
+    wrong = np.flatnonzero(~predictions.correct)
+    confidence = predictions.probabilities[wrong].max(axis=1)
+    return wrong[np.argsort(-confidence, kind="stable")].tolist()
+
+
+def _share(correct: np.ndarray) -> dict[str, Any]:
+    """Returns {"examples", "accuracy", "interval"} of bool[rows]."""
+    interval = binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
+    return {
+        "examples": len(correct),
+        "accuracy": float(correct.mean()),
+        "interval": [float(interval.low), float(interval.high)],
+    }

@@ -1,0 +1,26 @@
+"""The rows that a run is reported on."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportedRows:
+    """Texts with their labels, and what the model made of them before and after training.
+
+    Attributes:
+      texts: str[rows].
+      labels: int[rows].
+      logits_before, logits_after: float32[rows, classes], without temperature.
+      lengths: int[rows], in tokens, after truncation.
+      truncated: bool[rows], whether the text was longer than the model reads.
+    """
+
+    texts: Sequence[str]
+    labels: np.ndarray
+    logits_before: np.ndarray
+    logits_after: np.ndarray
+    lengths: np.ndarray
+    truncated: np.ndarray
