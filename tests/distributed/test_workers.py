@@ -15,6 +15,8 @@ from safetensors.numpy import load_file
 from tests.distributed.test_cluster import free_addresses
 from tests.support import faults
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory) -> list[str]:
