@@ -12,6 +12,7 @@ has them: the bound of every forward pass.
 
 import argparse
 import collections
+import dataclasses
 import re
 import sys
 import tempfile
@@ -79,9 +80,9 @@ def _step(arguments, texts, labels):
     """Returns a function that trains one epoch."""
     loaded = ours_common.load(arguments)
     inputs, labels = ours.features_of(loaded, texts, cache_dir=None), np.asarray(labels, np.int32)
-    ours.compile_tail(loaded.tail, arguments, rows=len(texts))
-    settings = {"epochs": 1, "batch_size": arguments.batch_size, "seed": 0, "validate": dict, "callbacks": []}
-    return lambda: fitting.fit(loaded.tail, inputs, labels, verbose=0, **settings)
+    config = ours.compile_model(loaded, arguments, rows=len(texts))
+    one_epoch = dataclasses.replace(config, epochs=1)
+    return lambda: fitting.fit(one_epoch, loaded.tail, inputs, labels)
 
 
 def _times(folder: Path) -> dict[str, list[float]]:

@@ -1,20 +1,18 @@
 """The settings of a training run: the one source of their defaults, documentation and validation."""
 
 import dataclasses
-import json
 import math
 import os
 from pathlib import Path
 from typing import Any
 
-from sentiment_tf.data import registry, settings
+from sentiment_tf.data import packaged, registry, settings
 from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.errors import UserError
 from sentiment_tf.exporting import formats
+from sentiment_tf.modeling import distilbert
 
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
-PACKAGED_MODEL = "minilm-l6"
-PACKAGED_LIMITS = {"blocks": 6, "positions": 512}
 STRATEGIES = ("auto", "default", "mirrored", "multi_worker", "tpu")
 SCHEDULES = ("linear", "cosine")
 CLASS_WEIGHTS = ("none", "balanced")
@@ -68,7 +66,8 @@ class TrainConfig:
     )
     precision: str = _setting(
         "auto",
-        "Of the matrix products: mixed_bfloat16 where the processor has it, mixed_float16 on a GPU, else float32.",
+        "Dtype of matrix multiplications; auto: bfloat16 if the hardware supports it, float16 on older GPUs, else "
+        "float32.",
         choices=PRECISIONS,
     )
 
@@ -329,23 +328,19 @@ def _contradictions(config: TrainConfig) -> list[str]:
 
 def _model_problems(config: TrainConfig) -> list[str]:
     is_folder = os.path.isdir(os.path.expanduser(config.model))  # Path's own raises for a name that is too long
-    if config.model_revision and (config.model == PACKAGED_MODEL or is_folder):
+    if config.model_revision and (config.model == packaged.MODEL or is_folder):
         return [f"--model_revision={config.model_revision}: is the hub's; --model={config.model} is on this machine"]
     if not is_folder and (config.model.count("/") > 1 or config.model.startswith((".", "/", "~"))):
         return [f"--model={config.model}: there is no such folder"]
-    if config.model == PACKAGED_MODEL:
-        return limit_problems(config, **PACKAGED_LIMITS)
-    return limit_problems(config, **_read_limits(os.path.expanduser(config.model))) if is_folder else []
-
-
-def _read_limits(folder: str) -> dict[str, int]:
-    """Returns what a model's config.json says of its size; nothing where it is no DistilBERT's, which is told later."""
+    if config.model == packaged.MODEL:
+        return limit_problems(config, **packaged.MODEL_LIMITS)
+    if not is_folder:
+        return []
     try:
-        found = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
-        limits = {"blocks": found["n_layers"], "positions": found["max_position_embeddings"]}
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}
-    return limits if all(type(limit) is int for limit in limits.values()) else {}
+        model = distilbert.read_settings(os.path.expanduser(config.model), config.model)
+    except UserError as error:
+        return list(error.problems)
+    return limit_problems(config, **model.limits)
 
 
 def limit_problems(config: TrainConfig, *, blocks: int | None = None, positions: int | None = None) -> list[str]:

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 
 from sentiment_tf import cli
 from sentiment_tf.data.registry import DATASETS
-from sentiment_tf.errors import UserError
+from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.reporting import formatting
 from sentiment_tf.system import runtime
 
@@ -145,7 +145,7 @@ def check_imports() -> list[Finding]:
             tensorflow = importlib.import_module("tensorflow")
             devices = tensorflow.config.list_physical_devices("GPU")
     except Exception as error:  # whatever keeps it from loading is what a person has to know
-        return [Finding(BROKEN, f"tensorflow does not load: {_line(error)}", _reinstall("tensorflow"))]
+        return [Finding(BROKEN, f"tensorflow does not load: {first_line(error)}", _reinstall("tensorflow"))]
     findings = [_devices(len(devices))]
     for package, module in (("tensorflow-text", "tensorflow_text"), ("tf-keras", "tf_keras")):
         try:
@@ -153,7 +153,7 @@ def check_imports() -> list[Finding]:
                 importlib.import_module(module)
         except Exception as error:
             remedy = f'pip install --force-reinstall "{package}~={_minor(tensorflow.__version__)}.0"'
-            findings.append(Finding(BROKEN, f"{package} does not load: {_line(error)}", remedy))
+            findings.append(Finding(BROKEN, f"{package} does not load: {first_line(error)}", remedy))
     return findings
 
 
@@ -193,7 +193,7 @@ def check_hub(endpoint: str, *, timeout: float) -> Finding:
             return Finding(FINE, f"{endpoint} answers")
         reason = f"status {error.code}"
     except (OSError, ValueError) as error:
-        reason = _line(getattr(error, "reason", error))
+        reason = first_line(getattr(error, "reason", error))
     return Finding(
         NOTE,
         f"{endpoint} does not answer ({reason})",
@@ -217,11 +217,6 @@ def check_disk(name: str, path: Path) -> Finding:
 def _places() -> dict[str, Path]:
     """Returns where a run writes by default."""
     return {"runs": Path("saved_models").absolute(), "the cache": Path("~/.cache/sentiment_tf").expanduser()}
-
-
-def _line(error: object) -> str:
-    """Returns the first line of an error, shortened."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 if __name__ == "__main__":

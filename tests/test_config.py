@@ -1,4 +1,5 @@
 import dataclasses
+import typing
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,25 @@ def test_a_depth_of_the_search_has_its_own_rate_unless_one_is_given():
 def test_profiled_steps_are_two_numbers():
     assert TrainConfig(profile_steps="10,20").profiled_steps == (10, 20)
     assert TrainConfig().profiled_steps is None
+
+
+@dataclasses.dataclass
+class Annotated:
+    """Fields whose types are written in each way that Python allows."""
+
+    plain: int = dataclasses.field(default=1, metadata={"help": ""})
+    union: float | None = dataclasses.field(default=None, metadata={"help": ""})
+    none_first: None | bool = dataclasses.field(default=None, metadata={"help": ""})
+    optional: typing.Optional[str] = dataclasses.field(default=None, metadata={"help": ""})  # noqa: UP045
+    text: "int | None" = dataclasses.field(default=None, metadata={"help": ""})
+
+
+def test_the_type_of_a_flag_is_the_fields_however_it_is_written(monkeypatch):
+    monkeypatch.setattr(train, "TrainConfig", Annotated)
+    values = flags.FlagValues()
+    train.define_flags(values)
+    kinds = {name: values[name].flag_type() for name in ("plain", "union", "none_first", "optional", "text")}
+    assert kinds == {"plain": "int", "union": "float", "none_first": "bool", "optional": "string", "text": "int"}
 
 
 def test_written_flags_start_the_same_run(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import ours_common
 import tf_keras as keras
 
+from sentiment_tf.config import TrainConfig
 from sentiment_tf.modeling import features
 from sentiment_tf.training import fitting
 
@@ -24,16 +25,16 @@ def features_of(loaded, texts, *, cache_dir: str | None) -> features.Features:
     return of_split["texts"]
 
 
-def compile_tail(tail, arguments, *, rows: int) -> None:
-    """Compiles the tail with a run's defaults."""
-    fitting.compile_tail(
-        tail,
+def compile_model(loaded, arguments, *, rows: int) -> TrainConfig:
+    """Compiles the trainable layers with the defaults of a run; returns the settings to fit them with."""
+    config = TrainConfig(
+        epochs=arguments.epochs,
+        batch_size=common.BATCH_SIZE,
         learning_rate=arguments.learning_rate,
-        steps=fitting.steps_per_epoch(rows, common.BATCH_SIZE) * arguments.epochs,
-        warmup_ratio=0.1,
-        weight_decay=0.01,
-        loss_scaling=False,
+        seed=arguments.seed,
     )
+    fitting.compile_model(config, loaded.tail, rows=rows)
+    return config
 
 
 def train(loaded, arguments, texts, labels, steps) -> None:
@@ -41,18 +42,15 @@ def train(loaded, arguments, texts, labels, steps) -> None:
     warm = arguments.cache == "warm"
     cache_dir = arguments.scratch if warm else tempfile.mkdtemp(dir=arguments.scratch)
     inputs = features_of(loaded, texts, cache_dir=cache_dir)
-    compile_tail(loaded.tail, arguments, rows=len(texts))
+    config = compile_model(loaded, arguments, rows=len(texts))
+    # Without validation: held-out rows are scored after the clock, here as for every peer.
     fitting.fit(
+        config,
         loaded.tail,
         inputs,
         np.asarray(labels, np.int32),
-        epochs=arguments.epochs,
-        batch_size=common.BATCH_SIZE,
-        seed=arguments.seed,
-        validate=dict,  # held-out rows are scored after the clock, here as for every peer
         # A hook after each step costs time that a run does not spend; it is needed for the rate of few steps alone.
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=steps.end)] if arguments.steps else [],
-        verbose=0,
     )
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf  # noqa: E402
 
 from sentiment_tf.data import tokenization  # noqa: E402
 from sentiment_tf.distributed import strategies  # noqa: E402
-from sentiment_tf.modeling import classifier  # noqa: E402
+from sentiment_tf.modeling import distilbert, model_files, trainable  # noqa: E402
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -21,20 +21,22 @@ class Loaded(NamedTuple):
 
     model: object  # TFDistilBertForSequenceClassification
     tokenizer: object  # DistilBertTokenizerFast
-    tail: classifier.Tail
+    tail: trainable.TrainableLayers
     compute_dtype: tf.DType
     depth: int | None
 
 
 def load(arguments) -> Loaded:
     """Reads model and tokenizer; a head is drawn by seed."""
-    files = classifier.find_model(arguments.model, revision=None, cache_dir=arguments.scratch, offline=True)
-    model = classifier.load_classifier(files, label_names=common.LABEL_NAMES, name=arguments.model, seed=arguments.seed)
+    files = model_files.find_model(arguments.model, revision=None, cache_dir=arguments.scratch, offline=True)
+    directory, name = files.directory, arguments.model
+    model = distilbert.load_classifier(directory, label_names=common.LABEL_NAMES, name=name, seed=arguments.seed)
+    tokenizer = distilbert.load_tokenizer(directory, name=name, vocabulary_size=model.config.vocab_size)
     dtype = strategies.compute_dtype(PRECISIONS[arguments.precision])
-    tail = classifier.Tail(
+    tail = trainable.TrainableLayers(
         model, depth=arguments.depth, compute_dtype=dtype, seed=arguments.seed, parts=runtime.parts(common.BATCH_SIZE)
     )
-    return Loaded(model, tokenization.load_tokenizer(files.directory), tail, dtype, arguments.depth)
+    return Loaded(model, tokenizer, tail, dtype, arguments.depth)
 
 
 def tokenize(loaded: Loaded, texts) -> tokenization.Tokens:

@@ -8,13 +8,13 @@ import ours_common
 from sentiment_tf.data import tokenization
 from sentiment_tf.exporting import saved_model
 from sentiment_tf.exporting.bundle import Bundle
-from sentiment_tf.modeling import distilbert, encoder
+from sentiment_tf.modeling import distilbert
 
 if __name__ == "__main__":
     arguments = common.parse(__doc__)
     loaded = ours_common.load(arguments)
     bundle = Bundle(
-        weights=encoder.read_weights(loaded.model),
+        weights=distilbert.read_weights(loaded.model),
         named_weights=distilbert.pytorch_weights(loaded.model),
         network=distilbert.network_settings(loaded.model),
         tokenizer=tokenization.portable(loaded.tokenizer),

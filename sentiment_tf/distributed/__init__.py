@@ -1,1 +1,1 @@
-"""Several devices and several machines: strategies, clusters, and what their workers exchange."""
+"""Several devices and several machines: strategies, clusters, collective operations."""

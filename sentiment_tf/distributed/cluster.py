@@ -1,29 +1,27 @@
-"""The workers of a distributed run: who they are (TF_CONFIG), and waiting for all of them to be there."""
+"""The workers of a distributed run, as TF_CONFIG lists them, and waiting for all of them at the start."""
 
+import asyncio
 import contextlib
 import dataclasses
 import json
 import os
 import socket
-import time
 from collections.abc import Iterator
-from concurrent import futures
 
 from sentiment_tf.errors import UserError
 
-_GREETING = b"sentiment_tf worker %d of %d\n"
+_READY = b"ready\n"
 _RETRY_SECONDS = 0.2
-_ANSWER_SECONDS = 1.0  # to connect or to say a greeting; what takes longer is tried again
-_GREETED_AT_ONCE = 16  # hosts that are not there yet take all their seconds, and must not add up
+_CONNECT_SECONDS = 1.0  # a slower attempt is repeated: the system's own repetitions come ever more rarely
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Workers of one run.
+    """The workers of a run.
 
     Attributes:
-      addresses: ``host:port`` of each, the chief's first.
-      index: of this process.
+      addresses: ``host:port`` of each worker, the chief's first.
+      index: Index of this process in ``addresses``.
     """
 
     addresses: tuple[str, ...]
@@ -36,13 +34,13 @@ class Cluster:
 
 
 def from_environment(strategy: str = "auto") -> Cluster | None:
-    """Returns the cluster that TF_CONFIG describes, or None where it is unset or names one worker.
+    """Returns the cluster that TF_CONFIG describes, or None if it is unset or lists a single worker.
 
     Args:
-      strategy: of the run; ``default``, ``mirrored`` and ``tpu`` know no other workers.
+      strategy: The run's ``--strategy``; ``default``, ``mirrored`` and ``tpu`` ignore TF_CONFIG.
 
     Raises:
-      UserError: TF_CONFIG is no such description.
+      UserError: TF_CONFIG is not a valid description of a cluster.
     """
     text = os.environ.get("TF_CONFIG")
     if not text or strategy not in ("auto", "multi_worker"):
@@ -60,102 +58,104 @@ def from_environment(strategy: str = "auto") -> Cluster | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"TF_CONFIG={text}: cannot be read; {form}") from None
     if not known or not all(0 < port < 65536 for port in ports):
-        raise UserError(f"TF_CONFIG={text}: names no such worker; {form}")
+        raise UserError(f"TF_CONFIG={text}: does not describe this worker; {form}")
     return Cluster(addresses, index) if len(addresses) > 1 else None
 
 
 def wait_for_all(cluster: Cluster, *, timeout: float) -> None:
-    """Returns once every worker is there: each greets each, on the addresses that TensorFlow uses afterwards.
+    """Returns once every worker is connected to every other, on the addresses that TensorFlow uses afterwards.
 
-    TensorFlow itself waits without end and without a word.
+    TensorFlow itself would wait without a limit and without a message.
 
     Args:
-      cluster: of this process.
-      timeout: seconds.
+      cluster: The cluster and this process in it.
+      timeout: Seconds.
 
     Raises:
-      UserError: somebody did not come in time, or this worker's own address cannot be listened on.
+      UserError: A worker did not start in time, or this worker cannot listen on its address.
     """
-    others = {index for index in range(len(cluster.addresses)) if index != cluster.index}
-    heard, reached, deadline = set(), set(), time.monotonic() + timeout
-    with _listen(cluster) as listener, futures.ThreadPoolExecutor(min(len(others), _GREETED_AT_ONCE)) as pool:
-        while heard != others or reached != others:
-            # All of them each time: what answered may have been a worker that was about to end, and is back.
-            reached |= _greet_all(cluster, others, pool)
-            heard |= _hear(listener, len(cluster.addresses)) & others
-            if time.monotonic() > deadline and not heard == reached == others:
-                missing = [
-                    f"worker {index} ({cluster.addresses[index]})" for index in sorted(others - (heard & reached))
-                ]
-                raise UserError(
-                    f"--startup_timeout={timeout:g}: not there after so many seconds: {', '.join(missing)}; "
-                    "start it (if it has ended, it has said why), correct TF_CONFIG, or wait longer"
-                )
-        _greet_all(cluster, others, pool)
+    asyncio.run(_connect_all(cluster, timeout))
+
+
+async def _connect_all(cluster: Cluster, timeout: float) -> None:
+    """Connects to every other worker until it answers ``ready``, which it does once all workers reached it.
+
+    A connection that breaks before the answer means that the worker has ended; the next one may find it restarted.
+    """
+    workers = len(cluster.addresses)
+    greetings = [b"sentiment_tf worker %d of %d\n" % (index, workers) for index in range(workers)]
+    others = set(range(workers)) - {cluster.index}
+    heard, connected, ready, heard_all = set(), set(), set(), asyncio.Event()
+
+    async def answer(reader, writer):
+        with contextlib.closing(writer), contextlib.suppress(OSError, ValueError):
+            greeting = await reader.readline()
+            if greeting not in greetings:  # from another program
+                return
+            heard.add(greetings.index(greeting))
+            if heard >= others:
+                heard_all.set()
+            await heard_all.wait()
+            writer.write(_READY)
+
+    async def reach(index):
+        host, _, port = cluster.addresses[index].rpartition(":")
+        while True:
+            with contextlib.suppress(OSError, ValueError, asyncio.TimeoutError):
+                reader, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), _CONNECT_SECONDS)
+                connected.add(index)
+                with contextlib.closing(writer):
+                    writer.write(greetings[cluster.index])
+                    if await reader.readline() == _READY:
+                        ready.add(index)
+                        return
+            connected.discard(index)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    # If the queue is full, the system delays new connections by seconds: all workers connect at once.
+    server = await asyncio.start_server(answer, sock=_listen(cluster), backlog=128 + 4 * len(others))
+    tasks = [asyncio.create_task(work) for work in (heard_all.wait(), *map(reach, others))]
+    done, pending = await asyncio.wait(tasks, timeout=timeout)
+    server.close()
+    if pending:
+        missing = sorted(others - (heard & connected) or others - ready)
+        named = ", ".join(f"worker {index} ({cluster.addresses[index]})" for index in missing)
+        raise UserError(
+            f"--startup_timeout={timeout:g}: not started or not reachable after so many seconds: {named}; "
+            "start it (if it has ended, it printed the reason), correct TF_CONFIG, or wait longer"
+        )
+    for task in done:
+        task.result()
 
 
 @contextlib.contextmanager
-def loss_of_a_worker_told(cluster: Cluster | None) -> Iterator[None]:
-    """Turns what TensorFlow raises when another worker is gone into one line for a person.
+def lost_worker_as_user_error(cluster: Cluster | None) -> Iterator[None]:
+    """Turns the errors that TensorFlow raises after another worker has ended into one line for the user.
 
     Raises:
-      UserError: another worker has ended before the run has.
+      UserError: Another worker has ended before the run has.
     """
     try:
         yield
     except Exception as error:
         if cluster is None or isinstance(error, UserError):
             raise
-        import tensorflow as tf  # it was loaded, or the error is not its
+        import tensorflow as tf  # already loaded if the error is one of TensorFlow's
 
-        gone = ("Unavailable", "Aborted", "Cancelled", "DeadlineExceeded", "Internal")
-        if not isinstance(error, tuple(getattr(tf.errors, f"{name}Error") for name in gone)):
+        lost = ("Unavailable", "Aborted", "Cancelled", "DeadlineExceeded", "Internal")
+        if not isinstance(error, tuple(getattr(tf.errors, f"{name}Error") for name in lost)):
             raise
         raise UserError(
-            "TF_CONFIG: another worker has ended or is out of reach, so this one must end, too; start the same "
-            "command on every worker again: it goes on from the last checkpoint"
+            "TF_CONFIG: another worker has ended or cannot be reached, so this worker ends as well; start the same "
+            "command on every worker again, and the run continues from the last checkpoint"
         ) from error
 
 
 def _listen(cluster: Cluster) -> socket.socket:
     address = cluster.addresses[cluster.index]
     try:
-        # Room for several rounds of everybody's greetings: a full queue makes those who connect wait for seconds.
-        return socket.create_server(("", int(address.rpartition(":")[2])), backlog=128 + 4 * len(cluster.addresses))
+        return socket.create_server(("", int(address.rpartition(":")[2])))
     except OSError as error:
         raise UserError(
             f"TF_CONFIG: worker {cluster.index} cannot listen on {address} ({error.strerror}); choose a free port"
         ) from error
-
-
-def _greet_all(cluster: Cluster, others: set[int], pool: futures.Executor) -> set[int]:
-    """Returns those who could be greeted."""
-    greeted = pool.map(lambda index: _greet(cluster, index), others)
-    return {index for index, was_there in zip(others, greeted, strict=True) if was_there}
-
-
-def _greet(cluster: Cluster, index: int) -> bool:
-    host, _, port = cluster.addresses[index].rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS) as connection:
-            connection.sendall(_GREETING % (cluster.index, len(cluster.addresses)))
-    except OSError:
-        return False
-    return True
-
-
-def _hear(listener: socket.socket, workers: int) -> set[int]:
-    """Returns the workers that greet within `_RETRY_SECONDS`, and until no connection is waiting any more.
-
-    Strangers say something else, or nothing.
-    """
-    said, until = set(), time.monotonic() + _RETRY_SECONDS
-    while True:
-        listener.settimeout(max(until - time.monotonic(), 0))
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return {index for index in range(workers) if _GREETING % (index, workers) in said}
-        with connection, contextlib.suppress(OSError):
-            connection.settimeout(_ANSWER_SECONDS)
-            said.add(connection.makefile("rb").readline(100))

@@ -1,7 +1,7 @@
-"""What workers tell each other beside gradients: features, a checkpoint, a decision.
+"""Collective operations between the workers of a run, for everything but gradients.
 
-Each function is called by every worker at the same place of the run, and waits for all. Without several
-workers it returns at once what it was given.
+Every worker calls the same function at the same point of the run, and each call waits for all workers. With one
+worker a call returns its input at once.
 """
 
 import contextlib
@@ -13,29 +13,33 @@ import tensorflow as tf
 
 from sentiment_tf.errors import UserError
 
-# Between two exchanges: of each worker, enough to hide them; of all together, few enough for memory.
-ITEMS_OF_ONE, ITEMS_OF_ALL = 16, 512
+# Items computed between two calls of `all_gather`: per worker, enough to make its latency negligible; over all
+# workers, few enough to fit in memory.
+ITEMS_PER_WORKER, MAX_ITEMS = 16, 512
 
 
-def workers(strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """Returns this worker's number, from 0, and how many there are; (0, 1) where there is one."""
+def workers(strategy: tf.distribute.Strategy | None) -> tuple[int, int]:
+    """Returns the index of this worker, counted from 0, and the number of workers."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 0, 1
     resolver = strategy.cluster_resolver
-    return resolver.task_id + _chiefs_before(resolver), len(_addresses(resolver))
+    jobs = resolver.cluster_spec().as_dict()
+    chiefs, others = len(jobs.get("chief", ())), len(jobs.get("worker", ()))
+    return resolver.task_id + (chiefs if resolver.task_type == "worker" else 0), chiefs + others
 
 
-def gather(strategy: tf.distribute.Strategy, array: np.ndarray) -> np.ndarray:
-    """Returns all workers' arrays, one after another along the first axis.
+def all_gather(strategy: tf.distribute.Strategy, array: np.ndarray) -> np.ndarray:
+    """Returns the arrays of all workers, concatenated along the first axis in the order of the workers.
 
     Args:
-      strategy: of the run.
-      array: of a dtype that collectives carry (int32, int64, float16, float32); the first axis may differ
-        from worker to worker.
+      strategy: Strategy of the run.
+      array: int32, int64, float16 or float32, the dtypes that TensorFlow's collectives support. The length of the
+        first axis may differ between workers.
     """
-    if workers(strategy)[1] == 1:
+    count = workers(strategy)[1]
+    if count == 1:
         return array
-    replicas = strategy.num_replicas_in_sync // workers(strategy)[1]
+    replicas = strategy.num_replicas_in_sync // count
 
     def local(context) -> tf.Tensor:
         return tf.constant(array if context.replica_id_in_sync_group % replicas == 0 else array[:0])
@@ -44,96 +48,102 @@ def gather(strategy: tf.distribute.Strategy, array: np.ndarray) -> np.ndarray:
     return strategy.gather(values, axis=0).numpy()
 
 
-def bytes_from_chief(strategy: tf.distribute.Strategy, content: bytes) -> bytes:
-    """Returns the chief's bytes; what the others pass is not looked at."""
-    number, count = workers(strategy)
-    if count == 1:
-        return content
-    if number:
-        padded = np.empty(0, np.int32)
-    else:
-        padded = np.frombuffer(len(content).to_bytes(8, "little") + content + bytes(-len(content) % 4), np.int32)
-    gathered = gather(strategy, padded).tobytes()
-    return gathered[8 : 8 + int.from_bytes(gathered[:8], "little")]
-
-
-def from_all(strategy: tf.distribute.Strategy, value) -> list:
-    """Returns the JSON-able values of all workers, in their order."""
-    mine = np.frombuffer(json.dumps(value).encode(), np.uint8).astype(np.int32)
-    sizes = gather(strategy, np.array([len(mine)], np.int32))
-    everything = gather(strategy, mine).astype(np.uint8)
+def all_gather_object(strategy: tf.distribute.Strategy, value) -> list:
+    """Returns the JSON-able values of all workers, in the order of the workers."""
+    own = np.frombuffer(json.dumps(value).encode(), np.uint8).astype(np.int32)
+    sizes = all_gather(strategy, np.array([len(own)], np.int32))
+    everything = all_gather(strategy, own).astype(np.uint8)
     return [json.loads(part.tobytes()) for part in np.split(everything, np.cumsum(sizes)[:-1])]
 
 
-def from_chief(strategy: tf.distribute.Strategy, value):
-    """Returns the chief's JSON-able value: decisions must be the same on machines that round differently."""
-    return from_all(strategy, value)[0]
+def broadcast(strategy: tf.distribute.Strategy, value):
+    """Returns the chief's value on every worker; the other workers' values are ignored.
 
-
-def shared_out(
-    strategy: tf.distribute.Strategy | None, items: Sequence, compute: Callable, *, like: Sequence[np.ndarray]
-) -> Iterator[tuple]:
-    """Has each item computed by one worker, and yields (item, its arrays) for all of them on every worker.
+    Decisions that depend on floating-point results or on the clock must be broadcast, because they could differ
+    between machines.
 
     Args:
-      strategy: of the run.
-      items: the same on every worker.
-      compute: gets an iterable of (number, item) and yields a tuple of arrays for each, in order.
-      like: empty arrays with the dtypes and inner shapes of those; the first axis may differ by item.
+      strategy: Strategy of the run.
+      value: bytes, or anything JSON-able.
+    """
+    index, count = workers(strategy)
+    if count == 1:
+        return value
+    message = np.empty(0, np.int32) if index else _to_array(value)
+    return _from_array(all_gather(strategy, message))
+
+
+def barrier(strategy: tf.distribute.Strategy) -> None:
+    """Returns once every worker has called it."""
+    all_gather(strategy, np.zeros(1, np.int32))
+
+
+def final_barrier(strategy: tf.distribute.Strategy) -> None:
+    """Waits for all workers before the process ends: a worker that exits early aborts TensorFlow on the others."""
+    with contextlib.suppress(tf.errors.OpError):  # the work is done, and a worker that has already left is no error
+        barrier(strategy)
+
+
+def sharded_map(
+    strategy: tf.distribute.Strategy | None, items: Sequence, compute: Callable, *, empty: Sequence[np.ndarray]
+) -> Iterator[tuple]:
+    """Computes each item on one worker, and yields (item, its arrays) for all items on every worker.
+
+    Args:
+      strategy: Strategy of the run.
+      items: The same on every worker.
+      compute: Takes an iterable of (number, item) and yields a tuple of arrays for each, in order.
+      empty: Arrays of length 0 with the dtypes and inner shapes of these arrays, whose first axis may differ between
+        items.
     """
     worker, count = workers(strategy)
     if count == 1:
         yield from zip(items, compute(enumerate(items)), strict=True)
         return
-    at_once = max(min(ITEMS_OF_ONE * count, ITEMS_OF_ALL), count)
+    at_once = max(min(ITEMS_PER_WORKER * count, MAX_ITEMS), count)
     for start in range(0, len(items), at_once):
         block = items[start : start + at_once]
-        mine = list(compute(enumerate(block[worker::count])))
+        own = list(compute(enumerate(block[worker::count])))
         columns = []
-        for place, empty in enumerate(like):
-            arrays = [arrays[place] for arrays in mine]
-            sizes = gather(strategy, np.array([len(array) for array in arrays], np.int32))
-            everything = gather(strategy, np.concatenate([empty, *arrays]))
+        for column, nothing in enumerate(empty):
+            arrays = [arrays[column] for arrays in own]
+            sizes = all_gather(strategy, np.array([len(array) for array in arrays], np.int32))
+            everything = all_gather(strategy, np.concatenate([nothing, *arrays]))
             columns.append(np.split(everything, np.cumsum(sizes)[:-1]))
         in_order_of_workers = [item for number in range(count) for item in block[number::count]]
         yield from zip(in_order_of_workers, zip(*columns, strict=True), strict=True)
 
 
-def meet(strategy: tf.distribute.Strategy) -> None:
-    """Returns once every worker has come to this place."""
-    gather(strategy, np.zeros(1, np.int32))
-
-
-def part(strategy: tf.distribute.Strategy) -> None:
-    """Meets for the last time: a worker that left early would take the others' TensorFlow with it."""
-    with contextlib.suppress(tf.errors.OpError):  # what was to be done is done; whoever has left has left
-        meet(strategy)
-
-
-def check_same(strategy: tf.distribute.Strategy, things: dict[str, object]) -> None:
-    """Checks that every worker starts from the same things.
+def check_same(strategy: tf.distribute.Strategy, values: dict[str, object]) -> None:
+    """Checks that every worker starts with the same values.
 
     Args:
-      strategy: of the run.
-      things: JSON-able, by what a person calls them.
+      strategy: Strategy of the run.
+      values: JSON-able values by the names that an error shows.
 
     Raises:
-      UserError: some worker has others, with their names.
+      UserError: A worker has other values than the chief; the message lists their names.
     """
-    everyones = from_all(strategy, things)
-    names = {name for everything in everyones for name in everything}
-    for number, everything in enumerate(everyones):
-        if other := sorted(name for name in names if everything.get(name) != everyones[0].get(name)):
+    gathered = all_gather_object(strategy, values)
+    names = {name for found in gathered for name in found}
+    for index, found in enumerate(gathered):
+        if different := sorted(name for name in names if found.get(name) != gathered[0].get(name)):
             raise UserError(
-                f"TF_CONFIG: worker {number} differs from the chief in {', '.join(other)}; "
+                f"TF_CONFIG: worker {index} differs from the chief in {', '.join(different)}; "
                 "give every worker the same data, model and flags"
             )
 
 
-def _addresses(resolver) -> list[str]:
-    jobs = resolver.cluster_spec().as_dict()
-    return [*jobs.get("chief", ()), *jobs.get("worker", ())]
+def _to_array(value) -> np.ndarray:
+    """Returns int32[…]: whether the value is bytes, the length of its encoding, and the encoding, padded."""
+    is_bytes = isinstance(value, bytes)
+    content = value if is_bytes else json.dumps(value).encode()
+    header = np.array([is_bytes, len(content)], np.int64).tobytes()
+    return np.frombuffer(header + content + bytes(-len(content) % 4), np.int32)
 
 
-def _chiefs_before(resolver) -> int:
-    return len(resolver.cluster_spec().as_dict().get("chief", ())) if resolver.task_type == "worker" else 0
+def _from_array(array: np.ndarray):
+    """Returns the value of `_to_array`."""
+    is_bytes, length = array[:4].view(np.int64)
+    content = array[4:].tobytes()[:length]
+    return content if is_bytes else json.loads(content)

@@ -1,11 +1,12 @@
 """The training tokenizer's rules as a TensorFlow graph, so that the export answers raw text.
 
-Training cuts texts into word pieces with the Hugging Face fast tokenizer (`tokenization.py`). A served model has
-no Python: the same rules run here as graph ops. tensorflow-text has a BERT tokenizer of its own, but it reads
-newer Unicode tables, lower-cases by other rules and counts a word's bytes instead of its characters, so
-the text is normalised by explicit steps first and only the splitting is left to tensorflow-text.
+Training splits texts into word pieces with the Hugging Face fast tokenizer (`data.tokenization`). A served model has
+no Python, so the same rules run here as TensorFlow operations. tensorflow-text has a BERT tokenizer of its own, but it
+uses newer Unicode tables, lower-cases by other rules and counts a word's bytes instead of its characters. The text is
+therefore normalised by explicit steps first, and only the splitting is left to tensorflow-text.
 """
 
+import re
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -13,16 +14,15 @@ import tensorflow_text as tf_text
 
 from sentiment_tf.data.tokenization import LINE_BREAK, SPECIAL_TOKENS
 
-# Deleted wherever they stand: controls other than tab, line feed and carriage return (which are white space),
-# format characters, private use, and U+FFFD, which stands for what some other program could not read.
+# Deleted from every text: controls other than tab, line feed and carriage return (which are white space), format
+# characters, private use, and U+FFFD, which other programs write for bytes that they could not decode.
 _CONTROLS = r"\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F\x{FFFD}\p{Cf}\p{Co}"
 
-# Accents left over once a letter is decomposed. U+1734 was one of them in the tables of the fast tokenizer.
+# Accents, once letters are decomposed. In the fast tokenizer's tables U+1734 is one.
 _ACCENTS = r"\p{Mn}\x{1734}"
 
-# The fast tokenizer's Unicode tables are older than TensorFlow's. To it these marks, punctuation signs and ideographs
-# of later years (above U+FFFF with their neighbours, to keep the list short) are plain letters that no
-# vocabulary holds: a word with one of them is unknown.
+# The fast tokenizer's Unicode tables are older than TensorFlow's. It takes these newer marks, punctuation signs
+# and ideographs (above U+FFFF with their neighbours, to keep the list short) for plain letters.
 _LETTERS_BY_OLDER_TABLES = (
     r"\x{061D}\x{07FD}\x{0890}-\x{0891}\x{0898}-\x{089F}\x{08CA}-\x{08E2}\x{09FD}-\x{09FE}\x{0A76}"
     r"\x{0AFA}-\x{0AFF}\x{0B55}\x{0C04}\x{0C3C}\x{0C77}\x{0C84}\x{0D00}\x{0D3B}-\x{0D3C}\x{0D81}\x{0EBA}"
@@ -34,32 +34,36 @@ _LETTERS_BY_OLDER_TABLES = (
     r"\x{16FE2}-\x{16FE4}\x{1CF00}-\x{1CF46}\x{1E000}-\x{1E5FF}\x{1E944}-\x{1E95F}\x{2B820}-\x{2B91F}"
 )
 
-# The other way round: punctuation to the older tables, and in no vocabulary either.
+# The other way round: punctuation only in the older tables.
 _PUNCTUATION_BY_OLDER_TABLES = r"\x{166D}\x{111C9}"
 
-# What ends a word besides white space: punctuation (all of ASCII's signs count) and Chinese characters.
+# White space, punctuation (including every ASCII symbol) and Chinese characters end a word.
 _WORD_ENDS = (
     r"\p{Z}\t\n\r\p{P}$+<=>^`|~\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}"
     r"\x{20000}-\x{2A6DF}\x{2A700}-\x{2CEAF}\x{2F800}-\x{2FA1F}"
 )
 
-_LONGEST_WORD = 100  # characters; a longer word is unknown as a whole
+# Letters that both tables know, of scripts that no text is likely to use: Linear A and cuneiform.
+_RARE_LETTERS = (*map(chr, range(0x10600, 0x10737)), *map(chr, range(0x12000, 0x1239A)))
+
+_LONGEST_WORD = 100  # characters; a longer word is unknown
 _BYTES_PER_CHARACTER = 4  # at most, in UTF-8
 
 
 class GraphTokenizer(tf.Module):
-    """Raw text to token ids, as BertTokenizerFast with `split_special_tokens=True` gives them.
+    """Raw text to token ids, equal to those of BertTokenizerFast with `split_special_tokens=True`.
 
-    A literal "[SEP]" in a text is punctuation and a word like any other. Bytes that are not UTF-8 are skipped
-    (training texts are Python strings and hold none).
+    A literal "[SEP]" in a text is split into punctuation and a word, as any text is. Bytes that are not UTF-8 are
+    skipped (training texts are Python strings and hold none).
 
     Args:
-      vocabulary: the word pieces in the order of their ids, "[PAD]", "[UNK]", "[CLS]" and "[SEP]" among them.
-      lower_case: whether texts are lower-cased and stripped of accents, as for an uncased model.
-      max_length: longest row in tokens, [CLS] and [SEP] included; at least 2.
+      vocabulary: The word pieces in the order of their ids, including "[PAD]", "[UNK]", "[CLS]" and "[SEP]".
+      lower_case: Whether to lower-case texts and strip accents, as for an uncased model.
+      max_length: Maximum number of tokens per row, including [CLS] and [SEP]; at least 2.
 
     Raises:
-      ValueError: a special token is missing from the vocabulary.
+      ValueError: A special token is missing from the vocabulary, or more than a thousand of its characters are newer
+        than the fast tokenizer's Unicode tables.
     """
 
     def __init__(self, vocabulary: Sequence[str], lower_case: bool, max_length: int):
@@ -70,18 +74,18 @@ class GraphTokenizer(tf.Module):
         self.lower_case = lower_case
         self.max_length = max_length
         self._padding_id, self._first_id, self._last_id = map(vocabulary.index, ("[PAD]", "[CLS]", "[SEP]"))
-        self._unknown_letter = _letter_outside("".join(vocabulary))
+        self._stand_ins, self._unknown_letter = _stand_ins(vocabulary)
         self._word_pieces = tf_text.FastWordpieceTokenizer(
-            list(vocabulary),
+            [_reachable(piece, number).translate(self._stand_ins) for number, piece in enumerate(vocabulary)],
             token_out_type=tf.int32,
             max_bytes_per_word=_LONGEST_WORD * _BYTES_PER_CHARACTER,  # _hide_long_words counts characters
         )
 
     def __call__(self, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Tokenizes, cuts to `max_length` keeping [SEP], and pads to the longest row.
+        """Tokenizes, truncates to `max_length` keeping [SEP], and pads to the longest row.
 
         Args:
-          text: string[batch], UTF-8; an empty batch is fine.
+          text: string[batch], UTF-8; may be empty.
 
         Returns:
           (input_ids, attention_mask), both int32[batch, length] with 2 <= length <= max_length.
@@ -95,7 +99,7 @@ class GraphTokenizer(tf.Module):
         return input_ids, tf.sequence_mask(lengths, width, dtype=tf.int32)
 
     def normalize(self, text: tf.Tensor) -> tf.Tensor:
-        """Brings text into the form whose words are what lies between spaces, punctuation and ideographs.
+        """Normalises text so that splitting at spaces, punctuation and ideographs gives the fast tokenizer's words.
 
         Args:
           text: string[batch].
@@ -104,7 +108,8 @@ class GraphTokenizer(tf.Module):
           string[batch], valid UTF-8.
         """
         text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="ignore")
-        text = tf.strings.regex_replace(text, LINE_BREAK, " ")  # as training texts are cleaned (labels.py)
+        text = tf.strings.regex_replace(text, LINE_BREAK, " ")  # as in training texts (data/labels.py)
+        text = self._put_stand_ins(text)
         text = _replace(text, _LETTERS_BY_OLDER_TABLES, self._unknown_letter)
         text = _replace(text, _PUNCTUATION_BY_OLDER_TABLES, f" {self._unknown_letter} ")
         text = _replace(text, _CONTROLS, "")
@@ -113,10 +118,19 @@ class GraphTokenizer(tf.Module):
             text = _lower(text)
         return self._hide_long_words(text)
 
+    def _put_stand_ins(self, text: tf.Tensor) -> tf.Tensor:
+        """Replaces the vocabulary's characters that the two tables disagree on, as in the word pieces."""
+        if self._stand_ins:
+            text = _replace(text, "".join(self._stand_ins.values()), self._unknown_letter)
+        for code, stand_in in self._stand_ins.items():
+            is_punctuation = re.match(_python(_PUNCTUATION_BY_OLDER_TABLES), chr(code))
+            text = _replace(text, chr(code), f" {stand_in} " if is_punctuation else stand_in)
+        return text
+
     def _hide_long_words(self, text: tf.Tensor) -> tf.Tensor:
-        """Puts an unknown letter for each word that is too long to be looked up."""
+        """Replaces each word that is too long to be looked up by an unknown letter."""
         may_be_long = tf.strings.regex_full_match(text, rf"(?s).*\S{{{_LONGEST_WORD + 1}}}.*")
-        # Finding the word itself takes ten times as long as all other steps, and few texts need it.
+        # Finding the word itself takes ten times as long as all other steps together, and few texts need it.
         return tf.cond(
             tf.reduce_any(may_be_long),
             lambda: tf.where(may_be_long, self._without_long_words(text), text),
@@ -133,13 +147,39 @@ def _replace(text: tf.Tensor, characters: str, replacement: str) -> tf.Tensor:
 
 
 def _lower(text: tf.Tensor) -> tf.Tensor:
-    """Lower-cases each character on its own: the result must not hang on its neighbours or on the locale."""
-    text = tf.strings.lower(text)  # ASCII first: under a Turkish locale the next but one would turn I into a dotless i
+    """Lower-cases each character on its own: the result must not depend on its neighbours or on the locale.
+
+    Capital letters of Unicode 14 and later, which TensorFlow's tables do not have, stay capital.
+    """
+    text = tf.strings.lower(text)  # ASCII first: the last line turns I into a dotless i under a Turkish locale
     text = _replace(text, "Σ", "σ")  # at the end of a word TensorFlow writes ς, the fast tokenizer σ
     return tf.strings.lower(text, encoding="utf-8")
 
 
-def _letter_outside(characters: str) -> str:
-    """Returns a letter that none of the given characters is: a word with it is unknown (Linear A, U+10600 on)."""
-    known = set(characters)
-    return next(letter for letter in map(chr, range(0x10600, 0x10737)) if letter not in known)
+def _stand_ins(vocabulary: Sequence[str]) -> tuple[dict[int, str], str]:
+    """Chooses rare letters that the vocabulary does not hold.
+
+    Returns:
+      A letter for the code of each of the vocabulary's characters that the two tables disagree on; and one more, which
+      makes a word unknown.
+    """
+    characters = set("".join(vocabulary))
+    disputed = _python(_LETTERS_BY_OLDER_TABLES + _PUNCTUATION_BY_OLDER_TABLES)
+    replaced = sorted(character for character in characters if re.match(disputed, character))
+    free = [letter for letter in _RARE_LETTERS if letter not in characters]
+    if len(replaced) >= len(free):
+        raise ValueError(
+            f"{len(replaced):,} characters of the vocabulary are newer than the tokenizer's Unicode tables"
+        )
+    return {ord(character): free[number] for number, character in enumerate(replaced)}, free[-1]
+
+
+def _reachable(piece: str, number: int) -> str:
+    """Returns a word piece; for one with white space inside, which no word matches, another that none matches."""
+    # FastWordpieceTokenizer would match it across two words.
+    return piece if len(piece.split()) < 2 else f"\ufffd{number}"
+
+
+def _python(characters: str) -> str:
+    """Returns characters in RE2's notation as a class of Python's regular expressions."""
+    return "[" + re.sub(r"\\x\{(\w+)\}", lambda code: rf"\U{int(code[1], 16):08x}", characters) + "]"

@@ -36,7 +36,6 @@ def write(bundle: Bundle, directory: str | os.PathLike) -> None:
 def _config(bundle: Bundle) -> dict:
     """Returns config.json's content: the network's settings and the names of its classes."""
     return bundle.network | {
-        "architectures": ["DistilBertForSequenceClassification"],
         "id2label": {str(number): name for number, name in enumerate(bundle.label_names)},
         "label2id": {name: number for number, name in enumerate(bundle.label_names)},
         "problem_type": "single_label_classification",

@@ -4,7 +4,6 @@ import contextlib
 import json
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import numpy as np
 
 from sentiment_tf.errors import UserError
 from sentiment_tf.inference.readers import Row
+from sentiment_tf.system import signals
 
 STDOUT = "-"
 FORMATS = ("json", "csv", "text")
@@ -205,7 +205,7 @@ class Output:
         Raises:
           UserError: the file appeared meanwhile, or the disk is full; it holds the records before these.
         """
-        with _interrupts_wait():
+        with signals.deferred(signal.SIGINT):
             self._file = self._file or self._open("xb")
             rest = memoryview(records)
             try:
@@ -247,28 +247,6 @@ def is_special(path: str) -> bool:
 def exists(path: str) -> str:
     """Words the problem that an output is there already."""
     return f"--output={path}: exists; pass --resume to go on where it stops, or name another file"
-
-
-@contextlib.contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Holds back the first Ctrl-C until the end of the block; a second one is not held back."""
-    if threading.current_thread() is not threading.main_thread():  # only there can a signal be handled
-        yield
-        return
-    held = []
-
-    def hold(number, frame):
-        if held:
-            raise KeyboardInterrupt
-        held.append(number)
-
-    before = signal.signal(signal.SIGINT, hold)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt
 
 
 def _apart(names: tuple[str, ...], columns: tuple[str, ...]) -> tuple[str, ...]:

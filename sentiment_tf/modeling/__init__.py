@@ -1,1 +1,1 @@
-"""The network: loading it, cutting it into trunk and tail, and caching what is frozen."""
+"""The network: loading it, running its frozen layers once, and training the layers above them."""

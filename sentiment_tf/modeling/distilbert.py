@@ -1,99 +1,365 @@
-"""Names of a DistilBERT's weights: transformers' TensorFlow layers ↔ the files that every framework reads."""
+"""DistilBERT as transformers has it: its settings, its tokenizer's class, its layers and the names of its weights.
 
+This is the only module that knows them; everything else works on `encoder.Weights` and on token ids. Another encoder
+of BERT's family is a module beside this one with the same functions.
+
+TensorFlow and transformers are imported where they are used: `read_settings` also checks a command's flags, before
+TensorFlow loads.
+
+Architecture: Sanh et al., "DistilBERT, a distilled version of BERT" (arXiv:1910.01108).
+"""
+
+import dataclasses
+import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-from sentiment_tf.modeling import encoder
+from sentiment_tf.data import batching
+from sentiment_tf.data.tokenization import Tokens
+from sentiment_tf.errors import UserError, first_line
+from sentiment_tf.modeling import bert_tokenizer, model_files
+from sentiment_tf.system.runtime import quiet_stderr
+
+LARGEST_SIZE = 10_000_000  # for each size in config.json; the largest vocabularies have a million words
+REFERENCE_BATCH = 32
+
+# PyTorch's names of a block's parts, in the order of `encoder.pack_block`'s arguments.
+BLOCK_NAMES = ("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin", "sa_layer_norm")
+BLOCK_NAMES += ("ffn.lin1", "ffn.lin2", "output_layer_norm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The keys of config.json that are read. The defaults are those of transformers.DistilBertConfig."""
+
+    vocab_size: int = 30_522
+    max_position_embeddings: int = 512
+    n_layers: int = 6
+    n_heads: int = 12
+    dim: int = 768
+    hidden_dim: int = 3_072
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    seq_classif_dropout: float = 0.2
+    qa_dropout: float = 0.1
+    initializer_range: float = 0.02
+    activation: str = "gelu"
+    pad_token_id: int | None = 0
+    sinusoidal_pos_embds: bool = False
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """What the settings of a run must not exceed: transformer blocks, and positions of a text."""
+        return {"blocks": self.n_layers, "positions": self.max_position_embeddings}
+
+    @property
+    def encoder_parameters(self) -> int:
+        """Number of weights without the head."""
+        embeddings = (self.vocab_size + self.max_position_embeddings) * self.dim
+        return embeddings + self.n_layers * (4 * self.dim + 2 * self.hidden_dim) * self.dim
+
+    def problem(self) -> str | None:
+        """Returns the first setting that is not what it must be, as a message, or None."""
+        sizes = ("n_layers", "n_heads", "dim", "hidden_dim", "max_position_embeddings", "vocab_size")
+        rates = ("dropout", "attention_dropout", "seq_classif_dropout", "qa_dropout")
+        checks = [
+            (sizes, _is_size, f"a whole number from 1 to {LARGEST_SIZE:,}"),
+            (("n_heads",), lambda heads: self.dim % heads == 0, f"a divisor of dim={self.dim}"),
+            (rates, lambda rate: _is_number(rate) and 0 <= rate < 1, "a number from 0 to less than 1"),
+            (("initializer_range",), lambda scale: _is_number(scale) and 0 <= scale <= 1, "a number from 0 to 1"),
+            (("activation",), lambda name: name in ("gelu", "relu"), "gelu or relu"),
+            (("pad_token_id",), lambda token: token is None or token in range(self.vocab_size), "a token's id or null"),
+            (("sinusoidal_pos_embds",), lambda value: type(value) is bool, "true or false"),
+        ]
+        for names, is_right, allowed in checks:
+            for name in names:
+                if not is_right(value := getattr(self, name)):
+                    return f"{name}={repr(value)[:40]}; it must be {allowed}"
+        return None
+
+
+def read_settings(directory: str, name: str) -> Settings:
+    """Reads the config.json of a model folder: known keys only, each checked.
+
+    Keys such as ``auto_map``, which name code to run, never reach transformers.
+
+    Args:
+      directory: The model folder.
+      name: The model as the user gave it, for errors.
+
+    Raises:
+      UserError: The folder holds no weights that are safe to read, no DistilBERT, or a config.json with a value that
+        is out of range or asks for more weights than there are.
+    """
+    weights, content = model_files.weights_file(directory, name), model_files.read_config(directory, name)
+    if (kind := content.get("model_type", "nameless")) != "distilbert":
+        raise UserError(f"--model={name}: this is a {str(kind)[:40]} model; pass a DistilBERT")
+    known = [field.name for field in dataclasses.fields(Settings)]
+    settings = Settings(**{key: content[key] for key in known if key in content})
+    if problem := settings.problem():
+        raise UserError(f"--model={name}: config.json has {problem}")
+    if settings.encoder_parameters > (size := weights.stat().st_size):  # checked before memory is allocated
+        raise UserError(
+            f"--model={name}: its weights do not fit its config.json, which asks for {settings.encoder_parameters:,} "
+            f"numbers, while {weights.name} has {size:,} bytes; pass the folder of a whole DistilBERT"
+        )
+    return settings
+
+
+def load_tokenizer(directory: str, *, name: str, vocabulary_size: int):
+    """Loads the tokenizer of a model folder; arguments and errors are those of `bert_tokenizer.load`.
+
+    Returns:
+      transformers.DistilBertTokenizerFast.
+    """
+    from transformers import DistilBertTokenizerFast
+
+    return bert_tokenizer.load(DistilBertTokenizerFast, directory, name=name, vocabulary_size=vocabulary_size)
+
+
+def load_classifier(directory: str, *, label_names: tuple[str, ...], name: str, seed: int):
+    """Loads a pretrained DistilBERT with a classification head.
+
+    A head that the checkpoint does not have, or has for another number of classes, is initialised randomly.
+
+    Args:
+      directory: The model folder.
+      label_names: One name per class.
+      name: The model as the user gave it, for errors.
+      seed: Random seed of the head's initial weights.
+
+    Returns:
+      transformers.TFDistilBertForSequenceClassification, built.
+
+    Raises:
+      UserError: The folder holds no DistilBERT, no weights that are safe to read, or damaged ones.
+    """
+    settings = read_settings(directory, name)
+    with quiet_stderr():
+        import tensorflow as tf
+        import tf_keras as keras
+        import transformers
+    transformers.logging.set_verbosity_error()
+    config = transformers.DistilBertConfig(
+        **dataclasses.asdict(settings),
+        id2label=dict(enumerate(label_names)),
+        label2id={label: number for number, label in enumerate(label_names)},
+    )
+    keras.utils.set_random_seed(seed)
+    try:
+        model, found = transformers.TFDistilBertForSequenceClassification.from_pretrained(
+            directory,
+            config=config,
+            use_safetensors=model_files.weights_file(directory, name).name == model_files.SAFETENSORS,
+            ignore_mismatched_sizes=True,  # a checkpoint's own head may have another number of classes
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except tf.errors.OpError:  # with several workers, the chief sends the values; another worker is gone
+        raise
+    except Exception as error:  # every reader below raises its own kind for a damaged file
+        raise UserError(
+            f"--model={name}: the weights cannot be read ({first_line(error)}); delete the copy and fetch it again"
+        ) from error
+    _check_weights(model, found, name)
+    return model
+
+
+def _check_weights(model, found: dict, name: str) -> None:
+    """Raises UserError if weights other than the head's are missing, have another shape, or are not finite."""
+    missing = [*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])]
+    # h5 files list dropout layers as missing, too.
+    if missing := [key for key in missing if "classifier" not in key and not key.startswith("dropout")]:
+        raise UserError(
+            f"--model={name}: its weights do not fit its config.json: {len(missing)} are missing or have another "
+            f"shape, such as {missing[0]}; pass the folder of a whole DistilBERT"
+        )
+    for variable in model.weights:
+        if not np.isfinite(variable.numpy()).all():
+            raise UserError(
+                f"--model={name}: its weight {variable.name} holds numbers that are not finite; "
+                "pass a model whose training did not diverge, or delete the copy and fetch it again"
+            )
+
+
+def reference_logits(model, tokens: Tokens) -> np.ndarray:
+    """Returns float32[rows, classes], the model's logits through transformers' own layers, without dropout."""
+    longest, order = int(tokens.lengths.max()), np.argsort(tokens.lengths)
+    logits = np.empty((len(order), model.config.num_labels), np.float32)
+    for start in range(0, len(order), REFERENCE_BATCH):
+        rows = order[start : start + REFERENCE_BATCH]
+        ids, mask = batching.pad(tokens.ids.astype(np.int32), tokens.offsets, rows, most=longest)
+        logits[rows] = model(ids, attention_mask=mask, training=False).logits.numpy()
+    return logits
+
+
+def read_weights(model, *, blocks: slice = slice(None), embeddings: bool = True):
+    """Returns a model's weights in the form that `encoder` computes with.
+
+    Inside a ``tf.function`` under a gradient tape, gradients flow to the model's variables.
+
+    Args:
+      model: transformers.TFDistilBertForSequenceClassification, built.
+      blocks: The transformer blocks to read.
+      embeddings: Whether to read the embeddings; they are None otherwise.
+
+    Returns:
+      encoder.Weights.
+    """
+    from sentiment_tf.modeling import encoder
+
+    tables, layers = model.distilbert.embeddings, model.distilbert.transformer.layer[blocks]
+    return encoder.Weights(
+        encoder.pack_embeddings(tables.weight, tables.position_embeddings, _norm(tables.LayerNorm))
+        if embeddings
+        else None,
+        tuple(encoder.pack_block(*_block(layer), heads=model.config.n_heads) for layer in layers),
+        encoder.pack_head(_dense(model.pre_classifier), _dense(model.classifier)),
+    )
+
+
+def _block(layer) -> tuple:
+    """Returns the weights of a transformers TFTransformerBlock in the order of `encoder.pack_block`'s arguments."""
+    attention, ffn = layer.attention, layer.ffn
+    return (
+        *map(_dense, (attention.q_lin, attention.k_lin, attention.v_lin, attention.out_lin)),
+        _norm(layer.sa_layer_norm),
+        *map(_dense, (ffn.lin1, ffn.lin2)),
+        _norm(layer.output_layer_norm),
+    )
+
+
+def _dense(layer) -> tuple:
+    return layer.kernel, layer.bias
+
+
+def _norm(layer) -> tuple:
+    return layer.gamma, layer.beta
+
+
+def architecture(model) -> dict[str, Any]:
+    """Returns what a forward pass needs beside the weights: ``heads`` and ``activation``, as `encoder.logits` says."""
+    return {"heads": model.config.n_heads, "activation": model.config.activation}
+
+
+def dropout_rates(model) -> tuple[float, float, float]:
+    """Returns the rates of hidden states, attention and head, in the order of `encoder.DropoutRates`."""
+    return model.config.dropout, model.config.attention_dropout, model.config.seq_classif_dropout
+
+
+def frozen_weights(model, depth: int) -> Iterator[np.ndarray]:
+    """Yields the arrays of the frozen layers in a fixed order, for a cache key.
+
+    Args:
+      model: transformers.TFDistilBertForSequenceClassification, built.
+      depth: Number of trainable blocks.
+    """
+    blocks = model.distilbert.transformer.layer
+    layers = [model.distilbert.embeddings, *blocks[: len(blocks) - depth]]
+    return (variable.numpy() for layer in layers for variable in layer.weights)
+
+
+def trainable_layers(model, depth: int | None) -> tuple[list, list, list]:
+    """Returns the Keras layers that are trained: (blocks, head, embeddings), bottom to top.
+
+    Args:
+      model: transformers.TFDistilBertForSequenceClassification, built.
+      depth: Number of trainable blocks, or None for all blocks and the embeddings.
+    """
+    blocks = model.distilbert.transformer.layer
+    top = blocks if depth is None else blocks[len(blocks) - depth :]
+    return list(top), [model.pre_classifier, model.classifier], [model.distilbert.embeddings] if depth is None else []
+
+
+def layers_above(variable, blocks: int) -> int:
+    """Returns how far a variable is below the head: 0 in the head, 1 in the top block, and so on to the embeddings.
+
+    Args:
+      variable: tf.Variable of the model, with a name such as "…/layer_._3/ffn/lin1/kernel:0".
+      blocks: Number of transformer blocks in the model.
+    """
+    if found := re.search(r"layer_\._(\d+)/", variable.name):
+        return blocks - int(found[1])
+    return blocks + 1 if "embeddings" in variable.name else 0
+
+
+def decayed(variable) -> bool:
+    """Returns whether weight decay applies to a tf.Variable: as in BERT, not to biases and LayerNorm."""
+    return not any(part in variable.name for part in ("LayerNorm", "layer_norm", "bias"))
 
 
 def pytorch_weights(model, *, temperature: float = 1.0) -> dict[str, np.ndarray]:
     """Returns a model's weights under the names and in the layout of PyTorch's DistilBertForSequenceClassification.
 
-    That layout is the one that model.safetensors has on the hub: transformers reads it in PyTorch and in TensorFlow,
-    and so do other runtimes. PyTorch's Linear holds [outputs, inputs], Keras' Dense the transpose.
+    model.safetensors on the hub has this layout, which transformers reads in PyTorch and in TensorFlow, and so do
+    other runtimes. PyTorch's Linear holds [outputs, inputs], Keras' Dense the transpose.
 
     Args:
       model: transformers.TFDistilBertForSequenceClassification, built.
-      temperature: divides the classifier's weights, and with them the logits.
+      temperature: Divides the classifier's weights, and with them the logits.
 
     Returns:
       float32 arrays by name.
     """
     scale = np.float32(temperature)
-    return dict(_layers(model)) | {
+    return dict(_named_weights(model)) | {
         "classifier.weight": np.ascontiguousarray(model.classifier.kernel.numpy().T) / scale,
         "classifier.bias": model.classifier.bias.numpy() / scale,
     }
 
 
-def fused_weights(named: Mapping[str, np.ndarray], *, heads: int) -> encoder.Weights:
-    """Returns weights in PyTorch's names and layout as the tree that `encoder.logits` takes, float32 arrays."""
+def fused_weights(named: Mapping[str, np.ndarray], *, heads: int):
+    """Returns `encoder.Weights` of arrays under PyTorch's names and in its layout, as `pytorch_weights` gives them."""
+    from sentiment_tf.modeling import encoder
 
-    def dense(name: str) -> tuple[np.ndarray, np.ndarray]:
-        return named[f"{name}.weight"].T, named[f"{name}.bias"]
+    def layer(name: str) -> tuple[np.ndarray, np.ndarray]:
+        return named[f"{name}.weight"].T, named[f"{name}.bias"]  # a LayerNorm's vector is its own transpose
 
-    def norm(name: str) -> tuple[np.ndarray, np.ndarray]:
-        return named[f"{name}.weight"], named[f"{name}.bias"]
-
-    def block(prefix: str) -> encoder.Block:
-        (q, q_bias), (k, k_bias), (v, v_bias) = (dense(f"{prefix}attention.{name}_lin") for name in "qkv")
-        scale = np.float32((len(q) / heads) ** -0.5)
-        return encoder.Block(
-            np.concatenate([q * scale, k, v], axis=1),
-            np.concatenate([q_bias * scale, k_bias, v_bias]),
-            *dense(f"{prefix}attention.out_lin"),
-            *norm(f"{prefix}sa_layer_norm"),
-            *dense(f"{prefix}ffn.lin1"),
-            *dense(f"{prefix}ffn.lin2"),
-            *norm(f"{prefix}output_layer_norm"),
-        )
-
-    embeddings = "distilbert.embeddings."
-    layers = {name.split(".")[3] for name in named if name.startswith("distilbert.transformer.layer.")}
+    embeddings = "distilbert.embeddings"
+    blocks = {name.split(".")[3] for name in named if name.startswith("distilbert.transformer.layer.")}
+    prefixes = [f"distilbert.transformer.layer.{number}" for number in range(len(blocks))]
     return encoder.Weights(
-        encoder.Embeddings(
-            named[f"{embeddings}word_embeddings.weight"],
-            named[f"{embeddings}position_embeddings.weight"],
-            *norm(f"{embeddings}LayerNorm"),
+        encoder.pack_embeddings(
+            named[f"{embeddings}.word_embeddings.weight"],
+            named[f"{embeddings}.position_embeddings.weight"],
+            layer(f"{embeddings}.LayerNorm"),
         ),
-        tuple(block(f"distilbert.transformer.layer.{number}.") for number in range(len(layers))),
-        encoder.Head(*dense("pre_classifier"), *dense("classifier")),
+        tuple(
+            encoder.pack_block(*(layer(f"{prefix}.{name}") for name in BLOCK_NAMES), heads=heads) for prefix in prefixes
+        ),
+        encoder.pack_head(layer("pre_classifier"), layer("classifier")),
     )
 
 
-def network_settings(model) -> dict:
-    """Returns a model's settings as config.json spells them, without the names of its classes."""
-    kept = (
-        "activation attention_dropout dim dropout hidden_dim initializer_range max_position_embeddings model_type "
-        "n_heads n_layers pad_token_id qa_dropout seq_classif_dropout sinusoidal_pos_embds vocab_size"
-    )
-    return {name: getattr(model.config, name) for name in kept.split()}
+def network_settings(model) -> dict[str, Any]:
+    """Returns the network's settings as config.json spells them, without the names of its classes."""
+    named = {"model_type": "distilbert", "architectures": ["DistilBertForSequenceClassification"]}
+    return named | {field.name: getattr(model.config, field.name) for field in dataclasses.fields(Settings)}
 
 
-def _layers(model) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields name and array of every weight."""
+def _named_weights(model) -> Iterator[tuple[str, np.ndarray]]:
     embeddings = model.distilbert.embeddings
     yield "distilbert.embeddings.word_embeddings.weight", embeddings.weight.numpy()
     yield "distilbert.embeddings.position_embeddings.weight", embeddings.position_embeddings.numpy()
-    yield from _layer_norm("distilbert.embeddings.LayerNorm", embeddings.LayerNorm)
+    yield from _named("distilbert.embeddings.LayerNorm", _norm(embeddings.LayerNorm))
     for number, block in enumerate(model.distilbert.transformer.layer):
-        prefix = f"distilbert.transformer.layer.{number}"
-        for name in ("q_lin", "k_lin", "v_lin", "out_lin"):
-            yield from _dense(f"{prefix}.attention.{name}", getattr(block.attention, name))
-        yield from _layer_norm(f"{prefix}.sa_layer_norm", block.sa_layer_norm)
-        yield from _dense(f"{prefix}.ffn.lin1", block.ffn.lin1)
-        yield from _dense(f"{prefix}.ffn.lin2", block.ffn.lin2)
-        yield from _layer_norm(f"{prefix}.output_layer_norm", block.output_layer_norm)
-    yield from _dense("pre_classifier", model.pre_classifier)
-    yield from _dense("classifier", model.classifier)
+        for name, arrays in zip(BLOCK_NAMES, _block(block), strict=True):
+            yield from _named(f"distilbert.transformer.layer.{number}.{name}", arrays)
+    yield from _named("pre_classifier", _dense(model.pre_classifier))
+    yield from _named("classifier", _dense(model.classifier))
 
 
-def _dense(name: str, layer) -> Iterator[tuple[str, np.ndarray]]:
-    yield f"{name}.weight", np.ascontiguousarray(layer.kernel.numpy().T)
-    yield f"{name}.bias", layer.bias.numpy()
+def _named(name: str, weight_and_bias: tuple) -> Iterator[tuple[str, np.ndarray]]:
+    weight, bias = weight_and_bias
+    yield f"{name}.weight", np.ascontiguousarray(weight.numpy().T)  # a LayerNorm's vector is its own transpose
+    yield f"{name}.bias", bias.numpy()
 
 
-def _layer_norm(name: str, layer) -> Iterator[tuple[str, np.ndarray]]:
-    yield f"{name}.weight", layer.gamma.numpy()
-    yield f"{name}.bias", layer.beta.numpy()
+def _is_number(value) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_size(value) -> bool:
+    return type(value) is int and 1 <= value <= LARGEST_SIZE

@@ -1,12 +1,12 @@
-"""DistilBERT's forward pass, fused: the one place where attention is computed.
+"""DistilBERT's forward pass, fused; attention is computed here and nowhere else.
 
-Trunk, tail and export all run these functions over a loaded model's own variables. They are plain
-TensorFlow over tensors, arranged for speed:
+Frozen layers, trainable layers and exports all use these functions. They take and return tensors, and are arranged
+for speed:
 
 * tokens are flattened to two dimensions, so that grappler turns MatMul + BiasAdd + GELU into one oneDNN
-  call (a three-dimensional Dense is not recognised);
+  call (it does not recognise a three-dimensional Dense);
 * query, key and value are one matmul, with attention's 1/sqrt(head width) folded into the query's weights;
-* the last block is computed for [CLS] alone, nothing else of it is read, and so makes no keys and no values;
+* the last block is computed for [CLS] only, since nothing else of it is read, and needs no keys and no values;
 * matmuls run in ``compute_dtype``; LayerNorm, softmax and the residual stream stay in float32.
 
 Architecture: Sanh et al., "DistilBERT, a distilled version of BERT" (arXiv:1910.01108).
@@ -34,7 +34,7 @@ class Embeddings(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One transformer block, float32; the query's part of ``qkv`` carries attention's scale."""
+    """One transformer block, float32; the query's part of ``qkv`` includes attention's scale."""
 
     qkv_kernel: tf.Tensor  # [D, 3 D]
     qkv_bias: tf.Tensor  # [3 D]
@@ -60,9 +60,9 @@ class Head(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """All that a forward pass needs, as a tree of float32 tensors."""
+    """All weights of a forward pass, as a tree of float32 tensors."""
 
-    embeddings: Embeddings
+    embeddings: Embeddings | None  # None if the input is hidden states
     blocks: tuple[Block, ...]
     head: Head
 
@@ -82,91 +82,61 @@ NO_RATES = DropoutRates(0.0, 0.0, 0.0)
 
 
 def no_dropout(x: tf.Tensor, rate: float) -> tf.Tensor:
-    """Returns ``x`` as it is: inference, and everything frozen."""
+    """Returns ``x``: for inference and frozen layers."""
     del rate
     return x
 
 
 def seeded_dropout(seed: tf.Tensor) -> DropoutFunction:
-    """Returns a dropout whose masks depend on ``seed`` and the place of the call, and on nothing else.
+    """Returns a dropout function whose masks depend only on ``seed`` and on the number of the call.
 
-    No generator state means nothing to save: a run that is resumed at step n draws step n's masks.
+    There is no generator state to save: a run that is resumed at step n uses step n's masks.
 
     Args:
-      seed: int32[2], another one each step (and each replica).
+      seed: int32[2], different for each step and each replica.
     """
-    places = 0
+    calls = 0
 
     def dropout(x: tf.Tensor, rate: float) -> tf.Tensor:
-        nonlocal places
-        places += 1
+        nonlocal calls
+        calls += 1
         if rate == 0.0:
             return x
-        return tf.nn.experimental.stateless_dropout(x, rate, seed + tf.constant([places << 16, 0]))
+        return tf.nn.experimental.stateless_dropout(x, rate, seed + tf.constant([calls << 16, 0]))
 
     return dropout
 
 
-def read_weights(model) -> Weights:
-    """Returns the weights of a ``TFDistilBertForSequenceClassification`` as this module's tree.
+def pack_embeddings(words: tf.Variable, positions, norm: tuple) -> Embeddings:
+    """Returns `Embeddings` of the two tables and the (gamma, beta) of their LayerNorm."""
+    # The word table stays a variable: tf.gather then reads its rows, not a copy of the whole table.
+    return Embeddings(words, *map(tf.convert_to_tensor, (positions, *norm)))
 
-    Read inside a ``tf.function`` under a gradient tape, gradients flow to the model's variables.
+
+def pack_block(query, key, value, out, attention_norm, lin1, lin2, output_norm, *, heads: int) -> Block:
+    """Returns a `Block`: query, key and value packed into one matrix, with attention's scale in the query's part.
+
+    Args:
+      query, key, value, out, lin1, lin2: (kernel, bias) of a dense layer, float32.
+      attention_norm, output_norm: (gamma, beta) of a LayerNorm, float32.
+      heads: Number of attention heads.
     """
-    transformer, heads = model.distilbert.transformer, model.config.n_heads
-    return Weights(
-        embeddings=read_embeddings(model.distilbert.embeddings),
-        blocks=tuple(read_block(layer, heads=heads) for layer in transformer.layer),
-        head=read_head(model.pre_classifier, model.classifier),
-    )
-
-
-def read_embeddings(layer) -> Embeddings:
-    """Returns the tables of a transformers ``TFEmbeddings`` layer."""
-    norm = layer.LayerNorm
-    # The word table stays a variable: tf.gather then reads its rows, and not a copy of the whole.
-    return Embeddings(layer.weight, *map(tf.convert_to_tensor, (layer.position_embeddings, norm.gamma, norm.beta)))
-
-
-def read_block(layer, *, heads: int) -> Block:
-    """Returns the weights of a transformers ``TFTransformerBlock``, q, k and v packed into one matrix."""
-    attention, ffn = layer.attention, layer.ffn
-    scale = (attention.q_lin.kernel.shape[-1] / heads) ** -0.5
-    q, k, v = attention.q_lin, attention.k_lin, attention.v_lin
+    scale = (query[0].shape[-1] / heads) ** -0.5
     return Block(
-        tf.concat([q.kernel * scale, k.kernel, v.kernel], axis=-1),
-        tf.concat([q.bias * scale, k.bias, v.bias], axis=-1),
-        *map(
-            tf.convert_to_tensor,
-            (
-                attention.out_lin.kernel,
-                attention.out_lin.bias,
-                layer.sa_layer_norm.gamma,
-                layer.sa_layer_norm.beta,
-                ffn.lin1.kernel,
-                ffn.lin1.bias,
-                ffn.lin2.kernel,
-                ffn.lin2.bias,
-                layer.output_layer_norm.gamma,
-                layer.output_layer_norm.beta,
-            ),
-        ),
+        *(tf.concat([q * scale, k, v], axis=-1) for q, k, v in zip(query, key, value, strict=True)),
+        *map(tf.convert_to_tensor, (*out, *attention_norm, *lin1, *lin2, *output_norm)),
     )
 
 
-def read_head(pre_classifier, classifier) -> Head:
-    """Returns the weights of the head's two Dense layers."""
-    return Head(
-        *map(
-            tf.convert_to_tensor,
-            (pre_classifier.kernel, pre_classifier.bias, classifier.kernel, classifier.bias),
-        )
-    )
+def pack_head(pre_classifier: tuple, classifier: tuple) -> Head:
+    """Returns a `Head` of the (kernel, bias) of its two dense layers."""
+    return Head(*map(tf.convert_to_tensor, (*pre_classifier, *classifier)))
 
 
 def cast_for_compute(weights, compute_dtype: tf.DType):
     """Returns a Weights, Block or tuple of Blocks with kernels and their biases in ``compute_dtype``.
 
-    Done once for frozen weights; inside a training step it is part of the graph, and differentiable.
+    Done once for frozen weights; in a training step it is a differentiable part of the graph.
     """
     if isinstance(weights, Block):
         return Block(
@@ -181,7 +151,7 @@ def cast_for_compute(weights, compute_dtype: tf.DType):
 
 
 def divide_logits(weights: Weights, temperature: float) -> Weights:
-    """Returns weights whose logits are those of ``weights`` divided by a temperature (calibration)."""
+    """Returns weights with a temperature folded into the head: their logits are divided by it (calibration)."""
     head = weights.head
     return weights._replace(head=head._replace(kernel=head.kernel / temperature, bias=head.bias / temperature))
 
@@ -189,14 +159,14 @@ def divide_logits(weights: Weights, temperature: float) -> Weights:
 def logits(
     weights: Weights, input_ids: tf.Tensor, attention_mask: tf.Tensor, *, heads: int, activation: str = "gelu"
 ) -> tf.Tensor:
-    """The whole network, dropout off.
+    """Runs the whole network without dropout.
 
     Args:
-      weights: see `read_weights`; after `cast_for_compute`, matmuls run in that dtype.
+      weights: All weights; after `cast_for_compute`, matmuls run in its dtype.
       input_ids: int32[B, T].
       attention_mask: int32[B, T], 1 for a token and 0 for padding; position 0 is never padding.
-      heads: number of attention heads.
-      activation: of the feed-forward part, "gelu" or "relu".
+      heads: Number of attention heads.
+      activation: Activation of the feed-forward layers, "gelu" or "relu".
 
     Returns:
       float32[B, classes].
@@ -231,17 +201,17 @@ def run_blocks(
     """Runs consecutive transformer blocks.
 
     Args:
-      blocks: in order; their kernels' dtype is the matmuls' (see `cast_for_compute`).
+      blocks: In order; matmuls run in the dtype of their kernels (see `cast_for_compute`).
       hidden: float32[B, T, D].
       attention_mask: int32[B, T].
-      heads: number of attention heads.
+      heads: Number of attention heads.
       activation: "gelu" or "relu".
-      pooled: whether these are the network's last blocks, of which only [CLS] is wanted.
-      dropout: `no_dropout`, or one made by `seeded_dropout`.
-      rates: of which ``hidden`` and ``attention`` are used.
+      pooled: Whether these are the network's last blocks, whose output is needed for [CLS] only.
+      dropout: `no_dropout` or the result of `seeded_dropout`.
+      rates: Dropout rates; ``hidden`` and ``attention`` are used.
 
     Returns:
-      float32[B, D], the [CLS] vectors, when ``pooled``; else float32[B, T, D].
+      float32[B, D], the [CLS] vectors, if ``pooled``; otherwise float32[B, T, D].
     """
     shape = tf.shape(hidden)
     width = hidden.shape[-1]
@@ -267,13 +237,13 @@ def run_blocks(
 
 
 def classify(head: Head, pooled: tf.Tensor, *, dropout: DropoutFunction = no_dropout, rate: float = 0.0) -> tf.Tensor:
-    """Returns float32[B, classes], the logits of [CLS] vectors float32[B, D]."""
+    """Returns the logits, float32[B, classes], for [CLS] vectors float32[B, D]."""
     x = tf.nn.relu(tf.nn.bias_add(tf.matmul(pooled, head.pre_kernel), head.pre_bias))
     return tf.nn.bias_add(tf.matmul(dropout(x, rate), head.kernel), head.bias)
 
 
 def _attention(block, x, bias, shape, heads, dropout, rate):
-    """Multi-head self-attention of x float32[B T, D] with its output projection, float32[B T, D]."""
+    """Multi-head self-attention with its output projection: x float32[B T, D] → float32[B T, D]."""
     dtype, width = block.qkv_kernel.dtype, x.shape[-1]
     qkv = _dense(tf.cast(x, dtype), block.qkv_kernel, block.qkv_bias)  # (B T, 3 D)
     qkv = tf.reshape(qkv, [shape[0], shape[1], 3, heads, width // heads])
@@ -286,10 +256,10 @@ def _attention(block, x, bias, shape, heads, dropout, rate):
 
 
 def _first_token_attention(block, x, bias, heads, dropout, rate):
-    """What `_attention` gives for the first tokens of x float32[B, T, D], float32[B, D], without keys and values.
+    """Attention of the first token only, without keys and values: x float32[B, T, D] → float32[B, D].
 
-    With one query per text, q (W x) = (q W) x: the keys' weights meet B queries and not B T tokens. The values' weights
-    meet the B weighted means of x. That is a thirtieth of the operations on all tokens.
+    With one query per text, q (W x) = (q W) x: the keys' weights are multiplied by B queries instead of B T tokens, and
+    the values' weights by the B weighted means of x. That is a thirtieth of the operations for all tokens.
     """
     dtype, width = block.qkv_kernel.dtype, x.shape[-1]
     x = tf.cast(x, dtype)
@@ -309,11 +279,11 @@ def _first_token_attention(block, x, bias, heads, dropout, rate):
 
 
 def _feed_forward(block, x, activation, dropout, rate):
-    """The two-layer perceptron of x float32[N, D], float32[N, D]."""
+    """The two-layer perceptron: x float32[N, D] → float32[N, D]."""
     x = _dense(tf.cast(x, block.lin1_kernel.dtype), block.lin1_kernel, block.lin1_bias)
     if activation == "relu":
         x = tf.nn.relu(x)
-    else:  # a gradient needs the value before the GELU, and so cannot have the fused kernel
+    else:  # the gradient needs the GELU's input, which the fused kernel does not keep
         x = tf.nn.gelu(x, approximate=False) if dropout is no_dropout else _gelu(x)
     return dropout(tf.cast(_dense(x, block.lin2_kernel, block.lin2_bias), tf.float32), rate)
 
@@ -326,8 +296,7 @@ def _dense(x, kernel, bias):
 def _gelu(x):
     """The exact GELU, x Φ(x) (Hendrycks & Gimpel, arXiv:1606.08415), in float32 with its own gradient.
 
-    tf.nn.gelu outside the fused kernel calls erfc, in bfloat16 as it comes: several times slower than erf
-    in float32.
+    Outside the fused kernel tf.nn.gelu calls erfc, which in bfloat16 is several times slower than erf in float32.
     """
     wide = tf.cast(x, tf.float32)
     probability = 0.5 + 0.5 * tf.math.erf(wide * math.sqrt(0.5))  # Φ(x)

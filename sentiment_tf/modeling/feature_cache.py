@@ -1,7 +1,6 @@
-"""Features on disk: each entry built beside and renamed, checked when it is opened, made again where it is damaged."""
+"""Features on disk: entries are written under another name and renamed, and checked when they are opened."""
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import json
@@ -9,7 +8,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -22,16 +20,16 @@ from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.distributed import collectives
 from sentiment_tf.errors import NoRoomError, UserError
-from sentiment_tf.modeling import classifier, encoder, frozen
+from sentiment_tf.modeling import distilbert, encoder, frozen
 from sentiment_tf.system import disk
 
-RESERVE = 0.1  # share of the free disk that is left to checkpoints and exports by features that may never be needed
+RESERVE = 0.1  # share of the free disk space that features for later depths leave to checkpoints and exports
 
 log = logging.getLogger("sentiment_tf")
 
 
 class Entry(NamedTuple):
-    """A place in the cache, and what belongs there."""
+    """An entry of the cache: its folder, and the shape and dtype of its values."""
 
     folder: Path
     shape: tuple[int, ...]
@@ -39,37 +37,37 @@ class Entry(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """What its values take on disk."""
+        """Size of the values on disk."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
 
 def folder_of(model, tokens: Tokens, *, depth: int, compute_dtype: tf.DType, cache_dir: str) -> Path:
-    """Returns the folder in which the cache keeps a split's features; it is absent until they are computed."""
+    """Returns the folder of a split's features in the cache; it does not exist until they are computed."""
     return Path(cache_dir) / "features" / _key(model, tokens, depth, compute_dtype)
 
 
 def cached(
     entries: dict[str, dict[int, Entry]], depth: int, fill: Callable, strategy, *, only: Collection[str]
 ) -> dict[str, tuple]:
-    """Returns a depth's memory-mapped values of each split, and the seconds in which they were made, whenever it was.
+    """Returns the memory-mapped values of each split, and the seconds that it took to compute them at the time.
 
-    Where any worker has none or damaged ones, ``fill`` makes them, and those of the other depths that are missing,
-    if every worker has room for all.
+    If any worker lacks an entry or has a damaged one, ``fill`` computes it, together with the missing entries of the
+    other depths if every worker has space for all.
 
     Args:
-      entries: by split and depth.
-      depth: whose values are needed.
-      fill: gets a split's name and an array to fill for each depth.
-      strategy: of the run.
-      only: splits whose values are returned; for the others room is looked for.
+      entries: By split and depth.
+      depth: The depth whose values are returned.
+      fill: Called with a split's name and, for each depth, the array to fill.
+      strategy: The run's tf.distribute strategy.
+      only: Splits whose values are returned; the disk must have space for all.
 
     Raises:
-      NoRoomError: the disk has too little space for all splits, or cannot be written; found before any of the work.
-      UserError: what is there cannot be read.
+      NoRoomError: The disk has too little space for all splits, or cannot be written; raised before any computation.
+      UserError: An entry that has just been written cannot be read.
     """
     needed = [of_split[depth] for of_split in entries.values()]
     wanted = [entry for of_split in entries.values() for at, entry in of_split.items() if at != depth]
-    problems, room = zip(*collectives.from_all(strategy, _look_for_room(needed, wanted)), strict=True)
+    problems, room = zip(*collectives.all_gather_object(strategy, _look_for_room(needed, wanted)), strict=True)
     if any(problems):
         raise NoRoomError(next(filter(None, problems)))
     if not all(room):
@@ -80,7 +78,7 @@ def cached(
 def _of_split(name: str, entries: dict[int, Entry], depth: int, fill: Callable, strategy) -> tuple[np.ndarray, float]:
     found = _open(entries[depth])
     there = [found is not None if at == depth else os.path.exists(entry.folder) for at, entry in entries.items()]
-    there = collectives.gather(strategy, np.array([there], np.int32)).all(axis=0)
+    there = collectives.all_gather(strategy, np.array([there], np.int32)).all(axis=0)
     missing = [at for at, is_there in zip(entries, there, strict=True) if not is_there]
     if missing:
         began = time.perf_counter()
@@ -97,15 +95,16 @@ def _of_split(name: str, entries: dict[int, Entry], depth: int, fill: Callable, 
 
 
 def _look_for_room(needed: Sequence[Entry], wanted: Sequence[Entry]) -> tuple[str | None, bool]:
-    """Returns what stands against computing the needed entries, if anything, and whether the wanted fit beside them.
+    """Deletes leftovers of killed processes, then compares the missing entries with the free disk space.
 
-    What killed processes left is deleted first.
+    Returns:
+      Why the needed entries cannot be computed, or None; and whether the wanted ones fit as well.
     """
     folder = needed[0].folder.parent
     try:
-        with _unwritable_told(folder):
+        with _report_unwritable(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            _delete_left_behind(folder)
+            disk.delete_leftovers(folder)
             free = shutil.disk_usage(folder).free
             least, more = (sum(one.bytes for one in some if not one.folder.exists()) for some in (needed, wanted))
     except UserError as error:
@@ -120,16 +119,16 @@ def _look_for_room(needed: Sequence[Entry], wanted: Sequence[Entry]) -> tuple[st
 
 @contextlib.contextmanager
 def _new(entry: Entry, began: float) -> Iterator[np.ndarray]:
-    """Yields values to fill, built beside and renamed: what stands under the final name is always whole.
+    """Yields an array to fill; the entry gets its final name only when it is complete.
 
     Args:
-      entry: what is made.
-      began: when the work did, on `time.perf_counter`.
+      entry: The entry to make.
+      began: Time at which the computation began, by `time.perf_counter`.
     """
     folder, shape, dtype = entry
-    with _unwritable_told(folder.parent):
-        building, lock = _make_locked(folder)
-    try:
+    with contextlib.ExitStack() as stack:
+        with _report_unwritable(folder.parent):
+            building = stack.enter_context(disk.atomic_folder(folder))
         disk.allocate(building / "values", entry.bytes)
         values = np.memmap(building / "values", dtype, "r+", shape=shape) if shape[0] else np.empty(shape, dtype)
         yield values
@@ -137,45 +136,10 @@ def _new(entry: Entry, began: float) -> Iterator[np.ndarray]:
             values.flush()
         record = {"shape": list(shape), "dtype": dtype.name, "xxh3": disk.checksum(building / "values")}
         (building / "features.json").write_text(json.dumps(record | {"seconds": time.perf_counter() - began}))
-        building.chmod(folder.parent.stat().st_mode)  # who may read the cache may read this
-        _move_into_place(building, folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-        os.close(lock)
-
-
-def _make_locked(folder: Path) -> tuple[Path, int]:
-    """Makes a folder to build the entry in; returns it and the descriptor that locks it while this process lives."""
-    while True:
-        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        # Another run that looks for leftovers may lock the new folder first, and deletes it: then make another.
-        with contextlib.suppress(FileNotFoundError):
-            lock = os.open(building, os.O_RDONLY)
-            with contextlib.suppress(OSError):  # some network file systems lock no folders; then nobody deletes any
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            if building.exists():
-                return building, lock
-            os.close(lock)
-
-
-def _delete_left_behind(folder: Path) -> None:
-    """Deletes what killed processes had computed in the cache's folder; gigabytes would pile up otherwise."""
-    for left in folder.glob(".*-*"):
-        try:
-            lock = os.open(left, os.O_RDONLY)
-        except OSError:  # its process has finished it, or given up, since it was listed; or it is another user's
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left, ignore_errors=True)
-        except OSError:
-            pass  # its process is alive
-        finally:
-            os.close(lock)
 
 
 def _open(entry: Entry) -> tuple[np.ndarray, float] | None:
-    """Returns an entry, read-only, and the seconds it took, or None where there is none; a damaged one is removed."""
+    """Returns an entry's values, read-only, and the seconds that they took; None if missing, or damaged and removed."""
     folder, shape, dtype = entry
     if not os.path.exists(folder):
         return None
@@ -186,23 +150,15 @@ def _open(entry: Entry) -> tuple[np.ndarray, float] | None:
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         whole = False
     if not whole:
-        log.warning("%s: damaged, it is computed again", folder)
+        log.warning("%s: damaged; computing it again", folder)
         shutil.rmtree(folder, ignore_errors=True)
         return None
     values = np.memmap(folder / "values", dtype, "r", shape=shape) if shape[0] else np.empty(shape, dtype)
     return values, seconds
 
 
-def _move_into_place(building: Path, folder: Path) -> None:
-    try:
-        os.rename(building, folder)
-    except OSError:
-        if not folder.exists():  # else another run made the same entry meanwhile: either copy will do
-            raise
-
-
 @contextlib.contextmanager
-def _unwritable_told(folder: Path) -> Iterator[None]:
+def _report_unwritable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -213,16 +169,17 @@ def _unwritable_told(folder: Path) -> Iterator[None]:
 
 
 def _key(model, tokens: Tokens, depth: int, compute_dtype: tf.DType) -> str:
-    config = model.config
-    named = [_code(), depth, compute_dtype.name, config.n_heads, config.activation, tokens.fingerprint]
+    named = [code_digest(), depth, compute_dtype.name, distilbert.architecture(model), tokens.fingerprint]
     digest = hashlib.sha256(json.dumps(named).encode())
-    for array in classifier.frozen_weights(model, depth):
+    for array in distilbert.frozen_weights(model, depth):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:32]
 
 
 @functools.cache
-def _code() -> str:
-    """Returns a digest of the code that computes features and keeps them: with other code they may be others."""
-    sources = [Path(module.__file__).read_bytes() for module in (batching, encoder, frozen, sys.modules[__name__])]
+def code_digest() -> str:
+    """Returns a digest of the code that computes and stores features: other code may give other values."""
+    sources = [
+        Path(module.__file__).read_bytes() for module in (batching, distilbert, encoder, frozen, sys.modules[__name__])
+    ]
     return hashlib.sha256(b"".join([tf.__version__.encode(), *sources])).hexdigest()

@@ -1,4 +1,4 @@
-"""The trunk × tokens → features, once: what the frozen layers compute is kept on disk for every later epoch and run."""
+"""The input of the trainable layers: the frozen layers' output, computed once and kept on disk for later runs."""
 
 import dataclasses
 import logging
@@ -18,14 +18,14 @@ log = logging.getLogger("sentiment_tf")
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What the tail is trained on, one entry per text or per token.
+    """The input of the trainable layers, one entry per text or per token.
 
     Attributes:
       values: float32[rows, D] ([CLS] vectors), float16[tokens, D] (hidden states), or integer[tokens] (ids).
-      offsets: int64[rows + 1] into ``values``, or None where there is one vector per text.
-      most: widest batch allowed, the run's ``max_length``.
-      least: narrowest batch allowed: ``most``, too, where shapes must be static.
-      seconds: that the trunk took over them, now or in an earlier run.
+      offsets: int64[rows + 1] into ``values``, or None if there is one vector per text.
+      most: Maximum width of a batch, the run's ``max_length``.
+      least: Minimum width of a batch; equal to ``most`` if shapes must be static.
+      seconds: Time that the frozen layers took, in this run or an earlier one.
     """
 
     values: np.ndarray
@@ -39,24 +39,24 @@ class Features:
 
     @property
     def lengths(self) -> np.ndarray:
-        """int32[rows]: what a batch is padded by; all 1 where there is one vector per text."""
+        """int32[rows], tokens of each text; all 1 if there is one vector per text."""
         return np.ones(len(self), np.int32) if self.offsets is None else np.diff(self.offsets).astype(np.int32)
 
     def gather(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the tail's input for these rows; a `batching.FILLER` row holds zeros or another row's values."""
+        """Returns a batch of these rows; a `batching.FILLER` row holds zeros or another row's values."""
         if self.offsets is None:
             return {"features": self.values[rows]}
         features, mask = batching.pad(self.values, self.offsets, rows, most=self.most, least=self.least)
         return {"features": features, "attention_mask": mask}
 
     def padding_share(self, plan: np.ndarray) -> float:
-        """Returns the share of padding in the batches of a plan; 0 where there is one vector per text."""
+        """Returns the share of padding in the batches of a plan; 0 if there is one vector per text."""
         if self.offsets is None:
             return 0.0
         return batching.padding_share(self.lengths, plan, self.most, least=self.least)
 
     def signature(self, batch_size: int) -> dict[str, tf.TensorSpec]:
-        """Returns the tensors that `gather` gives for so many rows."""
+        """Returns the specs of the tensors that `gather` returns for this many rows."""
         if self.offsets is None:
             return {"features": tf.TensorSpec([batch_size, self.values.shape[1]], tf.float32)}
         width = self.most if self.least == self.most else None
@@ -79,33 +79,33 @@ def compute(
     only: Collection[str] | None = None,
     also: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> dict[str, Features]:
-    """Returns the features of each split, from the cache where it has them; several workers compute a share each.
+    """Returns the features of each split, from the cache if it has them; workers compute a share each.
 
     Args:
-      model: loaded classifier.
-      splits: tokens by the split's name, which the progress bar shows.
-      depth: blocks above the cut (None: everything); all blocks or None make the token ids the features.
-      compute_dtype: of the trunk's matmuls.
-      max_length: of the run.
-      cache_dir: the cache's folder, or None to compute in memory and keep nothing.
-      strategy: of the run, whose workers share the work; None computes it here.
-      least_width: narrowest batch that `Features.gather` gives.
-      only: the splits that are computed, None for all; room is looked for as if all were.
-      also: by split, depths that will be asked for later; where the trunk has to run, it caches what they need on
-        its way, if there is room for those of all splits.
+      model: From `distilbert.load_classifier`.
+      splits: Tokens by name of the split, which the progress bar shows.
+      depth: Number of trainable blocks; None adds the embeddings. Without frozen blocks the features are token ids.
+      compute_dtype: Dtype of the frozen layers' matrix multiplications.
+      max_length: Maximum number of tokens per text.
+      cache_dir: Folder of the cache, or None to compute in memory and keep nothing.
+      strategy: The run's tf.distribute strategy, whose workers share the work; None for this process alone.
+      least_width: Minimum width of a batch from `Features.gather`.
+      only: Splits to return, None for all; the disk must have space for all splits in any case.
+      also: For each split, depths that will be needed later. If the frozen layers have to run, the features for these
+        depths are cached in the same pass, provided that the disk has space for those of all splits.
 
     Raises:
-      NoRoomError: the disk has too little space for the features of all splits; it is found before any of the work.
+      NoRoomError: The disk has too little space for the features of all splits; raised before any computation.
     """
     only = splits if only is None else only
-    if depth is None or depth == model.config.n_layers:
+    if depth is None or depth == model.config.num_hidden_layers:
         return {name: Features(splits[name].ids, splits[name].offsets, max_length, least_width) for name in only}
     strategy = strategy or tf.distribute.get_strategy()
 
     def fill(name: str, values: dict[int, np.ndarray]) -> None:
         tokens = splits[name]
-        padding = 1 - tokens.lengths.sum() / max(frozen.places(tokens.lengths, max_length), 1)
-        log.info("%s: %.1f %% of the places the trunk computes are padding", name, 100 * padding)
+        padding = 1 - tokens.lengths.sum() / max(frozen.token_slots(tokens.lengths, max_length), 1)
+        log.info("%s: %.1f %% of the tokens that the frozen layers compute are padding", name, 100 * padding)
         settings = {"compute_dtype": compute_dtype, "max_length": max_length, "name": name, "strategy": strategy}
         frozen.run(model, tokens, values, **settings)
 
@@ -124,7 +124,7 @@ def compute(
 
 
 def _in_memory(layout: tuple, depth: int, name: str, fill: Callable) -> tuple[np.ndarray, float]:
-    """Returns the values of a split, which no cache keeps, and the seconds that they took."""
+    """Computes a split's values without a cache; returns them and the seconds that they took."""
     began, values = time.perf_counter(), np.empty(*layout)
     fill(name, {depth: values})
     return values, time.perf_counter() - began
@@ -136,8 +136,8 @@ def _entry(model, tokens: Tokens, depth: int, compute_dtype: tf.DType, cache_dir
 
 
 def layout(model, tokens: Tokens, depth: int) -> tuple[tuple[int, int], np.dtype]:
-    """Returns shape and dtype of what a trunk leaves of a split: [rows, D] at depth 0, else [tokens, D]."""
-    width = model.config.dim
+    """Returns shape and dtype of the frozen layers' output for a split: [rows, D] at depth 0, else [tokens, D]."""
+    width = model.config.hidden_size
     if depth == 0:
         return (len(tokens.lengths), width), np.dtype(np.float32)
     return (len(tokens.ids), width), np.dtype(np.float16)

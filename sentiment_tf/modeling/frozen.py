@@ -1,4 +1,4 @@
-"""The frozen layers, run once over every text of a split: token ids → hidden states."""
+"""Runs the frozen layers once over every text of a split: token ids → hidden states."""
 
 import functools
 import logging
@@ -11,11 +11,11 @@ import tqdm
 from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.distributed import collectives
-from sentiment_tf.modeling import encoder
+from sentiment_tf.modeling import distilbert, encoder
 from sentiment_tf.system import runtime
 
-TOKENS_AT_ONCE = 1024  # per batch: its intermediate results stay in one core's cache
-TOKENS_AT_ONCE_ON_GPU = 16_384  # whose operations take longer to start than 1,024 tokens take to compute
+TOKENS_AT_ONCE = 1024  # per batch, so that its intermediate results stay in one core's cache
+TOKENS_AT_ONCE_ON_GPU = 16_384  # a GPU takes longer to start an operation than to compute 1,024 tokens
 
 log = logging.getLogger("sentiment_tf")
 
@@ -23,11 +23,18 @@ log = logging.getLogger("sentiment_tf")
 def run(
     model, tokens: Tokens, values: dict[int, np.ndarray], *, compute_dtype, max_length, name, strategy=None
 ) -> None:
-    """Runs the trunk once, longest texts first: what does not fit in memory fails at once.
+    """Runs the frozen layers over all texts, the longest first, so that a lack of memory shows at once.
 
-    Of several workers each computes a share of the batches, and gets the others' shares from them.
+    With several workers, each computes a share of the batches and receives the others' shares.
 
-    Args are those of `features.compute`, but for ``values``: by depth, the array to fill, as `features.layout` says.
+    Args:
+      model: From `distilbert.load_classifier`.
+      tokens: Of one split.
+      values: The array to fill for each depth, with the shape and dtype of `features.layout`.
+      compute_dtype: Dtype of the matrix multiplications.
+      max_length: Maximum number of tokens per text.
+      name: Of the split, for the progress bar.
+      strategy: The run's tf.distribute strategy, or None for this process alone.
     """
     depths = sorted(values, reverse=True)
     forward, weights = _compile(model, depths, compute_dtype)
@@ -35,7 +42,7 @@ def run(
     replicas = {device: _copy_to(weights, device) for device in set(devices)}
 
     def of_batch(numbered):
-        """Returns what the trunk makes of a batch at each depth, without padding: [rows, D] or [tokens, D]."""
+        """Returns a batch's hidden states for each depth, without padding: [rows, D] or [tokens, D]."""
         number, rows = numbered
         device = devices[number % len(devices)]
         ids, mask = batching.pad(tokens.ids, tokens.offsets, rows, most=max_length)
@@ -47,10 +54,10 @@ def run(
         )
 
     compute = functools.partial(runtime.side_by_side, of_batch, workers=len(devices))
-    batches, like = _token_batches(tokens.lengths, max_length), [values[depth][:0] for depth in depths]
+    batches, empty = _token_batches(tokens.lengths, max_length), [values[depth][:0] for depth in depths]
     quiet = not sys.stderr.isatty() or log.level > logging.INFO
     with tqdm.tqdm(total=len(tokens.lengths), desc=name, unit=" texts", disable=quiet) as progress:
-        for rows, outputs in collectives.shared_out(strategy, batches, compute, like=like):
+        for rows, outputs in collectives.sharded_map(strategy, batches, compute, empty=empty):
             for depth, output in zip(depths, outputs, strict=True):
                 if depth == 0:
                     values[depth][rows] = output
@@ -59,40 +66,38 @@ def run(
             progress.update(len(rows))
 
 
-def places(lengths: np.ndarray, max_length: int) -> int:
-    """Returns how many places, padding included, the trunk computes for texts of these lengths."""
+def token_slots(lengths: np.ndarray, max_length: int) -> int:
+    """Returns how many tokens, including padding, `run` computes for texts of these lengths."""
     batches = _token_batches(lengths, max_length)
     return sum(len(rows) * batching.padded_width(lengths[rows], max_length) for rows in batches)
 
 
 def _compile(model, depths: list[int], compute_dtype: tf.DType):
-    """Returns (a graph: weights, ids, mask → the hidden states under each depth, deepest cut first; its weights)."""
-    config = model.config
-    blocks = model.distilbert.transformer.layer[: config.n_layers - depths[-1]]
-    packed = [encoder.read_block(block, heads=config.n_heads) for block in blocks]
-    weights = (
-        encoder.read_embeddings(model.distilbert.embeddings),
-        tuple(encoder.cast_for_compute(block, compute_dtype) for block in packed),
-    )
+    """Compiles the frozen layers.
+
+    Returns:
+      A function of (weights, ids, mask) that gives the hidden states for each of the depths, which are in descending
+      order; and its weights.
+    """
+    total, architecture = model.config.num_hidden_layers, distilbert.architecture(model)
+    weights = distilbert.read_weights(model, blocks=slice(total - depths[-1]))
+    weights = encoder.cast_for_compute(weights, compute_dtype)[:2]  # without the head
 
     @tf.function(reduce_retracing=True)
     def forward(weights, ids, mask):
         embeddings, blocks = weights
         hidden, done, outputs = encoder.embed(embeddings, tf.cast(ids, tf.int32)), 0, []
-        for depth in depths:  # the deeper the cut, the fewer blocks are below it
-            below = blocks[done : config.n_layers - depth]
-            hidden = encoder.run_blocks(
-                below, hidden, mask, heads=config.n_heads, activation=config.activation, pooled=depth == 0
-            )
+        for depth in depths:  # the more blocks are trained, the fewer are frozen
+            hidden = encoder.run_blocks(blocks[done : total - depth], hidden, mask, pooled=depth == 0, **architecture)
             outputs.append(hidden)
-            done = config.n_layers - depth
+            done = total - depth
         return outputs
 
     return forward, weights
 
 
 def _token_batches(lengths: np.ndarray, max_length: int) -> list[np.ndarray]:
-    """Cuts the rows, longest first, into batches of about `TOKENS_AT_ONCE` places."""
+    """Splits the rows, longest first, into batches of about `TOKENS_AT_ONCE` tokens, including padding."""
     at_once = TOKENS_AT_ONCE_ON_GPU if tf.config.list_logical_devices("GPU") else TOKENS_AT_ONCE
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
@@ -105,7 +110,7 @@ def _token_batches(lengths: np.ndarray, max_length: int) -> list[np.ndarray]:
 
 
 def _write_tokens(values: np.ndarray, tokens: Tokens, rows: np.ndarray, output: np.ndarray) -> None:
-    """Puts what was computed of the tokens of these rows, one row after another, where each row has its place."""
+    """Copies the hidden states of these rows' tokens, given row after row, to the rows' own positions in ``values``."""
     starts, stops = tokens.offsets[rows], tokens.offsets[rows + 1]
     pieces = np.split(output, np.cumsum(stops - starts)[:-1])
     for start, stop, piece in zip(starts, stops, pieces, strict=True):

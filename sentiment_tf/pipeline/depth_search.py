@@ -1,13 +1,17 @@
-"""--trainable_layers=auto: how deep must one train? The cheapest depth that is nearly as good as the best."""
+"""--trainable_layers=auto: find the cheapest depth that is nearly as good as the best.
 
+`plan` decides what to try next from a table of what was tried; `search` trains, records and restores.
+"""
+
+import dataclasses
 import json
 import logging
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sentiment_tf.config import TrainConfig, at_depth
-from sentiment_tf.errors import NoRoomError
+from sentiment_tf.errors import NoRoomError, UserError
 from sentiment_tf.pipeline import fine_tuning, setup
 from sentiment_tf.pipeline.setup import Cut, Prepared
 from sentiment_tf.reporting import formatting, summary
@@ -19,221 +23,309 @@ ROUNDING = 1e-9  # of accuracies that differ by the tolerance itself
 log = logging.getLogger("sentiment_tf")
 
 
-def search(
-    config: TrainConfig, prepared: Prepared, head: Cut, *, features_seconds: float, callbacks: Callable[[str], list]
-) -> tuple:
-    """Trains some depths from the same pretrained weights and keeps the cheapest good one.
+class Trial(NamedTuple):
+    """A row of the table: a depth that was trained, or skipped for one of two reasons.
 
-    First the head and one block. Where the block gains more than the tolerance, the deepest depth that there is time
-    for: how good the model gets at all is known then. With --time_budget the gap below the cheapest good depth is
-    halved until none is left. A depth for which time or disk does not suffice is skipped.
-
-    Args:
-      config: its trainable_layers is "auto".
-      prepared: what the run starts from.
-      head: the cut at depth 0, whose trunk also made the features of `shared`.
-      features_seconds: that this took the run; little, where the cache had them.
-      callbacks: makes the Keras callbacks of a training of this name.
-
-    Returns:
-      (preparation.Cut of the chosen depth, its weights in the model; its epochs' rows; a row per depth:
-      trainable_layers, accuracy (on validation), seconds (trunk and training, had it been alone),
-      training_seconds, epochs, chosen; for each depth that was skipped trainable_layers and the reason).
+    accuracy: On the validation split, a share; None if the depth was skipped.
+    seconds: Training time, without the frozen layers.
     """
-    from sentiment_tf.distributed import collectives
 
-    model, deepest = prepared.model, prepared.model.config.n_layers
-    tolerance = config.accuracy_tolerance / 100
-    pretrained = model.get_weights()
-    decided = _begin(prepared, head, features_seconds)
-    trunk, spent = decided["trunk"], decided["spent"]
-    limit = first_depths(config, deepest)[-1]
-    in_cache = shared(config, deepest) if config.cache == "on" else []
-    then, now = decided["steps"], []
-    rows, skipped, trained, shallowest = [], [], {}, 1
-    while (depth := next_depth(rows, limit, shallowest, tolerance=tolerance)) is not None:
-        own_trunk = trunk * (deepest - depth) * (depth not in (0, *in_cache))
-        known = then[len(now)] if len(now) < len(then) else None
-        step = known or {
-            "depth": depth,
-            "no_time": skip_reason(config, rows, depth, deepest, spent + own_trunk, forward=decided["forward"]),
-            "no_room": None,
-        }
-        at = None  # the features of two depths are never in memory together
-        if not (step["no_time"] or step["no_room"]):
-            model.set_weights(pretrained)
-            try:
-                at = head if depth == 0 else _cut(config, prepared, depth)
-            except NoRoomError as error:
-                if known:  # there was room: what has been trained is not thrown away for want of it
-                    raise
-                step["no_room"] = str(error)
-        now.append(step)
-        _write(prepared.checkpoints, decided | {"steps": [*now, *then[len(now) :]]})
-        if reason := step["no_time"] or step["no_room"]:
-            log.info("  depth %d is skipped: %s", depth, reason)
-            skipped.append({"trainable_layers": depth, "reason": reason})
-            if step["no_time"]:
-                limit = depth - 1  # there may be time for something shallower
-            else:
-                shallowest = deepest  # the others need as much room, but for all blocks, which have no features
-            if depth < rows[-1]["trainable_layers"] or limit < shallowest or not config.time_budget:
-                break
-            continue
-        name = f"depth-{depth}"
-        history = fine_tuning.fit(at_depth(config, depth), prepared, at, name=name, callbacks=callbacks(name))
-        # As the epochs were, before a kill or after it; workers must agree on when to stop.
-        training = collectives.from_chief(prepared.strategy, sum(row["seconds"] for row in history))
-        spent += own_trunk + training
-        row = _row(config, depth, history, training, trunk=trunk * (deepest - depth))
-        log.info("  depth %d: validation accuracy %.2f %% in %.1f s", depth, 100 * row["accuracy"], row["seconds"])
-        rows = sorted([*rows, row], key=lambda row: row["trainable_layers"])
-        trained[depth] = (history, model.get_weights())
-        least = max(row["accuracy"] for row in rows) - tolerance - ROUNDING
-        for worse in (row["trainable_layers"] for row in rows if row["accuracy"] < least):
-            trained.pop(worse, None)  # it cannot be chosen any more
-    at = None
-    chosen = rows[choose(rows, tolerance=tolerance)]
-    chosen["chosen"] = True
-    log.info("\n%s\n", _table(rows))
-    history, weights = trained[chosen["trainable_layers"]]
-    model.set_weights(weights)
-    if depth := chosen["trainable_layers"]:
-        at = setup.cut(at_depth(config, depth), prepared, depth, only=fine_tuning.scored_splits(prepared))
-    return at or head, history, rows, skipped
+    depth: int
+    accuracy: float | None = None
+    seconds: float = 0.0
+    epochs: int = 0
+    no_time: str | None = None
+    no_room: str | None = None
 
 
-def _begin(prepared: Prepared, head: Cut, features_seconds: float) -> dict:
-    """Returns what the search goes by: spent, trunk and forward in seconds, and the steps of a killed run.
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """Seconds that a search knows before it trains.
 
-    What such a run decided stands: it went by times that cannot be measured again. Workers go by the chief's.
+    features: Spent before the search on the features of the head and of the depths that `shared` names.
+    frozen_block: A forward pass of the training and validation rows through one frozen block.
+    train_block: The same for the training rows alone.
     """
-    from sentiment_tf.distributed import collectives
 
-    blocks = prepared.model.config.n_layers
-    block = {split: head.features[split].seconds / blocks for split in setup.TRAINING_SPLITS}  # forward, frozen
-    begun = {"spent": features_seconds, "trunk": sum(block.values()), "forward": block["train"], "steps": []}
-    decided = collectives.from_chief(prepared.strategy, _read(prepared.checkpoints) or begun)
-    _write(prepared.checkpoints, decided)
-    return decided
+    features: float
+    frozen_block: float
+    train_block: float
 
 
-def _cut(config: TrainConfig, prepared: Prepared, depth: int) -> Cut:
-    """Returns the cut at a depth with what its training needs of the splits."""
-    return setup.cut(at_depth(config, depth), prepared, depth, only=setup.TRAINING_SPLITS)
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What bounds a search.
 
+    blocks: Blocks of the model.
+    first: Depths that are tried first, ascending; the last is the deepest allowed.
+    cached: Depths whose features are computed before the search.
+    tolerance: Accuracy given up for a cheaper depth, a share.
+    time_budget: Minutes for the search, or None.
+    """
 
-def _row(config: TrainConfig, depth: int, history: list[dict], training: float, *, trunk: float) -> dict:
-    """Returns what the table says of a depth: its accuracy, and what it alone would take."""
-    accuracies = [row["val_accuracy"] for row in history]
-    return {
-        "trainable_layers": depth,
-        "accuracy": max(accuracies) if config.early_stopping_patience else accuracies[-1],
-        "seconds": trunk + training,
-        "training_seconds": training,
-        "epochs": len(history),
-    }
+    blocks: int
+    first: Sequence[int]
+    cached: Sequence[int]
+    tolerance: float
+    time_budget: float | None
+
+    @classmethod
+    def of(cls, config: TrainConfig, blocks: int) -> "Limits":
+        """Returns the limits that the settings give a search over a model of so many blocks."""
+        cached = [0, *(shared(config, blocks) if config.cache == "on" else [])]
+        first = first_depths(config, blocks)
+        return cls(blocks, first, cached, config.accuracy_tolerance / 100, config.time_budget)
 
 
 def first_depths(config: TrainConfig, deepest: int) -> list[int]:
-    """Returns what a search tries first: the head, one block, and the deepest that it may.
+    """Returns the depths that a search tries first: the head, one block, and the deepest allowed.
 
-    Without --time_budget that is all blocks but one, and all that is tried: three epochs of everything take longer.
+    Without --time_budget the deepest allowed is all blocks but one, and no other depths are tried: three epochs of
+    training every block take longer than these three together.
     """
     return sorted({0, min(1, deepest), deepest if config.time_budget else max(deepest - 1, min(1, deepest))})
 
 
 def shared(config: TrainConfig, deepest: int) -> list[int]:
-    """Returns the depths whose features the head's pass of the trunk makes on its way."""
+    """Returns the depths whose features the forward pass for the head computes on its way."""
     return [depth for depth in first_depths(config, deepest) if 0 < depth < deepest]
 
 
-def choose(rows: list[dict], *, tolerance: float) -> int:
-    """Returns the first (cheapest) row whose accuracy is within ``tolerance`` of the best one's."""
-    best = max(row["accuracy"] for row in rows)
-    return next(place for place, row in enumerate(rows) if row["accuracy"] >= best - tolerance - ROUNDING)
+def plan(table: Sequence[Trial], limits: Limits, costs: Costs) -> Trial | None:
+    """Decides what to try next.
 
-
-def next_depth(rows: list[dict], limit: int, shallowest: int = 1, *, tolerance: float) -> int | None:
-    """Returns the depth to try next, or None at the end.
+    First the head and one block. If the block gains more than the tolerance, the deepest depth allowed: it shows how
+    good the model can get. Then, with a time budget, the gap below the cheapest good depth is halved until none is
+    left. A depth for which there is no time is skipped, and something shallower may follow.
 
     Args:
-      rows: tried so far, in order of depth.
-      limit: the deepest that may be tried.
-      shallowest: what is tried after the head.
-      tolerance: of accuracy, a share.
+      table: What was tried, in that order.
+      limits: Bounds of the search.
+      costs: Known times.
+
+    Returns:
+      The next depth, with a reason if there is no time for it; None at the end of the search.
     """
-    if not rows:
-        return 0
-    top = rows[-1]["trainable_layers"]
-    if top < limit and (len(rows) == 1 or rows[-1]["accuracy"] - rows[-2]["accuracy"] >= tolerance):
-        return limit if top else min(shallowest, limit)
-    good = choose(rows, tolerance=tolerance)
-    depths = [row["trainable_layers"] for row in rows]
-    if good == 0 or depths[good] - depths[good - 1] == 1:
+    trained = _trained(table)
+    depth = _next_depth(table, trained, limits) if trained else 0
+    return None if depth is None else Trial(depth, no_time=_no_time(depth, trained, limits, costs))
+
+
+def good(table: Sequence[Trial], *, tolerance: float) -> list[Trial]:
+    """Returns the trials whose accuracy is within ``tolerance`` of the best, the cheapest first."""
+    trained = _trained(table)
+    best = max(trial.accuracy for trial in trained)
+    return [trial for trial in trained if trial.accuracy >= best - tolerance - ROUNDING]
+
+
+def _trained(table: Sequence[Trial]) -> list[Trial]:
+    """Returns the trials that were trained, by depth."""
+    return sorted(trial for trial in table if trial.accuracy is not None)
+
+
+def _next_depth(table: Sequence[Trial], trained: list[Trial], limits: Limits) -> int | None:
+    top, last = trained[-1].depth, table[-1]
+    deepest = min([limits.first[-1], *(trial.depth - 1 for trial in table if trial.no_time)])
+    # Other depths need as much room for their features, but for all blocks, which have none.
+    shallowest = limits.blocks if any(trial.no_room for trial in table) else 1
+    if deepest < shallowest or (last.accuracy is None and (not limits.time_budget or last.depth < top)):
         return None
-    return (depths[good] + depths[good - 1]) // 2
+    gains = len(trained) == 1 or trained[-1].accuracy - trained[-2].accuracy >= limits.tolerance
+    if top < deepest and gains:
+        return deepest if top else shallowest
+    cheapest = good(trained, tolerance=limits.tolerance)[0].depth
+    below = max((trial.depth for trial in trained if trial.depth < cheapest), default=cheapest)
+    return (below + cheapest) // 2 if cheapest - below > 1 else None
 
 
-def skip_reason(
-    config: TrainConfig, rows: list[dict], depth: int, deepest: int, spent: float, *, forward: float
-) -> str | None:
-    """Returns why there is no time for a depth, or None.
-
-    Args:
-      config: of the run.
-      rows: tried so far, in order of depth; the head is never skipped, one block only once the time has passed.
-      depth: to be tried.
-      deepest: blocks of the model.
-      spent: seconds, those of the depth's own trunk included.
-      forward: seconds that the training rows take through one block.
-    """
-    if not config.time_budget:
-        first = first_depths(config, deepest)
-        return None if depth in first else f"without --time_budget no more than {', '.join(map(str, first))} are tried"
-    budget = 60 * config.time_budget
-    if rows and spent >= budget:
-        return f"it would begin after --time_budget={config.time_budget} minutes"
+def _no_time(depth: int, trained: list[Trial], limits: Limits, costs: Costs) -> str | None:
+    """Returns why there is no time for a depth, or None. The head is never skipped."""
+    minutes = limits.time_budget
+    if not minutes:
+        allowed = ", ".join(map(str, limits.first))
+        return None if depth in limits.first else f"without --time_budget no more than {allowed} are tried"
+    depths = [depth, *(trial.depth for trial in trained)]
+    frozen_blocks = sum(limits.blocks - other for other in depths if other not in limits.cached)
+    spent = costs.features + frozen_blocks * costs.frozen_block + sum(trial.seconds for trial in trained)
+    if trained and spent >= 60 * minutes:
+        return f"it would begin after --time_budget={minutes} minutes"
     if depth <= 1:
         return None
-    known = [(row["trainable_layers"], row["training_seconds"]) for row in rows]
-    # The top block is computed for [CLS] alone, so depth 1 says little of the others: forward and twice that backward.
-    expected = spent + _extrapolate(known, depth, least=3 * rows[-1]["epochs"] * forward)
-    if expected <= budget:
+    # The last block is computed for [CLS] alone, so depth 1 says little about the others: at least a forward pass and
+    # a backward pass of twice its time per block.
+    expected = spent + _extrapolate(trained, depth, least=3 * trained[-1].epochs * costs.train_block)
+    if expected <= 60 * minutes:
         return None
-    return f"the search would take {expected / 60:.1f} of --time_budget={config.time_budget} minutes"
+    return f"the search would take {expected / 60:.1f} of --time_budget={minutes} minutes"
+
+
+def _extrapolate(trained: list[Trial], depth: int, *, least: float) -> float:
+    """Returns the seconds of a depth on the line through the two trained depths around it, or the deepest two.
+
+    Beyond the deepest trained depth, each block takes ``least`` or more.
+    """
+    if len(trained) == 1:
+        return trained[0].seconds + least * (depth - trained[0].depth)
+    after = next((place for place, trial in enumerate(trained) if trial.depth >= depth), len(trained) - 1)
+    low, high = trained[max(after, 1) - 1], trained[max(after, 1)]
+    slope = (high.seconds - low.seconds) / (high.depth - low.depth)
+    return high.seconds + (max(slope, least) if depth > high.depth else slope) * (depth - high.depth)
+
+
+def search(
+    config: TrainConfig, prepared: Prepared, head: Cut, *, features_seconds: float, callbacks: Callable[[str], list]
+) -> tuple:
+    """Trains the depths that `plan` asks for, each from the same pretrained weights, and keeps the cheapest good one.
+
+    Args:
+      config: Its trainable_layers is "auto".
+      prepared: What the run starts from.
+      head: The cut at depth 0, whose forward pass also made the features of `shared`.
+      features_seconds: Time that this took the run; little if they were in the cache.
+      callbacks: Makes the Keras callbacks of a training of this name.
+
+    Returns:
+      (setup.Cut of the chosen depth, its weights in the model; its epochs' rows; run.json's rows of the depths that
+      were trained; those of the depths that were skipped).
+    """
+    model, limits = prepared.model, Limits.of(config, prepared.model.config.num_hidden_layers)
+    pretrained, decisions = model.get_weights(), _Decisions(prepared, head, features_seconds)
+    table, kept = [], {}
+    while trial := plan(table, limits, decisions.costs):
+        if not trial.no_time:
+            model.set_weights(pretrained)
+            trial, history = _try(config, prepared, head, trial.depth, decisions, callbacks)
+        table.append(trial)
+        if reason := trial.no_time or trial.no_room:
+            log.info("  depth %d is skipped: %s", trial.depth, reason)
+            continue
+        seconds = _seconds(trial, limits, decisions.costs)
+        log.info("  depth %d: validation accuracy %.2f %% in %.1f s", trial.depth, 100 * trial.accuracy, seconds)
+        kept[trial.depth] = (history, model.get_weights())
+        kept = {other.depth: kept[other.depth] for other in good(table, tolerance=limits.tolerance)}
+    chosen, (history, weights) = next(iter(kept.items()))
+    model.set_weights(weights)
+    rows, skipped = _rows(table, limits, decisions.costs, chosen)
+    log.info("\n%s\n", _report(rows))
+    if chosen:
+        head = setup.cut(at_depth(config, chosen), prepared, chosen, only=fine_tuning.scored_splits(prepared))
+    return head, history, rows, skipped
+
+
+def _try(
+    config: TrainConfig, prepared: Prepared, head: Cut, depth: int, decisions: "_Decisions", callbacks: Callable
+) -> tuple[Trial, list[dict]]:
+    """Trains a depth; a training that a killed run had begun or ended is continued from its checkpoint.
+
+    Its features are freed on return, so that those of two depths are never in memory together.
+
+    Returns:
+      (its row of the table; its epochs' rows, none if the disk has no room for its features).
+    """
+    from sentiment_tf.distributed import collectives
+
+    at = head if depth == 0 else decisions.cut(config, depth)
+    if isinstance(at, str):
+        return Trial(depth, no_room=at), []
+    name = f"depth-{depth}"
+    history = fine_tuning.fit(at_depth(config, depth), prepared, at, name=name, callbacks=callbacks(name))
+    # The epochs' own times are the same before and after a kill; workers must agree on when to stop.
+    seconds = collectives.broadcast(prepared.strategy, sum(row["seconds"] for row in history))
+    accuracies = [row["val_accuracy"] for row in history]
+    accuracy = max(accuracies) if config.early_stopping_patience else accuracies[-1]
+    return Trial(depth, accuracy, seconds, len(history)), history
+
+
+class _Decisions:
+    """What cannot be measured again after a kill: the costs, and which features had room.
+
+    Everything else that `plan` uses is in the epochs' rows, which the checkpoints keep. Workers use the chief's.
+    """
+
+    def __init__(self, prepared: Prepared, head: Cut, features_seconds: float):
+        from sentiment_tf.distributed import collectives
+
+        blocks = prepared.model.config.num_hidden_layers
+        block = {split: head.features[split].seconds / blocks for split in setup.TRAINING_SPLITS}
+        costs = Costs(features_seconds, sum(block.values()), block["train"])
+        begun = {"costs": dataclasses.asdict(costs), "no_room": {}}
+        decided = collectives.broadcast(prepared.strategy, _read(prepared.checkpoints) or begun)
+        self.costs = Costs(**decided["costs"])
+        self._no_room: dict[str, str | None] = decided["no_room"]  # depth → reason, or None if there was room
+        self._prepared = prepared
+        self._write()
+
+    def cut(self, config: TrainConfig, depth: int) -> Cut | str:
+        """Returns the cut at a depth with the features that training needs, or why the disk has no room for them.
+
+        Raises:
+          NoRoomError: There was room before a kill; what has been trained is not given up for lack of it.
+        """
+        if reason := self._no_room.get(str(depth)):
+            return reason
+        try:
+            at = setup.cut(at_depth(config, depth), self._prepared, depth, only=setup.TRAINING_SPLITS)
+        except NoRoomError as error:
+            if str(depth) in self._no_room:
+                raise
+            at = str(error)
+        self._no_room[str(depth)] = at if isinstance(at, str) else None
+        self._write()
+        return at
+
+    def _write(self) -> None:
+        if folder := self._prepared.checkpoints:
+            folder.mkdir(parents=True, exist_ok=True)
+            content = json.dumps({"costs": dataclasses.asdict(self.costs), "no_room": self._no_room})
+            disk.atomic_write(folder / DECISIONS, lambda file: file.write(content.encode()))
 
 
 def _read(checkpoints: Path | None) -> dict | None:
-    """Returns what a killed run's search decided, or None."""
-    if checkpoints and (checkpoints / DECISIONS).exists():
-        return json.loads((checkpoints / DECISIONS).read_text())
-    return None
+    """Returns what a killed run's search decided, or None.
 
-
-def _write(checkpoints: Path | None, decided: dict) -> None:
-    if checkpoints:
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        written = checkpoints / f".{DECISIONS}"
-        written.write_text(json.dumps(decided))
-        disk.sync_entries(written)
-        os.replace(written, checkpoints / DECISIONS)
-
-
-def _extrapolate(known: list[tuple[int, float]], depth: int, *, least: float) -> float:
-    """Returns the seconds of a depth on the line through the two known depths around it, or the deepest two.
-
-    Beyond the deepest known, each block takes ``least`` or more.
+    Raises:
+      UserError: It was written by another version of this program.
     """
-    if len(known) == 1:
-        return known[0][1] + least * (depth - known[0][0])
-    after = next((place for place, (at, _) in enumerate(known) if at >= depth), len(known) - 1)
-    (one, its), (other, others) = known[max(after, 1) - 1], known[max(after, 1)]
-    slope = (others - its) / (other - one)
-    return others + (max(slope, least) if depth > other else slope) * (depth - other)
+    if not checkpoints or not (checkpoints / DECISIONS).exists():
+        return None
+    decided = json.loads((checkpoints / DECISIONS).read_text())
+    if decided.keys() != {"costs", "no_room"}:
+        raise UserError(
+            f"{checkpoints.parent}: an unfinished depth search of another version of this program is there; "
+            "delete this folder to start afresh"
+        )
+    return decided
 
 
-def _table(rows: list[dict]) -> str:
+def _seconds(trial: Trial, limits: Limits, costs: Costs) -> float:
+    return costs.frozen_block * (limits.blocks - trial.depth) + trial.seconds
+
+
+def _rows(table: list[Trial], limits: Limits, costs: Costs, chosen: int) -> tuple[list[dict], list[dict]]:
+    """Returns run.json's rows of the depths that were trained, and of those that were skipped.
+
+    ``seconds`` is what a depth would take alone: the frozen layers and training.
+    """
+    rows = [
+        {
+            "trainable_layers": trial.depth,
+            "accuracy": trial.accuracy,
+            "seconds": _seconds(trial, limits, costs),
+            "training_seconds": trial.seconds,
+            "epochs": trial.epochs,
+            **({"chosen": True} if trial.depth == chosen else {}),
+        }
+        for trial in _trained(table)
+    ]
+    skipped = [
+        {"trainable_layers": trial.depth, "reason": trial.no_time or trial.no_room}
+        for trial in table
+        if trial.accuracy is None
+    ]
+    return rows, skipped
+
+
+def _report(rows: list[dict]) -> str:
     cells = [
         [
             str(row["trainable_layers"]),

@@ -1,8 +1,8 @@
-"""--dry_run: what a run would work on and need, told without training: rows, lengths, padding, disk, memory, time."""
+"""--dry_run: what a run would work on and need, without training: rows, lengths, padding, disk, memory, time."""
 
-import contextlib
 import dataclasses
 import logging
+import resource
 import shutil
 import sys
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment_tf.config import TrainConfig, head_learning_rate
+from sentiment_tf.config import TrainConfig
 from sentiment_tf.data import batching
 from sentiment_tf.distributed import cluster
 from sentiment_tf.pipeline import cost_estimate, depth_search, fine_tuning, setup
@@ -27,95 +27,84 @@ log = logging.getLogger("sentiment_tf")
 
 
 def report(config: TrainConfig) -> str:
-    """Loads data and model, times samples of the work, and describes the run.
+    """Loads data and model, times samples of the work, and describes the run in lines for a terminal.
 
     Args:
-      config: validated and resolved.
-
-    Returns:
-      Lines for a terminal.
+      config: Validated and resolved.
 
     Raises:
-      UserError: a mistake that the run would find, too.
+      UserError: A mistake that the run would find, too.
     """
     if cluster.from_environment(config.strategy):
         log.info("what follows is for this worker alone; the others would share its work")
         config = dataclasses.replace(config, strategy="default")
     clock = Clock()
     prepared = setup.prepare(config, clock)
-    depths = list(range(prepared.model.config.n_layers + 1)) if config.trainable_layers == "auto" else [config.depth]
-    lengths = np.concatenate([tokens.lengths for tokens in prepared.tokens.values()])
-    missing = {depth: cost_estimate.missing_features(config, prepared, depth) for depth in depths}
-    if config.stages:
-        missing[0] = cost_estimate.missing_features(config, prepared, 0)
-    needed = feature_bytes(prepared, _kept(config, prepared, missing))
-    return "\n\n".join(
-        [
-            _rows(prepared),
-            length_histogram(lengths, config.max_length),
-            summary.aligned([*_padding(config, prepared, depths), *_parameters(config, prepared, depths)]),
-            summary.aligned([*_devices(prepared)]),
-            _minutes(config, prepared, depths, missing, clock.seconds),
-            summary.aligned([*_disk(config, needed), *_memory(config, prepared, needed)]),
-        ]
-    )
-
-
-def _kept(config: TrainConfig, prepared: Prepared, missing: dict[int | None, list]) -> dict[int | None, list]:
-    """Returns those of the missing features, tokens by depth, that the run will compute; of a search, at least."""
-    if config.trainable_layers != "auto":
-        return missing
-    first, test = depth_search.first_depths(config, max(missing)), prepared.tokens.get("test")
-    of_tests = (0, max(depth for depth in first if missing[depth] or not depth))  # before training, and once after it
-    return {depth: [tokens for tokens in missing[depth] if tokens is not test or depth in of_tests] for depth in first}
-
-
-def length_histogram(lengths: np.ndarray, max_length: int) -> str:
-    """Draws how many texts are how long, in bars of equally many lengths each.
-
-    Args:
-      lengths: int[texts] of 1 to ``max_length`` tokens.
-      max_length: of the run.
-    """
-    width = max(-(-int(lengths.max(initial=1)) // BARS), 1)
-    counts = np.bincount((lengths - 1) // width, minlength=1)
-    cells = [["tokens", "texts", ""]]
-    for place, count in enumerate(counts):
-        span = f"{place * width + 1}–{min((place + 1) * width, max_length)}"
-        cells.append([span, f"{count:,}", "█" * round(BAR_WIDTH * count / counts.max())])
-    return summary.aligned(cells)
+    blocks, lengths = prepared.model.config.num_hidden_layers, [tokens.lengths for tokens in prepared.tokens.values()]
+    depths = list(range(blocks + 1)) if config.trainable_layers == "auto" else [config.depth]
+    # Found before anything is timed: the cache knows features by the weights that made them.
+    computed = {depth: _must_compute(config, prepared, depth) for depth in dict.fromkeys([0, *depths])}
+    used = depth_search.first_depths(config, blocks) if len(depths) > 1 else [0] * config.stages + depths
+    needed = _feature_bytes(prepared, [depth for depth in used if computed[depth]])
+    parts = [
+        _rows(prepared),
+        length_histogram(np.concatenate(lengths), config.max_length),
+        summary.aligned([*_padding(config, prepared, depths), *_parameters(config, prepared, depths)]),
+        summary.aligned([*_devices(prepared)]),
+    ]
+    logging.disable(logging.INFO)  # the timed steps log as the run does
+    try:
+        tell = _minutes_of_search if len(depths) > 1 else _minutes
+        parts.append(tell(config, prepared, computed, clock.seconds))
+    finally:
+        logging.disable(logging.NOTSET)
+    return "\n\n".join([*parts, summary.aligned([*_disk(config, needed), *_memory(config, prepared, needed)])])
 
 
 def _rows(prepared: Prepared) -> str:
-    """Tabulates rows, classes and cut texts of each split."""
+    """Tabulates rows, classes and truncated texts of each split."""
     names = prepared.splits.label_names
     cells = [["split", "rows", *names, "cut at --max_length"]]
     for split, labels in prepared.labels.items():
-        cut = prepared.tokens[split].truncated
-        counts = [*np.bincount(labels, minlength=len(names)), cut.sum()]
+        counts = [*np.bincount(labels, minlength=len(names)), prepared.tokens[split].truncated.sum()]
         cells.append([split, f"{len(labels):,}", *(f"{n:,} ({n / max(len(labels), 1):.1%})" for n in counts)])
     return summary.aligned(cells)
 
 
+def length_histogram(lengths: np.ndarray, max_length: int) -> str:
+    """Draws the distribution of text lengths, in bars for equally many lengths each.
+
+    Args:
+      lengths: int[texts] of 1 to ``max_length`` tokens.
+      max_length: Of the run.
+    """
+    width = max(-(-int(lengths.max(initial=1)) // BARS), 1)
+    counts = np.bincount((lengths - 1) // width, minlength=1)
+    cells = [["tokens", "texts", ""]]
+    for number, count in enumerate(counts):
+        span = f"{number * width + 1}–{min((number + 1) * width, max_length)}"
+        cells.append([span, f"{count:,}", "█" * round(BAR_WIDTH * count / counts.max())])
+    return summary.aligned(cells)
+
+
 def _padding(config: TrainConfig, prepared: Prepared, depths: list) -> Iterator[list[str]]:
-    """Says which share of what trunk and tail compute is padding."""
     from sentiment_tf.modeling import frozen
 
     lengths = prepared.tokens["train"].lengths
-    if any(cost_estimate.has_trunk(prepared, depth) for depth in depths):
-        waste = 1 - lengths.sum() / frozen.places(lengths, config.max_length)
-        yield ["padding of the trunk", f"{waste:.1%} of its places"]
+    if any(cost_estimate.has_frozen_blocks(prepared, depth) for depth in depths):
+        waste = 1 - lengths.sum() / frozen.token_slots(lengths, config.max_length)
+        yield ["padding in frozen layers", f"{waste:.1%} of the token slots"]
     if depths == [0]:
         yield ["padding in training", "none: the head reads one vector per text"]
     else:
         plan = batching.training_plan(lengths, batch_size=config.batch_size, seed=config.seed, epoch=0)
         share = batching.padding_share(lengths, plan, config.max_length, least=config.least_width)
-        yield ["padding in training", f"{share:.1%} of its places"]
+        yield ["padding in training", f"{share:.1%} of the token slots"]
 
 
 def _parameters(config: TrainConfig, prepared: Prepared, depths: list) -> Iterator[list[str]]:
     total = prepared.model.count_params()
-    for depth in sorted({depths[0], depths[-1]}, key=str):
+    for depth in dict.fromkeys([depths[0], depths[-1]]):
         tail = setup.make_tail(config, prepared, depth)
         trained = sum(int(np.prod(variable.shape)) for variable in tail.trainable_variables)
         at = f" at depth {depth}" if len(depths) > 1 else ""
@@ -128,68 +117,85 @@ def _devices(prepared: Prepared) -> Iterator[list[str]]:
     strategy = prepared.strategy
     yield ["strategy", f"{type(strategy).__name__}, replicas: {strategy.num_replicas_in_sync}"]
     yield ["devices", ", ".join(device.name for device in tf.config.list_logical_devices())]
-    yield ["matrix products in", prepared.compute_dtype.name]
+    yield ["matrix multiplications in", prepared.compute_dtype.name]
 
 
-def _minutes(
-    config: TrainConfig, prepared: Prepared, depths: list, missing: dict[int | None, list], spent: dict[str, float]
-) -> str:
-    """Times samples and says what each step of the run, and the run, would take."""
-    timed = depths if len(depths) == 1 else {0, 1, depths[-1]}
-    with _silence():
-        paces = {depth: cost_estimate.measure(config, prepared, depth) for depth in timed}
-        head = _head_stage(config, prepared, missing[0]) if config.stages else {"features": 0.0, "train": 0.0}
-    steps = {
-        depth: cost_estimate.estimate(
-            config, prepared, cost_estimate.between(paces, depth), depth, missing=missing[depth], start=spent["start"]
-        )
-        for depth in depths
-    }
-    if len(depths) > 1:
-        return _minutes_of_search(config, steps, spent)
-    seconds = spent | steps[depths[0]]
-    seconds["train"] += head["train"]
-    # The pass that makes the features of the blocks makes the head's, too.
-    together = config.cache == "on" and cost_estimate.has_trunk(prepared, depths[0])
-    seconds["features"] = (max if together else sum)([seconds["features"], head["features"]])
+def _minutes(config: TrainConfig, prepared: Prepared, computed: dict, spent: dict[str, float]) -> str:
+    """Tabulates the time of each step of the run, and of the run."""
+    depth = config.depth
+    steps = cost_estimate.estimate(config, prepared, depth, start=spent["start"])
+    steps["features"] *= computed[depth]
+    if config.stages:
+        head_config = dataclasses.replace(config, epochs=fine_tuning.HEAD_EPOCHS)
+        head = cost_estimate.estimate(head_config, prepared, 0, start=0.0)
+        steps["train"] += head["train"]
+        # The pass that makes the features of the blocks makes the head's, too, if there is a cache to keep them.
+        together = config.cache == "on" and cost_estimate.has_frozen_blocks(prepared, depth)
+        both = [steps["features"], head["features"] * computed[0]]
+        steps["features"] = max(both) if together else sum(both)
+    seconds = spent | steps
     cells = [[name.replace("_", " "), formatting.duration(value)] for name, value in seconds.items()]
     most = ", at most: the head stops when it has converged" if config.stages else ""
-    total = ["the run", f"about {formatting.duration(sum(seconds.values()))}{most}"]
-    return summary.aligned([*cells, total])
+    return summary.aligned([*cells, ["the run", f"about {formatting.duration(sum(seconds.values()))}{most}"]])
 
 
-def _head_stage(config: TrainConfig, prepared: Prepared, missing: list) -> dict[str, float]:
-    """Returns the most seconds that the steps of the first of two stages take."""
-    alone = dataclasses.replace(config, epochs=fine_tuning.HEAD_EPOCHS, learning_rate=head_learning_rate(config))
-    return cost_estimate.estimate(
-        alone, prepared, cost_estimate.measure(alone, prepared, 0), 0, missing=missing, start=0.0
-    )
+def _minutes_of_search(config: TrainConfig, prepared: Prepared, computed: dict, spent: dict[str, float]) -> str:
+    """Tabulates the time of each depth of --trainable_layers=auto, and what bounds the search.
 
-
-def _minutes_of_search(config: TrainConfig, steps: dict[int, dict], spent: dict[str, float]) -> str:
-    """Says what each depth of --trainable_layers=auto would take, and what bounds the search."""
-    each = {depth: seconds["features"] + seconds["train"] for depth, seconds in steps.items()}
-    deepest = max(each)
-    # The head's features are computed before the search; through the cache that pass serves other depths, too.
-    together = [0, *(depth_search.shared(config, deepest) if config.cache == "on" else [])]
-    each |= {depth: steps[depth]["train"] for depth in together}
-    first = depth_search.first_depths(config, deepest)
-    least = most = sum(each[depth] for depth in first)
+    Depths 0, 1 and the deepest are timed; in between, each block takes as long as the next.
+    """
+    blocks = prepared.model.config.num_hidden_layers
+    timed = {at: cost_estimate.estimate(config, prepared, at, start=spent["start"]) for at in {0, 1, blocks}}
+    between = {at: (at - 1) / max(blocks - 1, 1) for at in range(1, blocks)}
+    steps = timed | {
+        at: {name: (1 - part) * timed[1][name] + part * timed[blocks][name] for name in timed[1]}
+        for at, part in between.items()
+    }
+    features = {at: steps[at]["features"] * computed[at] for at in range(blocks + 1)}
+    # The features of the head are computed before the search, and those of other depths with them through the cache.
+    together = [0, *(depth_search.shared(config, blocks) if config.cache == "on" else [])]
+    each = {at: steps[at]["train"] + (at not in together) * features[at] for at in features}
+    first = depth_search.first_depths(config, blocks)
+    least = most = sum(each[at] for at in first)
     bounds = f"depths {', '.join(map(str, first))}"
     if config.time_budget:
-        most = max(60 * config.time_budget, each[0] + each[min(1, deepest)])
+        most = max(60 * config.time_budget, each[0] + each[min(1, blocks)])
         least = min(least, most)
         bounds += f", and others that end within --time_budget={config.time_budget} minutes"
-    around = sum(spent.values()) + max(steps[depth]["features"] for depth in together) + steps[0]["evaluate_before"]
-    around += sum(steps[deepest][name] for name in ("evaluate_after", "export", "report"))
-    cells = [[f"depth {depth}", formatting.duration(seconds)] for depth, seconds in each.items()]
+    around = sum(spent.values()) + max(features[at] for at in together) + steps[0]["evaluate_before"]
+    around += sum(steps[blocks][name] for name in ("evaluate_after", "export", "report"))
+    cells = [[f"depth {at}", formatting.duration(value)] for at, value in each.items()]
     until = f" to {formatting.duration(around + most)}" if most > least else ""
     total = ["the run", f"about {formatting.duration(around + least)}{until}"]
     return f"{summary.aligned([*cells, ['around them', formatting.duration(around)], total])}\nauto tries {bounds}"
 
 
+def _must_compute(config: TrainConfig, prepared: Prepared, depth: int | None) -> bool:
+    """Returns whether the run computes features at a depth: some are needed and not in the cache."""
+    from sentiment_tf.modeling import feature_cache
+
+    if not cost_estimate.has_frozen_blocks(prepared, depth):
+        return False
+    key = {"depth": depth, "compute_dtype": prepared.compute_dtype, "cache_dir": config.cache_dir}
+    folders = [feature_cache.folder_of(prepared.model, tokens, **key) for tokens in prepared.tokens.values()]
+    return config.cache == "off" or not all(folder.exists() for folder in folders)
+
+
+def _feature_bytes(prepared: Prepared, depths: list[int]) -> int:
+    """Returns the bytes of the features at these depths; the test split is scored at the outermost alone."""
+    from sentiment_tf.modeling import features
+
+    layouts = [
+        features.layout(prepared.model, tokens, depth)
+        for depth in depths
+        for split, tokens in prepared.tokens.items()
+        if split != "test" or depth in (0, depths[-1])
+    ]
+    return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in layouts)
+
+
 def _disk(config: TrainConfig, needed: int) -> Iterator[list[str]]:
-    """Says what the features take (``needed`` bytes), and what is free where the run writes."""
+    """Compares the features (``needed`` bytes) with the free space in the places that the run writes to."""
     if config.cache == "on":
         least = "at least " if config.time_budget else ""
         yield ["features to cache", f"{least}{formatting.size(needed)}"]
@@ -201,49 +207,19 @@ def _disk(config: TrainConfig, needed: int) -> Iterator[list[str]]:
     yield ["free for the run", f"{formatting.size(_free(config.output_dir))} ({final}{taken})"]
 
 
-def feature_bytes(prepared: Prepared, missing: dict[int | None, list]) -> int:
-    """Returns the bytes of the features that are not in the cache yet, over all these depths."""
-    from sentiment_tf.modeling import features
-
-    layouts = [features.layout(prepared.model, tokens, depth) for depth, splits in missing.items() for tokens in splits]
-    return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in layouts)
-
-
 def _memory(config: TrainConfig, prepared: Prepared, needed: int) -> Iterator[list[str]]:
-    """Says the peak of the process: that of the rehearsal, and what a run adds to it."""
+    """Adds to the peak of this process what a run needs beyond it."""
     import tensorflow as tf
 
-    added = EXPORT_BYTES + EXPORT_COPIES * 4 * prepared.model.count_params()
-    if config.cache == "off":
-        added += needed
-    if peak := _peak_so_far():
-        yield ["peak memory", f"about {formatting.size(peak + added)}"]
+    added = EXPORT_BYTES + EXPORT_COPIES * 4 * prepared.model.count_params() + (config.cache == "off") * needed
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    yield ["peak memory", f"about {formatting.size(peak + added)}"]
     for device in tf.config.list_logical_devices("GPU"):
         used = tf.config.experimental.get_memory_info(device.name.split("device:")[1])["peak"]
         yield [f"peak of {device.name}", f"about {formatting.size(used)}"]
-
-
-def _peak_so_far() -> int | None:
-    """Returns the most bytes this process has held, or None where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _free(folder: str) -> int:
     """Returns the free bytes where a folder is or would be made."""
     path = Path(folder).absolute()
     return shutil.disk_usage(next(place for place in (path, *path.parents) if place.exists())).free
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keeps the log of what is rehearsed out of the report."""
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

@@ -15,7 +15,7 @@ import numpy as np
 from sentiment_tf.config import OF_ONE_MACHINE, TrainConfig
 from sentiment_tf.data import batching
 from sentiment_tf.distributed import cluster
-from sentiment_tf.errors import UserError
+from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.evaluation import calibration
 from sentiment_tf.exporting import manifest
 from sentiment_tf.pipeline import depth_search, fine_tuning, setup
@@ -75,7 +75,7 @@ def run(config: TrainConfig) -> RunResult | None:
         try:
             directory.begin(config)
             clock = Clock()
-            with cluster.loss_of_a_worker_told(workers):
+            with cluster.lost_worker_as_user_error(workers):
                 prepared = setup.prepare(config, clock, checkpoints=directory.checkpoints)
                 outcome = _train(config, prepared, directory, clock)
             content = _leave_behind(config, prepared, outcome, directory, clock)
@@ -98,7 +98,7 @@ def _assist(config: TrainConfig, directory: RunDirectory, workers: cluster.Clust
     with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as own:
         directory = RunDirectory(own, config.run_name)
         directory.building.mkdir()
-        with _full_disk_told(config, directory), cluster.loss_of_a_worker_told(workers):
+        with _full_disk_told(config, directory), cluster.lost_worker_as_user_error(workers):
             prepared = setup.prepare(config, Clock(), checkpoints=directory.checkpoints)
             _train(config, prepared, directory, Clock())
             _part(prepared, told=True)
@@ -113,8 +113,8 @@ def _part(prepared: Prepared, *, told: bool = False) -> None:
     """
     from sentiment_tf.distributed import collectives
 
-    (collectives.meet if told else collectives.part)(prepared.strategy)
-    collectives.part(prepared.strategy)
+    (collectives.barrier if told else collectives.final_barrier)(prepared.strategy)
+    collectives.final_barrier(prepared.strategy)
 
 
 @contextlib.contextmanager
@@ -151,7 +151,7 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
 
     with clock.step("features") as said:
         if config.trainable_layers == "auto":
-            also = depth_search.shared(config, prepared.model.config.n_layers)
+            also = depth_search.shared(config, prepared.model.config.num_hidden_layers)
             at = setup.cut(config, prepared, 0, also=also)
         else:
             at = setup.cut(config, prepared, config.depth, also=[0] if config.stages else ())
@@ -217,8 +217,7 @@ def _no_space(config: TrainConfig, directory: RunDirectory, error: BaseException
     """Says that a disk is full, in one line."""
     known = "it goes on from its last checkpoint" if directory.has_checkpoints() else "nothing was left behind"
     where = getattr(error, "filename", None) or f"--output_dir={config.output_dir} or --cache_dir={config.cache_dir}"
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    return f"{where}: no space left ({reason}); make room and run the same command again: {known}"
+    return f"{where}: no space left ({first_line(error)}); make room and run the same command again: {known}"
 
 
 def _padding(config: TrainConfig, features) -> str:

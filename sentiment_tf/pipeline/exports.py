@@ -13,7 +13,7 @@ from sentiment_tf.evaluation import bootstrap
 from sentiment_tf.exporting import formats, verification
 from sentiment_tf.exporting.bundle import Bundle
 from sentiment_tf.exporting.odd_texts import ODD_TEXTS
-from sentiment_tf.modeling import classifier, distilbert, encoder
+from sentiment_tf.modeling import distilbert, encoder
 from sentiment_tf.pipeline.run_directory import RunDirectory
 from sentiment_tf.pipeline.setup import Prepared
 
@@ -87,7 +87,7 @@ def make_bundle(prepared: Prepared, *, max_length: int, temperature: float) -> B
     """Returns what the formats are written from: the trained model's weights with the temperature folded in."""
     model = prepared.model
     return Bundle(
-        weights=encoder.divide_logits(encoder.read_weights(model), temperature),
+        weights=encoder.divide_logits(distilbert.read_weights(model), temperature),
         named_weights=distilbert.pytorch_weights(model, temperature=temperature),
         network=distilbert.network_settings(model),
         tokenizer=tokenization.portable(prepared.tokenizer),
@@ -114,7 +114,7 @@ def _reference_logits(config: TrainConfig, prepared: Prepared, texts: list[str])
     """Returns what the trained model itself makes of raw texts, through transformers' own layers."""
     clean = [re.sub(tokenization.LINE_BREAK, " ", text) for text in texts]
     tokens = tokenization.tokenize(prepared.tokenizer, clean, max_length=config.max_length)
-    return classifier.reference_logits(prepared.model, tokens)
+    return distilbert.reference_logits(prepared.model, tokens)
 
 
 def _verified(each: formats.Format, precision: str, process, expected: np.ndarray, texts: list[str]) -> dict:

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from sentiment_tf.config import TrainConfig, at_depth, to_flags
-from sentiment_tf.data import leaks
+from sentiment_tf.data import leaks, loading
 from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics
 from sentiment_tf.pipeline.setup import Prepared
 from sentiment_tf.reporting import model_card, plots, report, tensorboard
@@ -32,7 +32,7 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, rows: ReportedRow
     """Returns the content of run.json without the times and without the export's figures."""
     splits, reported = prepared.splits, prepared.splits.report_split
     labels, before, after = rows.labels, rows.logits_before, rows.logits_after
-    found = leaks.audit({split: rows["text"] for split, rows in splits.rows.items()}, reported)
+    found = leaks.audit({split: loading.text_array(texts) for split, texts in splits.rows.items()}, reported)
     _log_leaks(found)
     return {
         "config": dataclasses.asdict(effective(config, prepared, outcome.depths)),

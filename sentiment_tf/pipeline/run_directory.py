@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
-import fcntl
 import json
 import logging
 import os
@@ -11,13 +9,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
+
 from sentiment_tf.config import INCIDENTAL, OF_ONE_MACHINE, TrainConfig, differences
 from sentiment_tf.errors import UserError
 from sentiment_tf.system import disk
 
 RECORD = "run.json"
 BEGUN_WITH = "begun.json"
-KNOWS_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 OUTLIVES_A_KILL = ("checkpoints", "logs")
 
 log = logging.getLogger("sentiment_tf")
@@ -42,17 +41,17 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes from the same run while it is built; a killed one's lock is no more.
+        """Refuses a second process that builds the same run; the lock of a killed process is released with it.
 
         Raises:
-          UserError: another process builds this run, or the place cannot be written.
+          UserError: Another process builds this run, or the folder cannot be written.
         """
         folder = self._lock.parent
         made = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = _lock(self._lock)
-        except BlockingIOError:
+            lock = disk.acquire_lock(self._lock)
+        except filelock.Timeout:
             raise UserError(
                 f"{self.final}: another process is training this run now; wait for it or pass another --run_name"
             ) from None
@@ -60,12 +59,14 @@ class RunDirectory:
             raise UserError(
                 f"--output_dir={self.final.parent}: cannot be written ({error.strerror}); choose another folder"
             ) from error
+        if not lock.is_locked:
+            log.warning("%s: this file system supports no locks; do not start the same run twice at a time", folder)
         try:
             yield
         finally:
             self._lock.unlink(missing_ok=True)
-            file.close()
-            with contextlib.suppress(OSError):  # one that holds a run stays; after a mistake all are empty
+            lock.release()
+            with contextlib.suppress(OSError):  # a folder that holds a run is kept; after a mistake all are empty
                 for path in made:
                     path.rmdir()
 
@@ -135,11 +136,7 @@ class RunDirectory:
             log.info("%s; it starts afresh", told)
             for name in OUTLIVES_A_KILL:
                 shutil.rmtree(self.building / name, ignore_errors=True)
-        written = self.building / f".{BEGUN_WITH}"
-        written.write_text(json.dumps(begun, indent=2))
-        disk.sync_entries(written)
-        os.rename(written, self.building / BEGUN_WITH)
-        disk.sync_entries(self.building)
+        disk.atomic_write(self.building / BEGUN_WITH, lambda file: file.write(json.dumps(begun, indent=2).encode()))
 
     def has_checkpoints(self) -> bool:
         """Returns whether a killed run could go on."""
@@ -206,29 +203,3 @@ class RunDirectory:
                 f"{self.final}: holds something that is no run of this program; move it away or pass another --run_name"
             ) from None
         return record
-
-
-def _lock(path: Path):
-    """Returns the locked file; the lock ends with the process at the latest.
-
-    Raises:
-      BlockingIOError: another process holds it.
-    """
-    while True:
-        file = open(path, "w")  # noqa: SIM115 open for as long as the lock is held
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                return file
-        except FileNotFoundError:
-            pass  # its last holder has deleted it between our two lines
-        except OSError as error:
-            if error.errno not in KNOWS_NO_LOCKS:
-                file.close()
-                raise
-            log.warning("%s: this file system has no locks; start this run once only", path.parent)
-            return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()

@@ -25,6 +25,7 @@ from sentiment_tf.config import INCIDENTAL
 from sentiment_tf.evaluation import breakdown, metrics
 from sentiment_tf.reporting import diagnostics, style
 from sentiment_tf.reporting.rows import ReportedRows
+from sentiment_tf.training import keras_internals
 
 MISTAKES_SHOWN = 50
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&])")
@@ -50,8 +51,7 @@ class Curves(keras.callbacks.Callback):
           every: steps between two points; the last step of an epoch always gets a point.
         """
         super().__init__()
-        # Keras then hands out tensors instead of waiting for numbers at every step.
-        self._supports_tf_logs = True
+        keras_internals.keep_tensors_in_logs(self)
         self._batch_size, self._every = batch_size, every
         self._train, self._validation = (
             tf.summary.create_file_writer(str(Path(directory) / split)) for split in ("train", "validation")
@@ -126,7 +126,7 @@ class Profile(keras.callbacks.Callback):
         """
         if self._began:
             return
-        at_once, done = (int(count) for count in (self.model._steps_per_execution, self.model.optimizer.iterations))
+        at_once, done = (int(count) for count in (self.model.steps_per_execution, self.model.optimizer.iterations))
         if self._first <= done + at_once and done < self._last:
             tf.profiler.experimental.start(self._directory)
             self._began = self._running = True

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import sentiment_tf
+from sentiment_tf.system.runtime import cores
 
 PACKAGES = ("tensorflow", "tf-keras", "tensorflow-text", "transformers", "datasets", "numpy", "scikit-learn")
 
@@ -39,8 +40,6 @@ def commit() -> str | None:
 
 def hardware() -> dict[str, str | int]:
     """Returns the processor's name and the number of cores that the process may use."""
-    from sentiment_tf.system.runtime import cores
-
     name = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as lines:

@@ -1,4 +1,4 @@
-"""Starting TensorFlow: quietly, and with the thread layout that the fused encoder wants."""
+"""Starting TensorFlow: without its start-up messages, and with the thread layout that suits the fused encoder."""
 
 import collections
 import contextlib
@@ -8,19 +8,20 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-# A training batch is cut into parts, one per core, of as many texts at least; what cores are left help inside them.
+# A training batch is split into parts that run side by side: at most so many, each with at least so many texts. On
+# a CPU with more cores, several threads share a part's operations.
 LEAST_ROWS, MOST_PARTS = 8, 4
 
 
 def start(*, deterministic: bool = False):
-    """Imports TensorFlow and sets what can only be set before its first operation.
+    """Imports TensorFlow and makes the settings that must precede its first operation.
 
-    On a CPU whole batches run side by side, one per core, each operation on one thread (on many cores, few):
-    encoder layers are many small operations, and splitting each over threads costs a barrier apiece. GPUs
-    get memory growth, so that a run takes what it needs and not the whole device.
+    On a CPU whole batches run side by side, one per core, and each operation uses one thread (a few, if there are
+    many cores): encoder layers consist of many small operations, and splitting one over threads costs a barrier.
+    On GPUs memory growth is on, so that a run takes the memory it needs instead of the whole device.
 
     Args:
-      deterministic: whether TensorFlow must pick reproducible kernels (slower on a GPU).
+      deterministic: Whether TensorFlow must use reproducible kernels, which are slower on a GPU.
 
     Returns:
       The tensorflow module.
@@ -29,7 +30,7 @@ def start(*, deterministic: bool = False):
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
-    # Warnings about slow callbacks and retracings depend on how busy the machine is, and no user can mend them.
+    # Warnings about slow callbacks and retracing depend on how busy the machine is, and no user can act on them.
     tf.get_logger().setLevel("ERROR")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
@@ -42,7 +43,7 @@ def start(*, deterministic: bool = False):
 
 
 def parts(rows: int) -> int:
-    """Returns in how many parts, side by side, a device trains a batch of ``rows`` texts."""
+    """Returns the number of parts that a batch of ``rows`` texts is split into for training on one device."""
     import tensorflow as tf
 
     if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
@@ -56,7 +57,7 @@ def cores() -> int:
 
 
 def side_by_side(function, items: Iterable, *, workers: int) -> Iterator:
-    """Yields ``function(item)`` in order, ``workers`` at a time; few are in flight, so memory stays bounded."""
+    """Yields ``function(item)`` in order, computed on so many threads, at most two items ahead for each."""
     pending = collections.deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -72,7 +73,7 @@ def side_by_side(function, items: Iterable, *, workers: int) -> Iterator:
 
 
 def has_fast_bfloat16() -> bool:
-    """Returns whether the processor multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX)."""
+    """Returns whether the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX)."""
     try:
         with open("/proc/cpuinfo") as lines:
             features = next((line for line in lines if line.startswith("flags")), "").split()
@@ -83,19 +84,19 @@ def has_fast_bfloat16() -> bool:
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Holds back what C++ libraries print on stderr while they load; shows it after all if loading fails.
+    """Hides what C++ libraries print on stderr while they load, unless the block raises an exception.
 
-    TensorFlow logs a few lines before its own log level applies; stderr belongs to errors a person can mend.
+    TensorFlow logs a few lines before its own log level applies; stderr is for errors that a person can fix.
     """
     sys.stderr.flush()
     try:
         stderr = os.dup(2)
-    except OSError:  # stderr is closed: nothing to hold back
+    except OSError:  # stderr is closed: there is nothing to hide
         yield
         return
     try:
         held = tempfile.TemporaryFile()  # noqa: SIM115 closed below
-    except OSError:  # the disk is full: better loud than not at all
+    except OSError:  # the disk is full: show the messages rather than fail
         os.close(stderr)
         yield
         return

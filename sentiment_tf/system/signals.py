@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: obeyed at once where nothing would be lost, at the next safe place where something would."""
+"""SIGTERM and Ctrl-C: they end the program at once if nothing is lost by it, else at the next safe point."""
 
 import contextlib
 import signal
@@ -7,46 +7,56 @@ from collections.abc import Iterator
 
 
 class Terminated(BaseException):
-    """SIGTERM asked the process to end; the counterpart of KeyboardInterrupt."""
+    """The process was asked to end by SIGTERM; the counterpart of KeyboardInterrupt."""
 
 
 _RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
 
 
 def raise_when_terminated() -> None:
-    """Lets SIGTERM raise `Terminated`, so that what is half-done is tidied up as after Ctrl-C."""
+    """Makes SIGTERM raise `Terminated`, so that unfinished work is cleaned up as after Ctrl-C."""
 
-    def obey(number, frame):
+    def handle(number, frame):
         raise Terminated
 
-    signal.signal(signal.SIGTERM, obey)
+    signal.signal(signal.SIGTERM, handle)
 
 
 def stop(number: int, message: str) -> None:
-    """Raises what a signal raises where it is obeyed at once; ``message`` is for the user."""
+    """Raises the exception that stands for a signal, with a message for the user."""
     raise _RAISED[signal.Signals(number)](message)
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[list[int]]:
-    """Yields a list that the first SIGTERM or SIGINT is appended to; a second one raises at once.
+def deferred(*numbers: int) -> Iterator[list[int]]:
+    """Holds the first signal back until the block ends; a second one raises at once.
 
-    Whoever asks for it must look at the list and call `stop`. Outside the main thread, where Python sets no
-    handlers, the list stays empty.
+    Outside the main thread, where Python allows no signal handlers, nothing is held back.
+
+    Args:
+      *numbers: Signals to hold back; by default SIGINT and SIGTERM.
+
+    Yields:
+      A list that the first signal's number is appended to. A block that looks at it may end earlier, with `stop`.
+
+    Raises:
+      KeyboardInterrupt, Terminated: A signal came; raised after the block by the handler that was there before.
     """
-    asked: list[int] = []
+    received: list[int] = []
 
     def note(number, frame):
-        if asked:
+        if received:
             stop(number, "at once, as asked twice")
-        asked.append(number)
+        received.append(number)
 
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield received
         return
-    before = {number: signal.signal(number, note) for number in _RAISED}
+    before = {number: signal.signal(number, note) for number in numbers or _RAISED}
     try:
-        yield asked
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if received:
+        signal.raise_signal(received[0])

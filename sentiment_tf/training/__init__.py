@@ -1,1 +1,1 @@
-"""Compiling, distributing, fitting and resuming."""
+"""Compiling and fitting the trainable layers, early stopping, checkpoints and resuming."""

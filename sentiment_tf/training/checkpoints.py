@@ -1,30 +1,28 @@
-"""Checkpoint files: written beside and renamed, their checksum in their name, damaged ones passed over.
+"""Checkpoint files: written under a temporary name and renamed; damaged files are skipped.
 
-A file is called ``<step>-<checksum>.npz``; what stands under such a name is whole, or does not match it.
+A file is named ``<step>-<checksum>.npz``, so that a damaged one does not match its own name.
 """
 
 import dataclasses
 import io
 import json
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
 
 from sentiment_tf.system import disk
 
-_BUILDING = "building"
 log = logging.getLogger("sentiment_tf")
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
-      arrays: by name.
-      record: everything else, JSON-able.
+      arrays: Arrays by name.
+      record: Everything else, JSON-able.
     """
 
     arrays: dict[str, np.ndarray]
@@ -32,38 +30,27 @@ class Checkpoint:
 
 
 def write(folder: Path, *, step: int, arrays: dict[str, np.ndarray], record: dict) -> Path:
-    """Writes a checkpoint that is there whole, or not at all, whatever happens meanwhile.
+    """Writes a checkpoint completely or not at all.
 
     Args:
-      folder: made where it is missing.
-      step: of training, counted over the whole run; the greatest is the newest.
-      arrays: numbers only.
-      record: JSON-able.
+      folder: Created if it does not exist.
+      step: Training step, counted over the whole run; the largest is the newest.
+      arrays: Arrays of numbers by name.
+      record: Everything else, JSON-able.
 
     Returns:
       The file.
 
     Raises:
-      OSError: it cannot be written; older checkpoints stand as they were.
+      OSError: It cannot be written; older checkpoints are unchanged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    building = folder / _BUILDING
-    try:
-        with open(building, "wb") as file:
-            _save(file, Checkpoint(arrays, record))
-            file.flush()
-            os.fsync(file.fileno())
-        path = folder / f"{step:09d}-{disk.checksum(building)}.npz"
-        os.rename(building, path)
-    except OSError:
-        building.unlink(missing_ok=True)  # on a full disk, its bytes are wanted back
-        raise
-    disk.sync_entries(folder)
-    return path
+    path = folder / f"{step:09d}.npz"
+    return disk.atomic_write(path, lambda file: _save(file, Checkpoint(arrays, record)), with_checksum=True)
 
 
 def read_newest(folder: Path) -> Checkpoint | None:
-    """Returns the newest checkpoint that is whole, or None; damaged ones are told of and passed over."""
+    """Returns the newest undamaged checkpoint, or None; logs a warning for each damaged one."""
     found = files(folder)
     for path in found:
         try:
@@ -71,13 +58,13 @@ def read_newest(folder: Path) -> Checkpoint | None:
                 return _load(path)
         except OSError:
             pass
-        instead = "it starts afresh" if path == found[-1] else "the one before it is used"
+        instead = "training starts afresh" if path == found[-1] else "the one before it is used"
         log.warning("%s: this checkpoint is damaged; %s", path, instead)
     return None
 
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
-    """Returns what its file would hold."""
+    """Returns the content of its file."""
     file = io.BytesIO()
     _save(file, checkpoint)
     return file.getvalue()
@@ -93,10 +80,15 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9]*-*.npz"), reverse=True)
 
 
+def step_of(path: Path) -> int:
+    """Returns the step of a checkpoint file."""
+    return int(path.stem.split("-")[0])
+
+
 def keep(folder: Path, *, newest: Path, steps: set[int]) -> None:
-    """Deletes all checkpoints but the newest and those of certain steps."""
+    """Deletes all checkpoints except the newest and those of the given steps."""
     for path in files(folder):
-        if path != newest and int(path.stem.split("-")[0]) not in steps:
+        if path != newest and step_of(path) not in steps:
             path.unlink()
 
 

@@ -1,9 +1,43 @@
-"""The learning rate's schedule, and AdamW as one fused kernel per variable, sparse where a batch is."""
+"""The optimizer of a run. To train with another one, change `make_optimizer`: any Keras optimizer works."""
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 import tf_keras as keras
+
+from sentiment_tf.config import TrainConfig
+from sentiment_tf.modeling import distilbert
+from sentiment_tf.modeling.trainable import TrainableLayers
+from sentiment_tf.training import keras_internals
+
+CLIP_NORM = 1.0  # largest global norm of a gradient (Pascanu et al., arXiv:1211.5063)
+
+
+def make_optimizer(config: TrainConfig, model: TrainableLayers, steps: int) -> keras.optimizers.Optimizer:
+    """Returns AdamW with the schedule, weight decay and layer-wise learning rates of a run.
+
+    Biases and LayerNorm are not decayed. A block's learning rate is ``layer_decay`` times that of the block above it
+    (Howard & Ruder, arXiv:1801.06146). float16 gets loss scaling, because its small gradients would become 0.
+
+    Args:
+      config: Its learning_rate, warmup_ratio, schedule, weight_decay and layer_decay are used.
+      model: The model to train.
+      steps: Number of steps of the whole training.
+    """
+    rate = WarmupDecay(
+        config.learning_rate, steps=steps, warmup_steps=round(config.warmup_ratio * steps), shape=config.schedule
+    )
+    optimizer = FusedAdamW(
+        rate,
+        weight_decay=config.weight_decay,
+        decayed=distilbert.decayed,
+        multiplier=lambda variable: config.layer_decay ** model.layers_above(variable),
+        global_clipnorm=CLIP_NORM,
+    )
+    if model.matmul_dtype == tf.float16:
+        return keras.mixed_precision.LossScaleOptimizer(optimizer)
+    return optimizer
 
 
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -18,7 +52,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.peak, self.steps, self.warmup_steps, self.shape = peak, steps, warmup_steps, shape
 
     def __call__(self, step):
-        """Returns the rate of the step counted from 0, float32 scalar."""
+        """Returns the learning rate of a step counted from 0, float32 scalar."""
         step = tf.cast(step, tf.float32)
         rise = (step + 1.0) / float(max(self.warmup_steps, 1))
         left = tf.clip_by_value((self.steps - step) / float(max(self.steps - self.warmup_steps, 1)), 0.0, 1.0)
@@ -31,77 +65,61 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class FusedAdamW(keras.optimizers.Optimizer):
-    """AdamW (Loshchilov & Hutter, arXiv:1711.05101) whose cost is one pass over each variable.
+    """AdamW (Loshchilov & Hutter, arXiv:1711.05101) that reads and writes each variable once per step.
 
-    Keras' own AdamW is a dozen operations per variable, each a pass over memory; at 32 short texts per step
+    Keras' own AdamW takes a dozen operations per variable, each a pass over memory; with 32 short texts per step
     that is a fifth of a full fine-tuning step. Here the update is TensorFlow's ResourceApplyAdam kernel.
-    A sparse gradient (word embeddings: a batch holds a few hundred of 30,000 rows) updates moments, decay
-    and values of its rows alone, as LazyAdam does; a row that no batch holds stays as it was pretrained.
+    A sparse gradient (word embeddings: a batch contains a few hundred of 30,000 rows) updates the moments, decay and
+    values of its rows only, as LazyAdam does; rows of words that no batch contains keep their pretrained values.
 
-    Gradients are clipped by their global norm first (Pascanu et al., arXiv:1211.5063), sparse ones after
-    the parts of each row are added up.
+    Attributes:
+      moments: Running means of the gradient and of its square, a pair of variables for each trained variable.
     """
 
     def __init__(
         self,
-        learning_rate,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
         *,
         weight_decay: float,
-        decayed,
-        clip_norm: float = 1.0,
+        decayed: Callable[[tf.Variable], bool] = lambda variable: True,
+        multiplier: Callable[[tf.Variable], float] = lambda variable: 1.0,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-6,
-        multiplier=lambda variable: 1.0,
+        **keras_arguments,
     ):
         """Makes the optimizer.
 
         Args:
-          learning_rate: float or keras LearningRateSchedule.
-          weight_decay: decoupled, times the learning rate.
-          decayed: tells of a variable whether it is decayed.
-          clip_norm: largest global norm.
-          beta_1, beta_2, epsilon: as in Adam (arXiv:1412.6980); epsilon stands beside the uncorrected root.
-          multiplier: gives a variable's share of the learning rate.
+          learning_rate: Learning rate.
+          weight_decay: Decoupled weight decay, multiplied by the learning rate.
+          decayed: Whether weight decay applies to a variable.
+          multiplier: Factor of the learning rate for a variable.
+          beta_1, beta_2, epsilon: As in Adam (arXiv:1412.6980); epsilon is added to the uncorrected root.
+          **keras_arguments: Arguments of every Keras optimizer, such as global_clipnorm.
         """
-        super().__init__(name="FusedAdamW", jit_compile=False)
-        self._learning_rate = self._build_learning_rate(learning_rate)
-        self._decay, self._is_decayed, self._clip_norm = weight_decay, decayed, clip_norm
+        # The base class would decay by its own rule, in one more pass over each variable, unless it is None.
+        super().__init__(name="FusedAdamW", weight_decay=None, jit_compile=False, **keras_arguments)
+        keras_internals.set_learning_rate(self, learning_rate)
+        self._decay, self._decayed, self._multiplier = weight_decay, decayed, multiplier
         self._beta_1, self._beta_2, self._epsilon = beta_1, beta_2, epsilon
-        self._multiplier = multiplier
+        self.moments = []
 
     def build(self, var_list):
         """Makes the two moments of each variable, float32 of its shape."""
         super().build(var_list)
-        if getattr(self, "_moments", None) is None:
-            # A variable: loss scaling takes the step inside a condition, whose tensors are not seen outside.
-            self.gradient_norm = tf.Variable(
-                0.0,
-                trainable=False,
-                synchronization=tf.VariableSynchronization.ON_READ,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
-            self._moments = [
+        if not self.moments:
+            self.moments = [
                 (self.add_variable_from_reference(v, "m"), self.add_variable_from_reference(v, "v")) for v in var_list
             ]
 
-    def _clip_gradients(self, gradients):
-        """Called by the base class once the gradients of all replicas are added up."""
-        gradients = [_without_repeats(gradient) for gradient in gradients]
-        gradients, norm = tf.clip_by_global_norm(gradients, self._clip_norm)
-        self.gradient_norm.assign(norm)
-        return gradients
-
-    def _deduplicate_sparse_grad(self, gradients):
-        return gradients  # done before clipping: the norm must be that of whole rows
-
     def update_step(self, gradient, variable):
-        """Updates one variable; called by the base class, per replica's copy."""
-        m, v = self._moments[self._index_dict[self._var_key(variable)]]
+        """Updates one variable; called by the base class for each replica's copy."""
+        m, v = self.moments[keras_internals.variable_index(self, variable)]
         rate = self.learning_rate * self._multiplier(variable)
         step = tf.cast(self.iterations + 1, tf.float32)
         power_1, power_2 = tf.pow(self._beta_1, step), tf.pow(self._beta_2, step)
-        shrink = 1.0 - rate * self._decay if self._decay and self._is_decayed(variable) else None
+        shrink = 1.0 - rate * self._decay if self._decay and self._decayed(variable) else None
         if isinstance(gradient, tf.IndexedSlices):
             corrected = rate * tf.sqrt(1.0 - power_2) / (1.0 - power_1)
             self._update_rows(gradient, variable, m, v, corrected, shrink)
@@ -129,24 +147,3 @@ class FusedAdamW(keras.optimizers.Optimizer):
         new = (old if shrink is None else old * shrink) - rate * new_m / (tf.sqrt(new_v) + self._epsilon)
         for target, content in ((m, new_m), (v, new_v), (variable, new)):
             tf.raw_ops.ResourceScatterUpdate(resource=target.handle, indices=rows, updates=content)
-
-    def get_config(self) -> dict:
-        """Returns the numbers that describe it; it is rebuilt from a run's settings, not from this."""
-        config = super().get_config()
-        config.update(
-            learning_rate=self._serialize_hyperparameter(self._learning_rate),
-            weight_decay=self._decay,
-            clip_norm=self._clip_norm,
-        )
-        return config
-
-
-def _without_repeats(gradient):
-    """Returns a gradient in which each row of a sparse one stands once."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
-        return tf.convert_to_tensor(gradient)  # how many rows differ is no static shape
-    rows, place = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, place, tf.shape(rows)[0])
-    return tf.IndexedSlices(values, rows, gradient.dense_shape)

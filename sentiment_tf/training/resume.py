@@ -1,12 +1,13 @@
-"""What a killed training needs to go on exactly: gathered into checkpoints, put back from them.
+"""What a killed training needs to continue exactly: written to checkpoints, and restored from them.
 
-Dropout is a function of (seed, step) and the order of batches one of (seed, epoch), so the state of training
-is its variables, the place in the plan, and what the stateful callbacks have gathered.
+Dropout is a function of (seed, step) and the order of batches one of (seed, epoch). The state of training is
+therefore its variables, the position in the batch plan, and what the stateful callbacks have collected.
 """
 
+import contextlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,101 +17,85 @@ import tf_keras as keras
 from sentiment_tf.distributed import collectives
 from sentiment_tf.errors import UserError
 from sentiment_tf.system import signals
-from sentiment_tf.training import checkpoints
+from sentiment_tf.training import checkpoints, keras_internals
 
-ASK_EVERY = 20  # steps after which several workers ask each other whether a signal came: that is an exchange, too
+# With several workers, steps between two checks whether any of them received a signal: each check is a collective.
+SIGNAL_CHECK_EVERY = 20
 
 log = logging.getLogger("sentiment_tf")
 
 
 class Checkpointer(keras.callbacks.Callback):
-    """Writes checkpoints while a model trains, and starts a training from the newest one.
+    """Writes checkpoints while a model trains, and restores the newest one.
 
-    It comes last among the callbacks, so that the others have seen an epoch's end when it is written down.
+    It comes last in the list of callbacks, so that a checkpoint contains what the others do at the end of an epoch.
 
     Attributes:
-      epoch: whole epochs that are done.
-      step: steps done of the epoch after them.
-      is_done: whether this training ran to its end.
+      epoch: Number of complete epochs.
+      step: Number of steps done in the epoch after them.
+      is_done: Whether this training ran to its end.
     """
 
-    def __init__(self, folder: Path, *, steps: int, every: int | None, stateful: Sequence, strategy):
-        """Reads the newest checkpoint, of several workers the chief's.
+    def __init__(self, folder: Path, model: keras.Model, *, steps: int, every: int | None, stateful: Sequence):
+        """Reads the newest checkpoint; with several workers, the chief's.
 
         Args:
-          folder: of this training alone.
-          steps: per epoch.
-          every: steps from one checkpoint to the next, beside the one at each epoch's end.
-          stateful: callbacks whose ``state() -> (record, arrays)`` and ``restore(record, arrays)`` make them go on.
-          strategy: of the run.
+          folder: Folder of this training alone.
+          model: Compiled.
+          steps: Steps per epoch.
+          every: Steps between checkpoints, in addition to the one at the end of each epoch; None writes only those.
+          stateful: Callbacks whose ``state() -> (record, arrays)`` and ``restore(record, arrays)`` let them continue.
         """
         super().__init__()
-        self._supports_tf_logs = True  # Keras then converts nothing that we do not ask for
+        keras_internals.keep_tensors_in_logs(self)
+        self.set_model(model)
         self._folder, self._steps, self._every, self._stateful = folder, steps, every, stateful
-        self._strategy = strategy
-        self._ask_every = 1 if collectives.workers(strategy)[1] == 1 else ASK_EVERY
-        self._asked: list[int] = []
-        self._found = _newest(folder, strategy)
-        place = self._found.record if self._found else {"epoch": 0, "step": 0, "done": False}
-        self.epoch, self.step, self.is_done = place["epoch"], place["step"], place["done"]
+        self._strategy = model.distribute_strategy
+        self._signal_check_every = 1 if collectives.workers(self._strategy)[1] == 1 else SIGNAL_CHECK_EVERY
+        self._signals: list[int] = []
+        self._found = _newest(folder, self._strategy)
+        position = self._found.record if self._found else {"epoch": 0, "step": 0, "done": False}
+        self.epoch, self.step, self.is_done = position["epoch"], position["step"], position["done"]
 
-    def restore(self, tail: keras.Model) -> None:
-        """Puts everything but the metrics back into a compiled model and the stateful callbacks."""
+    def restore(self) -> None:
+        """Restores the model, its optimizer and the stateful callbacks; the metrics follow in the first epoch."""
         if self._found is None:
             return
         arrays, record = self._found.arrays, self._found.record
-        self._assign("weights", tail.trainable_variables)
+        self._assign("weights", self.model.trainable_variables)
         if not self.is_done:
-            with tail.distribute_strategy.scope():
-                tail.optimizer.build(tail.trainable_variables)
-            self._assign("optimizer", _optimizer_variables(tail.optimizer))
+            with self._strategy.scope():
+                self.model.optimizer.build(self.model.trainable_variables)
+            self._assign("optimizer", keras_internals.optimizer_variables(self.model.optimizer))
         for number, callback in enumerate(self._stateful):
             callback.restore(record["callbacks"][number], _unnumbered(f"callback{number}", arrays))
-        means = {name: array for name, array in arrays.items() if name.startswith("metrics")}
-        self._found = checkpoints.Checkpoint(means, record)  # the rest need not stay in memory
+        metrics = {name: array for name, array in arrays.items() if name.startswith("metrics")}
+        self._found = checkpoints.Checkpoint(metrics, record)  # the other arrays need not stay in memory
         if not self.is_done:
-            log.info("  going on after step %d (epoch %d)", self.epoch * self._steps + self.step, self.epoch + 1)
+            log.info("  continuing after step %d (epoch %d)", self._total, self.epoch + 1)
 
-    def fit(self, tail: keras.Model, dataset, *, epochs: int, **settings) -> None:
-        """Calls the model's ``fit`` from where the checkpoint stands, and writes down that it ended.
-
-        Args:
-          tail: restored.
-          dataset: of the batches that are left.
-          epochs: at whose end training ends.
-          **settings: of Keras' ``fit``.
-
-        Raises:
-          UserError: the loss is no longer finite.
-          KeyboardInterrupt, interruption.Terminated: a signal asked for it; a checkpoint was written.
-        """
-        # The place where Keras' own BackupAndRestore sits: it is asked for the epoch and the step to begin at.
-        tail._training_state = self
-        with signals.deferred() as self._asked:
-            try:
-                tail.fit(dataset, steps_per_epoch=self._steps, epochs=epochs, **settings)
-            finally:
-                tail._training_state = None
-            self._write(done=True)
-            self._obey(self._signal())
-
-    def maybe_load_initial_counters_from_ckpt(self, steps_per_epoch, initial_epoch, mode) -> tuple[int, int]:
-        """Tells Keras' ``fit`` the epoch and the step to begin at, both counted from 0."""
-        return self.epoch, self.step
+    @contextlib.contextmanager
+    def resumed(self) -> Iterator[None]:
+        """Has ``fit`` begin at the checkpoint's step, and signals wait until a checkpoint is written."""
+        with (
+            signals.deferred() as self._signals,
+            keras_internals.fit_begins_at(self.model, epoch=self.epoch, step=self.step),
+        ):
+            yield
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Puts the running means back, which Keras has just set to zero."""
+        """Restores the running means of the metrics, which Keras has just reset."""
         if self.step and epoch == self._found.record["epoch"]:
-            self._assign("metrics", _metric_variables(self.model))
+            self._assign("metrics", keras_internals.metric_variables(self.model))
 
     def on_train_batch_end(self, batch, logs=None):
-        """Looks at the loss, and writes a checkpoint where one is due or a signal asks for it."""
-        before = self.epoch * self._steps + self.step
-        self.step = batch + 1  # several steps later, where Keras runs them at once
+        """Checks the loss, and writes a checkpoint if one is due or a signal has arrived."""
+        before = self._total
+        self.step = batch + 1  # several steps later, if Keras runs several in one call
         self._check(float(logs["loss"]), "loss", since=before)
-        if self.step == self._steps:  # the epoch's end follows
+        if self.step == self._steps:  # the end of the epoch follows
             return
-        signal = self._signal() if self._passed(before, self._ask_every) else 0
+        signal = self._signal() if self._passed(before, self._signal_check_every) else 0
         if signal or (self._every and self._passed(before, self._every)):
             self._write()
         self._obey(signal)
@@ -121,45 +106,56 @@ class Checkpointer(keras.callbacks.Callback):
         self._write()
         self._obey(self._signal())
 
+    def on_train_end(self, logs=None):
+        """Writes the final weights and that training is done."""
+        self._write(done=True)
+        self._obey(self._signal())
+
+    @property
+    def _total(self) -> int:
+        """Number of steps done over all epochs."""
+        return self.epoch * self._steps + self.step
+
     def _passed(self, before: int, every: int) -> bool:
-        """Returns whether a multiple of ``every`` steps was reached since there were ``before``."""
-        return (self.epoch * self._steps + self.step) // every > before // every
+        """Returns whether a multiple of ``every`` steps was reached after ``before`` steps."""
+        return self._total // every > before // every
 
     def _signal(self) -> int:
-        """Returns the signal to obey, of several workers that which any of them got; 0 for none."""
-        mine = np.array(self._asked[:1] or [0], np.int32)
-        return int(collectives.gather(self._strategy, mine).max())
+        """Returns a signal that any worker received, or 0."""
+        own = np.array(self._signals[:1] or [0], np.int32)
+        return int(collectives.all_gather(self._strategy, own).max())
 
     def _obey(self, signal: int) -> None:
         if signal:
-            collectives.part(self._strategy)
+            collectives.final_barrier(self._strategy)
             signals.stop(
                 signal,
-                f"a checkpoint was written after step {self.epoch * self._steps + self.step} "
-                f"(epoch {self.epoch + (self.step > 0)}); the same command goes on from there",
+                f"a checkpoint was written after step {self._total} (epoch {self.epoch + (self.step > 0)}); "
+                "the same command continues from there",
             )
 
     def _write(self, *, done: bool = False) -> None:
-        """Writes the newest checkpoint; all but it and the best epoch's are deleted.
+        """Writes the newest checkpoint; deletes all others but the best epoch's.
 
-        Of several workers all read (a running mean is added up over them), and the chief writes.
+        All workers read the variables (a running mean is summed over them), and the chief writes.
         """
         arrays = _numbered("weights", [variable.numpy() for variable in self.model.trainable_variables])
         for name, array in arrays.items():
             self._check(float(np.abs(array).max(initial=0.0)), name)
         if not done:
-            arrays |= _numbered("optimizer", [v.numpy() for v in _optimizer_variables(self.model.optimizer)])
-            arrays |= _numbered("metrics", [v.numpy() for v in _metric_variables(self.model)])
+            of_optimizer = keras_internals.optimizer_variables(self.model.optimizer)
+            arrays |= _numbered("optimizer", [variable.numpy() for variable in of_optimizer])
+            of_metrics = keras_internals.metric_variables(self.model)
+            arrays |= _numbered("metrics", [variable.numpy() for variable in of_metrics])
         record = {"epoch": self.epoch, "step": self.step, "done": done, "callbacks": []}
         for number, callback in enumerate(self._stateful):
-            gathered, of_callback = callback.state()
-            record["callbacks"].append(gathered)
+            state, of_callback = callback.state()
+            record["callbacks"].append(state)
             arrays |= {} if done else _numbered(f"callback{number}", of_callback)
         self.is_done = done
-        if not self.model.distribute_strategy.extended.should_checkpoint:
+        if not self._strategy.extended.should_checkpoint:
             return
-        total = self.epoch * self._steps + self.step
-        newest = checkpoints.write(self._folder, step=total + done, arrays=arrays, record=record)
+        newest = checkpoints.write(self._folder, step=self._total + done, arrays=arrays, record=record)
         best = set() if done else {self._best_epoch() * self._steps}
         checkpoints.keep(self._folder, newest=newest, steps=best)
 
@@ -172,10 +168,12 @@ class Checkpointer(keras.callbacks.Callback):
     def _check(self, value: float, name: str, *, since: int | None = None) -> None:
         if math.isfinite(value):
             return
-        step = self.epoch * self._steps + self.step
-        at = f"at step {step}" if since is None or step == since + 1 else f"between the steps {since + 1} and {step}"
+        step = self._total
+        at = f"at step {step}" if since is None or step == since + 1 else f"between steps {since + 1} and {step}"
         kept = checkpoints.files(self._folder)
-        last = f"the checkpoint of step {int(kept[0].stem.split('-')[0])} is kept" if kept else "none was written yet"
+        last = (
+            f"the checkpoint of step {checkpoints.step_of(kept[0])} is kept" if kept else "there is no checkpoint yet"
+        )
         raise UserError(
             f"training diverged: {'the loss' if name == 'loss' else 'a weight'} is {value} {at} "
             f"(epoch {step // self._steps + bool(step % self._steps)}); {last}. Pass a lower --learning_rate, "
@@ -187,26 +185,13 @@ class Checkpointer(keras.callbacks.Callback):
             variable.assign(value)
 
 
-def _newest(folder: Path, strategy) -> checkpoints.Checkpoint | None:
-    number, count = collectives.workers(strategy)
-    found = checkpoints.read_newest(folder) if number == 0 else None
+def _newest(folder: Path, strategy: tf.distribute.Strategy) -> checkpoints.Checkpoint | None:
+    index, count = collectives.workers(strategy)
+    found = checkpoints.read_newest(folder) if index == 0 else None
     if count == 1:
         return found
-    content = collectives.bytes_from_chief(strategy, checkpoints.to_bytes(found) if found else b"")
+    content = collectives.broadcast(strategy, checkpoints.to_bytes(found) if found else b"")
     return checkpoints.from_bytes(content) if content else None
-
-
-def _optimizer_variables(optimizer) -> list[tf.Variable]:
-    """Returns the moments and the step; with loss scaling also the scale and its counter."""
-    scale = getattr(optimizer, "_loss_scale", None)
-    extra = [scale.current_loss_scale, scale.counter] if scale is not None else []
-    return [*getattr(optimizer, "inner_optimizer", optimizer).variables, *extra]
-
-
-def _metric_variables(tail: keras.Model) -> list[tf.Variable]:
-    """Returns the running means of loss and metrics; ``tail.metrics`` would be empty before the first batch."""
-    metrics = [tail.compiled_loss._total_loss_mean, *tf.nest.flatten(tail.compiled_metrics._user_weighted_metrics)]
-    return [variable for metric in metrics for variable in metric.variables]
 
 
 def _numbered(kind: str, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

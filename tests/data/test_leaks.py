@@ -2,11 +2,12 @@ import itertools
 import json
 import re
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from sentiment_tf.data import leaks, similarity
+from sentiment_tf.data import leaks, loading, similarity
 
 SENTENCE = "The plot of this long film never quite comes together , but the cast is a joy to watch ."
 
@@ -209,3 +210,20 @@ def test_pairs_are_found_between_the_given_rows_alone():
     assert similarity.near_pairs(corpus, first, last).tolist() == [[0, 3]]
     assert sorted(similarity.contained_pairs(corpus, first, last).tolist()) == [[0, 3], [2, 3]]
     assert similarity.contained_pairs(corpus, last, first).tolist() == []
+
+
+def test_texts_of_a_data_set_are_never_decoded_row_by_row(monkeypatch):
+    texts = [SENTENCE, "one two three", SENTENCE.lower(), "the cast is a joy"]
+    rows = datasets.Dataset.from_dict({"text": texts, "label": [0, 1, 0, 1]}).select([2, 0, 3])
+
+    def fail(*_):
+        raise AssertionError("rows were read one by one")
+
+    for name in ("__iter__", "__getitem__"):
+        monkeypatch.setattr(datasets.arrow_dataset.Column, name, fail)
+    monkeypatch.setattr(pa, "array", fail)
+    found = leaks.audit({"train": loading.text_array(rows.select([0])), "test": loading.text_array(rows)}, "test")
+    assert found["leaked"] == {"exact": 2, "near": 0, "contained": 1, "total": 3}
+    assert found["examples"]["contained"][0]["text"] == "the cast is a joy"
+    with pytest.raises(AttributeError):
+        leaks.audit({"test": rows["text"]}, "test")

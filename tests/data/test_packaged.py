@@ -3,7 +3,6 @@ import json
 import os
 import types
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,7 +176,7 @@ def test_several_conversions_at_once_leave_one_whole_folder(tmp_path):
 
 def test_everything_is_on_the_disk_before_the_folder_has_its_name(tmp_path, monkeypatch):
     synced, sync = [], packaged.disk.sync_entries
-    rename = Path.rename
+    rename = os.rename
 
     def sync_and_note(path):
         synced.append(path.name)
@@ -188,7 +187,7 @@ def test_everything_is_on_the_disk_before_the_folder_has_its_name(tmp_path, monk
         rename(building, target)
 
     monkeypatch.setattr(packaged.disk, "sync_entries", sync_and_note)
-    monkeypatch.setattr(Path, "rename", rename_once_synced)
+    monkeypatch.setattr(os, "rename", rename_once_synced)
     packaged.convert_minilm(tmp_path / "minilm")
     assert synced[-1] == tmp_path.name
 

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import socket
 import threading
@@ -8,14 +9,7 @@ import pytest
 from sentiment_tf.data import batching
 from sentiment_tf.distributed import cluster
 from sentiment_tf.errors import UserError
-
-
-def free_addresses(count: int) -> tuple[str, ...]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
-    for one in sockets:
-        one.close()
-    return addresses
+from tests.support.addresses import free_addresses
 
 
 def configure(monkeypatch, content) -> None:
@@ -56,37 +50,60 @@ def test_a_tf_config_that_names_no_worker_is_refused(monkeypatch, content):
         cluster.from_environment()
 
 
-@pytest.mark.parametrize("workers", [3, 16])
-def test_all_workers_find_each_other(workers):
-    addresses, ended = free_addresses(workers), []
-
-    def wait(index):
-        cluster.wait_for_all(cluster.Cluster(addresses, index), timeout=60)
-        ended.append(index)
-
-    threads = [threading.Thread(target=wait, args=[index]) for index in range(workers)]
+def wait_in_threads(addresses, indices, *, timeout=60.0) -> list[threading.Thread]:
+    """Starts these workers; a thread ends when its worker has found all others."""
+    clusters = [cluster.Cluster(addresses, index) for index in indices]
+    threads = [
+        threading.Thread(target=cluster.wait_for_all, args=[one], kwargs={"timeout": timeout}) for one in clusters
+    ]
     for thread in threads:
         thread.start()
+    return threads
+
+
+def connect(address: str) -> socket.socket:
+    """Connects as soon as somebody listens."""
+    host, _, port = address.rpartition(":")
+    while True:
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection((host, int(port)), timeout=60)
+
+
+def join(threads) -> None:
     for thread in threads:
-        thread.join()
-    assert sorted(ended) == list(range(workers))
+        thread.join(timeout=60)
+        assert not thread.is_alive()
 
 
-def test_all_greetings_that_wait_are_heard_at_once():
-    addresses = free_addresses(16)
-    with cluster._listen(cluster.Cluster(addresses, 0)) as listener:
-        for index in range(1, 16):
-            assert cluster._greet(cluster.Cluster(addresses, index), 0)
-        assert cluster._hear(listener, 16) == set(range(1, 16))
+@pytest.mark.parametrize("workers", [3, 16])
+def test_all_workers_find_each_other(workers):
+    join(wait_in_threads(free_addresses(workers), range(workers)))
 
 
-def test_a_stranger_that_says_nothing_keeps_nobody_away():
+def test_other_programs_that_connect_keep_no_worker_away():
     addresses = free_addresses(3)
-    port = int(addresses[0].rpartition(":")[2])
-    with cluster._listen(cluster.Cluster(addresses, 0)) as listener, socket.create_connection(("127.0.0.1", port)):
-        assert cluster._greet(cluster.Cluster(addresses, 1), 0)
-        assert cluster._greet(cluster.Cluster(addresses, 2), 0)
-        assert cluster._hear(listener, 3) == {1, 2}
+    threads = wait_in_threads(addresses, [0])
+    with connect(addresses[0]), connect(addresses[0]) as talkative:
+        talkative.sendall(b"GET / HTTP/1.1\r\n" + bytes(100_000))
+        join([*threads, *wait_in_threads(addresses, [1, 2])])
+
+
+def test_a_worker_that_ended_and_was_started_again_is_found():
+    addresses = free_addresses(3)
+    threads = wait_in_threads(addresses, [0])
+    with pytest.raises(UserError, match="worker 2"):
+        cluster.wait_for_all(cluster.Cluster(addresses, 1), timeout=1)
+    join([*threads, *wait_in_threads(addresses, [1, 2])])
+
+
+def test_only_the_missing_worker_is_named():
+    addresses = free_addresses(3)
+    threads = wait_in_threads(addresses, [1], timeout=60)
+    with pytest.raises(UserError) as raised:
+        cluster.wait_for_all(cluster.Cluster(addresses, 0), timeout=1)
+    assert f"worker 2 ({addresses[2]})" in str(raised.value)
+    assert "worker 1" not in str(raised.value)
+    join([*threads, *wait_in_threads(addresses, [0, 2])])
 
 
 def test_a_worker_that_never_comes_is_named():

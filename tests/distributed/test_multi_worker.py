@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.distributed.test_cluster import free_addresses
+from tests.support.addresses import free_addresses
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,12 @@ def trained(tmp_path_factory) -> dict[str, dict]:
     for name, process in processes.items():
         printed, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
-        assert json.loads(printed.splitlines()[-1]) == {"replicas": 1 if name == "one" else 2}
+        workers = 1 if name == "one" else 2
+        assert json.loads(printed.splitlines()[-1]) == {
+            "replicas": workers,
+            "broadcast": [{"from": 0}, "chief"],
+            "gathered": [["worker", index] for index in range(workers)],
+        }
     return {name: dict(np.load(folder / f"{name}.npz")) for name in configurations}
 
 

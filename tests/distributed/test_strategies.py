@@ -1,4 +1,4 @@
-"""What a TPU needs, static shapes, and what is said where there is none."""
+"""Precision by hardware; static shapes, which a TPU needs, and the error if there is no TPU."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.data.tokenization import Tokens
-from sentiment_tf.modeling import classifier, features
+from sentiment_tf.distributed import strategies
+from sentiment_tf.modeling import features, trainable
 from sentiment_tf.training import fitting
 from tests.support import faults
 from tests.support.tiny_classifier import make_tiny_classifier
@@ -27,8 +28,16 @@ def train(depth: int | None, *, pad_to_max_length: bool):
     labels = random.integers(0, 2, ROWS).astype(np.int32)
     model = make_tiny_classifier(seed=1)
     model.config.dropout = model.config.attention_dropout = model.config.seq_classif_dropout = 0.0
-    tail = classifier.Tail(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=1)
-    config = TrainConfig(max_length=32, pad_to_max_length=pad_to_max_length)
+    layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=1)
+    config = TrainConfig(
+        max_length=32,
+        pad_to_max_length=pad_to_max_length,
+        epochs=1,
+        batch_size=BATCH,
+        seed=9,
+        learning_rate=5e-3,
+        warmup_ratio=0.0,
+    )
     settings = {"compute_dtype": tf.float32, "max_length": config.max_length, "cache_dir": None}
     inputs = features.compute(model, {"train": tokens}, depth=depth, least_width=config.least_width, **settings)[
         "train"
@@ -42,11 +51,9 @@ def train(depth: int | None, *, pad_to_max_length: bool):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features.Features, "gather", note)
-        steps = fitting.steps_per_epoch(ROWS, BATCH)
-        rates = {"learning_rate": 5e-3, "warmup_ratio": 0.0, "weight_decay": 0.01}
-        fitting.compile_tail(tail, steps=steps, loss_scaling=False, **rates)
-        history = fitting.fit(tail, inputs, labels, epochs=1, batch_size=BATCH, seed=9, validate=dict)
-    return history, fitting.predict_logits(tail, inputs), shapes, inputs.signature(BATCH)["attention_mask"].shape
+        fitting.compile_model(config, layers, rows=ROWS)
+        history = fitting.fit(config, layers, inputs, labels)
+    return history, fitting.predict_logits(layers, inputs), shapes, inputs.signature(BATCH)["attention_mask"].shape
 
 
 @pytest.mark.parametrize("depth", [1, None])
@@ -70,3 +77,21 @@ def test_without_a_tpu_it_is_said_in_one_line(tmp_path):
     assert done.stderr.startswith("error: --strategy=tpu: there is no TPU here (")
     assert done.stderr.endswith("; pass --strategy=auto\n")
     assert not any((tmp_path / "saved_models").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ([(7, 5)], tf.float16),
+        ([(8, 0)], tf.bfloat16),
+        ([(12, 0)], tf.bfloat16),
+        ([(8, 6), (7, 0)], tf.float16),  # every GPU computes the same dtype
+        ([None], tf.float16),  # not from NVIDIA
+    ],
+)
+def test_a_gpu_computes_in_bfloat16_from_capability_8_on(monkeypatch, capabilities, expected):
+    details = [{"compute_capability": capability} if capability else {} for capability in capabilities]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: range(len(details)) if kind == "GPU" else [])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", details.__getitem__)
+    assert strategies.compute_dtype("auto") == expected
+    assert strategies.compute_dtype("float32") == tf.float32

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.distributed.test_cluster import free_addresses
 from tests.support import faults
+from tests.support.addresses import free_addresses
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +108,7 @@ def test_a_lost_worker_ends_the_run_which_then_goes_on(flags, undisturbed, tmp_p
     assert len(errors.splitlines()) == 1, errors
     assert time.monotonic() - began < 60
     chief, _ = finish(start(flags, tmp_path))
-    assert "going on after step" in chief
+    assert "continuing after step" in chief
     for name, value in weights(undisturbed[0] / "worker0").items():
         np.testing.assert_array_equal(weights(tmp_path / "worker0")[name], value, err_msg=name)
 

@@ -11,6 +11,7 @@ from transformers import BertTokenizerFast, DistilBertTokenizerFast
 from sentiment_tf.data import packaged, tokenization
 from sentiment_tf.exporting.graph_tokenizer import GraphTokenizer
 from tests.support.hard_strings import HARD_STRINGS
+from tests.support.many_scripts import NEWER, word_pieces
 from tests.support.reviews import packaged_reviews
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -23,7 +24,7 @@ def vocabulary():
 
 @pytest.fixture(scope="module")
 def trained_with():
-    """The training side's tokenizer, as `tokenization.load_tokenizer` configures it."""
+    """The training side's tokenizer, as `distilbert.load_tokenizer` configures it."""
     return DistilBertTokenizerFast(vocab_file=str(packaged.model_folder() / "vocab.txt"), split_special_tokens=True)
 
 
@@ -68,6 +69,48 @@ def test_hard_strings_with_capitals(vocabulary, tmp_path):
     cased = BertTokenizerFast(str(tmp_path / "vocab.txt"), do_lower_case=False, split_special_tokens=True)
     in_graph = graph([*vocabulary, "The", "Good", "Σ"], lower_case=False)
     assert differing(in_graph, cased, [*HARD_STRINGS, "The Good, the good"]) == []
+
+
+@pytest.fixture(scope="module")
+def many_scripts():
+    return list(dict.fromkeys([*SPECIAL, "a", "##a", "##b", "x", "##x", *word_pieces()]))
+
+
+@pytest.mark.parametrize("lower_case", [True, False])
+def test_hard_strings_in_a_vocabulary_of_many_scripts(many_scripts, tmp_path, lower_case):
+    (tmp_path / "vocab.txt").write_text("\n".join(many_scripts), encoding="utf-8")
+    tokenizer = DistilBertTokenizerFast.from_pretrained(
+        tmp_path, do_lower_case=lower_case, strip_accents=None, split_special_tokens=True
+    )
+    assert len(tokenizer) > 2**16
+    newer = [f"a{character}b {character}" for character in NEWER]
+    texts = [*HARD_STRINGS, *newer, "\U00010600 \U00010601\u0c3c", "ΑΣ Straße ΔΕΛ", "x" * 60 + "\u166d" + "x" * 60]
+    assert differing(graph(many_scripts, lower_case=lower_case), tokenizer, texts) == []
+
+
+def test_every_kind_of_character_in_a_vocabulary_of_many_scripts(many_scripts, tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(many_scripts), encoding="utf-8")
+    cased = BertTokenizerFast(str(tmp_path / "vocab.txt"), do_lower_case=False, split_special_tokens=True)
+    codes = [code for code in range(0x20000) if not 0xD800 <= code < 0xE000 and (code < 0x3400 or code % 8 == 0)]
+    words = [f"a{chr(code)}b" for code in codes]
+    texts = [" ".join(words[start : start + 20]) for start in range(0, len(words), 20)]
+    assert differing(graph(many_scripts, lower_case=False, max_length=512), cased, texts, max_length=512) == []
+
+
+def test_vocabulary_with_more_newer_characters_than_there_are_rare_letters():
+    newer = [chr(code) for code in range(0x11938, 0x12000)]
+    with pytest.raises(ValueError, match=r"1,736 characters of the vocabulary are newer"):
+        GraphTokenizer([*SPECIAL, *newer], False, 128)
+
+
+def test_ids_without_a_word_and_words_that_cannot_occur(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL, "good", "a", "film", "good", "a film", "b"]))
+    tokenizer = DistilBertTokenizerFast.from_pretrained(tmp_path, split_special_tokens=True)
+    vocabulary = tokenization.vocabulary(tokenizer)
+    assert vocabulary == [*SPECIAL, "[gap-5]", "a", "film", "good", "a film", "b"]
+    texts = ["good a film b", "a  film", "[gap-5]"]
+    assert differing(graph(vocabulary), tokenizer, texts) == []
+    assert rows(graph(vocabulary), texts[:2]) == [[2, 8, 6, 7, 10, 3], [2, 6, 7, 3]]
 
 
 def test_packaged_reviews(vocabulary, trained_with):

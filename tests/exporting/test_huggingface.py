@@ -15,7 +15,7 @@ from sentiment_tf.exporting import huggingface
 from sentiment_tf.exporting.bundle import Bundle
 from sentiment_tf.exporting.odd_texts import ODD_TEXTS
 from sentiment_tf.inference.engines import safetensors as engine
-from sentiment_tf.modeling import classifier, distilbert, encoder
+from sentiment_tf.modeling import distilbert, encoder
 from tests.support.hub import tiny_model
 
 LABELS = ("NEGATIVE", "NEUTRAL", "POSITIVE")
@@ -24,12 +24,16 @@ BLOCK = [*(f"attention.{name}_lin" for name in ("q", "k", "v", "out")), "sa_laye
 BLOCK += ["ffn.lin1", "ffn.lin2", "output_layer_norm"]
 
 
+def load_tokenizer(directory, model):
+    return distilbert.load_tokenizer(str(directory), name="tiny", vocabulary_size=model.config.vocab_size)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """(model, tokenizer) of a tiny DistilBERT with three classes."""
-    files = classifier.ModelFiles(str(tiny_model(tmp_path_factory.mktemp("model") / "tiny")), None)
-    model = classifier.load_classifier(files, label_names=LABELS, name="tiny", seed=0)
-    return model, tokenization.load_tokenizer(files.directory)
+    directory = str(tiny_model(tmp_path_factory.mktemp("model") / "tiny"))
+    model = distilbert.load_classifier(directory, label_names=LABELS, name="tiny", seed=0)
+    return model, load_tokenizer(directory, model)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def folder(trained, tmp_path_factory):
 
 def bundle(model, tokenizer, *, temperature: float = 1.0) -> Bundle:
     return Bundle(
-        weights=encoder.divide_logits(encoder.read_weights(model), temperature),
+        weights=encoder.divide_logits(distilbert.read_weights(model), temperature),
         named_weights=distilbert.pytorch_weights(model, temperature=temperature),
         network=distilbert.network_settings(model),
         tokenizer=tokenization.portable(tokenizer),
@@ -117,10 +121,10 @@ def test_config_holds_known_keys_and_the_labels(folder, trained):
 
 def test_tensorflow_reads_it_back_with_the_temperature_in_its_logits(folder, trained):
     model, tokenizer = trained
-    again = classifier.load_classifier(classifier.ModelFiles(str(folder), None), label_names=LABELS, name="hf", seed=1)
+    again = distilbert.load_classifier(str(folder), label_names=LABELS, name="hf", seed=1)
     tokens = tokenization.tokenize(tokenizer, ["good film", "a bad film of no worth", ""], max_length=20)
-    expected = classifier.reference_logits(model, tokens) / TEMPERATURE
-    np.testing.assert_allclose(classifier.reference_logits(again, tokens), expected, atol=1e-5)
+    expected = distilbert.reference_logits(model, tokens) / TEMPERATURE
+    np.testing.assert_allclose(distilbert.reference_logits(again, tokens), expected, atol=1e-5)
 
 
 def test_tokenizer_json_alone_gives_the_ids_of_training(folder, trained):
@@ -129,7 +133,7 @@ def test_tokenizer_json_alone_gives_the_ids_of_training(folder, trained):
     expected = tokenization.tokenize(trained[1], clean, max_length=20)
     alone = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     alone.enable_truncation(20)
-    again = tokenization.tokenize(tokenization.load_tokenizer(str(folder)), texts, max_length=20)
+    again = tokenization.tokenize(load_tokenizer(folder, trained[0]), texts, max_length=20)
     for row, text in enumerate(texts):
         ids = expected.ids[expected.offsets[row] : expected.offsets[row + 1]].tolist()
         assert alone.encode(text).ids == ids, text
@@ -170,7 +174,7 @@ def test_our_own_graph_reads_the_folder(folder, trained):
     loaded = engine.load(folder)
     clean = [re.sub(tokenization.LINE_BREAK, " ", text).replace("\ud800", "") for text in texts]
     tokens = tokenization.tokenize(tokenizer, clean, max_length=20)
-    expected = classifier.reference_logits(model, tokens) / TEMPERATURE
+    expected = distilbert.reference_logits(model, tokens) / TEMPERATURE
     np.testing.assert_allclose(loaded.logits(texts), expected, atol=1e-5)
     np.testing.assert_allclose(engine.load(folder, precision="bfloat16").logits(texts), expected, atol=0.1)
     assert (loaded.label_names, loaded.max_length) == (LABELS, 20)

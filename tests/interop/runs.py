@@ -12,6 +12,7 @@ import numpy as np
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.data import loading, tokenization
 from sentiment_tf.exporting.odd_texts import ODD_TEXTS
+from sentiment_tf.modeling import distilbert, model_files
 from sentiment_tf.system import runtime
 
 TEXTS = 256
@@ -93,10 +94,10 @@ def expected(run: Path) -> Expected:
 
 def _tokens(config: TrainConfig, texts: list[str]) -> tokenization.Tokens:
     """Tokenizes as training did: with the pretrained model's own files, which know nothing of an export."""
-    from sentiment_tf.modeling import classifier  # loads TensorFlow, after runtime.start
-
     places = {"revision": config.model_revision, "cache_dir": config.cache_dir, "offline": config.offline}
-    tokenizer = tokenization.load_tokenizer(classifier.find_model(config.model, **places).directory)
+    directory = model_files.find_model(config.model, **places).directory
+    settings = distilbert.read_settings(directory, config.model)
+    tokenizer = distilbert.load_tokenizer(directory, name=config.model, vocabulary_size=settings.vocab_size)
     clean = [re.sub(tokenization.LINE_BREAK, " ", text) for text in texts]
     return tokenization.tokenize(tokenizer, clean, max_length=config.max_length)
 

@@ -182,26 +182,3 @@ def test_two_runs_with_one_cache_build_the_same_entry_at_the_same_time(tmp_path)
         thread.join()
     assert found == [50 * 8 * 7] * 400
     assert not any(entry.folder.parent.iterdir())
-
-
-def test_a_folder_that_another_run_deletes_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
-    entry = feature_cache.Entry(tmp_path / "features" / "abc", (50, 8), np.dtype(np.float32))
-    make, made = feature_cache.tempfile.mkdtemp, []
-
-    def make_and_lose(**settings):
-        made.append(make(**settings))
-        if len(made) == 1:
-            feature_cache._delete_left_behind(entry.folder.parent)
-            assert not os.path.exists(made[0])
-        return made[-1]
-
-    monkeypatch.setattr(feature_cache.tempfile, "mkdtemp", make_and_lose)
-    assert (build(entry) == 7).all()
-    assert len(made) == 2
-
-
-def test_a_folder_that_is_gone_since_it_was_listed_is_passed_over(tmp_path):
-    entry = feature_cache.Entry(tmp_path / "features" / "abc", (50, 8), np.dtype(np.float32))
-    entry.folder.parent.mkdir()
-    (entry.folder.parent / ".abc-gone").symlink_to(tmp_path / "nowhere")  # listed, and not there when it is opened
-    assert (build(entry) == 7).all()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiment_tf.modeling import classifier
+from sentiment_tf.modeling import distilbert, model_files
 from tests.support import hub
 
 FILES = {"config.json", "tf_model.h5", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
@@ -22,8 +22,8 @@ def logits_of(model) -> np.ndarray:
     return model(IDS, attention_mask=MASK, training=False).logits.numpy()
 
 
-def load(files: classifier.ModelFiles):
-    return classifier.load_classifier(files, label_names=("NEGATIVE", "POSITIVE"), name="own", seed=1)
+def load(directory: str):
+    return distilbert.load_classifier(directory, label_names=("NEGATIVE", "POSITIVE"), name="own", seed=1)
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def h5_model(tiny_classifier, tmp_path) -> Path:
 
 
 def test_folder_with_h5_alone(tiny_classifier, h5_model):
-    files = classifier.find_model(str(h5_model), revision=None, cache_dir="", offline=False)
-    np.testing.assert_array_equal(logits_of(load(files)), logits_of(tiny_classifier))
+    files = model_files.find_model(str(h5_model), revision=None, cache_dir="", offline=False)
+    np.testing.assert_array_equal(logits_of(load(files.directory)), logits_of(tiny_classifier))
 
 
 FETCH = """
@@ -46,8 +46,8 @@ import json, sys
 from sentiment_tf.system import runtime
 runtime.start()
 from sentiment_tf.data import loading  # noqa: F401 the run loads its data before its model
-from sentiment_tf.modeling import classifier
-files = classifier.find_model(sys.argv[1], revision=None, cache_dir="", offline=False)
+from sentiment_tf.modeling import model_files
+files = model_files.find_model(sys.argv[1], revision=None, cache_dir="", offline=False)
 print(json.dumps([files.directory, files.revision]))
 """
 
@@ -66,5 +66,5 @@ def test_hub_model_with_h5_alone(tiny_classifier, h5_model, tmp_path, monkeypatc
     assert revision == server.commits["own/h5"]
     assert {path.name for path in Path(directory).iterdir()} == FILES
     shutil.rmtree(h5_model)
-    loaded = load(classifier.ModelFiles(directory, revision))
+    loaded = load(directory)
     np.testing.assert_array_equal(logits_of(loaded), logits_of(tiny_classifier))

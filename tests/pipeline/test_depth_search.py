@@ -5,50 +5,90 @@ import pytest
 import tensorflow as tf
 
 from sentiment_tf.config import TrainConfig
-from sentiment_tf.errors import NoRoomError
+from sentiment_tf.errors import NoRoomError, UserError
 from sentiment_tf.pipeline import depth_search
+from sentiment_tf.pipeline.depth_search import Costs, Limits, Trial
 from sentiment_tf.pipeline.setup import Cut
 
 CONFIG = TrainConfig(dataset="sst2", trainable_layers="auto", accuracy_tolerance=0.5)
+FREE = Costs(features=0.0, frozen_block=0.0, train_block=0.0)
 
 
-def rows(*accuracies, seconds=10.0, epochs=3):
+def limits(time_budget=None, *, blocks=6, **settings):
+    return Limits.of(dataclasses.replace(CONFIG, time_budget=time_budget, **settings), blocks)
+
+
+def trials(*accuracies, depths=None, seconds=10.0, epochs=3):
+    """The first depths trained, 10 s more for each block."""
+    depths = depths or range(len(accuracies))
     return [
-        {"trainable_layers": depth, "accuracy": accuracy, "training_seconds": seconds * (depth + 1), "epochs": epochs}
-        for depth, accuracy in enumerate(accuracies)
+        Trial(depth, accuracy, seconds * (place + 1), epochs)
+        for place, (depth, accuracy) in enumerate(zip(depths, accuracies, strict=True))
     ]
 
 
 @pytest.mark.parametrize(
-    ("accuracies", "tolerance", "chosen"),
-    [([0.7, 0.8, 0.9], 0.005, 2), ([0.7, 0.896, 0.9], 0.005, 1), ([0.9, 0.8, 0.9], 0.005, 0), ([0.7, 0.8], 0.2, 0)],
+    ("accuracies", "tolerance", "within"),
+    [
+        ([0.7, 0.8, 0.9], 0.005, [2]),
+        ([0.7, 0.896, 0.9], 0.005, [1, 2]),
+        ([0.9, 0.8, 0.9], 0.005, [0, 2]),
+        ([0.7, 0.8], 0.2, [0, 1]),
+        ([0.895, 0.9], 0.005, [0, 1]),  # by the tolerance itself
+    ],
 )
-def test_the_cheapest_within_the_tolerance_of_the_best_is_chosen(accuracies, tolerance, chosen):
-    assert depth_search.choose(rows(*accuracies), tolerance=tolerance) == chosen
-
-
-def tried(**accuracies):
-    return [{"trainable_layers": int(depth[1:]), "accuracy": accuracy} for depth, accuracy in accuracies.items()]
+def test_depths_within_the_tolerance_of_the_best_are_good(accuracies, tolerance, within):
+    table = [*reversed(trials(*accuracies)), Trial(3, no_time="too late")]
+    assert [trial.depth for trial in depth_search.good(table, tolerance=tolerance)] == within
 
 
 @pytest.mark.parametrize(
     ("so_far", "following"),
     [
         ({}, 0),
-        ({"d0": 0.7}, 1),
-        ({"d0": 0.7, "d1": 0.8}, 6),
-        ({"d0": 0.7, "d1": 0.8, "d4": 0.85}, 6),
-        ({"d0": 0.7, "d1": 0.8, "d4": 0.803}, None),  # depth 1 is as good, and nothing lies between it and the head
-        ({"d0": 0.7, "d1": 0.8, "d4": 0.85, "d6": 0.853}, 2),
-        ({"d0": 0.7, "d1": 0.8, "d2": 0.82, "d4": 0.85, "d6": 0.853}, 3),
-        ({"d0": 0.7, "d1": 0.8, "d2": 0.82, "d3": 0.84, "d4": 0.85, "d6": 0.853}, None),
-        ({"d0": 0.7, "d1": 0.8, "d4": 0.85, "d6": 0.9}, 5),
-        ({"d0": 0.7, "d1": 0.8, "d4": 0.85, "d5": 0.9, "d6": 0.9}, None),
-        ({"d0": 0.7, "d1": 0.701}, None),
+        ({0: 0.7}, 1),
+        ({0: 0.7, 1: 0.8}, 6),
+        ({0: 0.7, 1: 0.8, 4: 0.85}, 6),
+        ({0: 0.7, 1: 0.8, 4: 0.803}, None),  # depth 1 is as good, and nothing lies between it and the head
+        ({0: 0.7, 1: 0.8, 6: 0.853, 4: 0.85}, 2),
+        ({0: 0.7, 1: 0.8, 6: 0.853, 4: 0.85, 2: 0.82}, 3),
+        ({0: 0.7, 1: 0.8, 6: 0.853, 4: 0.85, 2: 0.82, 3: 0.84}, None),
+        ({0: 0.7, 1: 0.8, 6: 0.9, 4: 0.85}, 5),
+        ({0: 0.7, 1: 0.8, 6: 0.9, 4: 0.85, 5: 0.9}, None),
+        ({0: 0.7, 1: 0.701}, None),
     ],
 )
 def test_the_deepest_follows_where_a_block_pays_then_the_gap_is_halved(so_far, following):
-    assert depth_search.next_depth(tried(**so_far), 6, tolerance=0.005) == following
+    table = [Trial(depth, accuracy) for depth, accuracy in so_far.items()]
+    step = depth_search.plan(table, limits(60.0), FREE)
+    assert step == (None if following is None else Trial(following))
+
+
+LATE = {"no_time": "too late"}
+FULL = {"no_room": "the disk is full"}
+
+
+@pytest.mark.parametrize(
+    ("table", "time_budget", "following"),
+    [
+        # Without time for a depth, something shallower may follow; not below what is trained.
+        ([*trials(0.7, 0.8), Trial(6, **LATE)], 60.0, 5),
+        ([*trials(0.7, 0.8), Trial(6, **LATE), Trial(5, **LATE)], 60.0, 4),
+        ([*trials(0.7, 0.8), *(Trial(depth, **LATE) for depth in (6, 5, 4, 3, 2))], 60.0, None),
+        ([*trials(0.7), Trial(1, **LATE)], 60.0, None),
+        # Without a gap's depth the search is over.
+        ([*trials(0.7, 0.8, 0.9, depths=(0, 1, 6)), Trial(3, **LATE)], 60.0, None),
+        # Without room for features, all blocks may be trained: they need none.
+        ([*trials(0.7), Trial(1, **FULL)], 60.0, 6),
+        ([*trials(0.7), Trial(1, **FULL), Trial(6, **LATE)], 60.0, None),
+        ([*trials(0.7, 0.9, depths=(0, 6)), Trial(3, **FULL)], 60.0, None),
+        # Without a budget nothing follows a depth that was skipped.
+        ([*trials(0.7, 0.8), Trial(5, **FULL)], None, None),
+    ],
+)
+def test_what_follows_a_skipped_depth(table, time_budget, following):
+    step = depth_search.plan(table, limits(time_budget), FREE)
+    assert (step and step.depth) == following
 
 
 @pytest.mark.parametrize(
@@ -61,44 +101,66 @@ def test_without_a_time_budget_one_block_stays_frozen(deepest, time_budget, dept
     assert depth_search.shared(config, deepest) == shared
 
 
-def reason(rows, depth, spent, *, forward, time_budget=1.0):
-    config = dataclasses.replace(CONFIG, time_budget=time_budget)
-    return depth_search.skip_reason(config, rows, depth, 6, spent, forward=forward)
+def step(table, *, spent, train_block=0.0, frozen_block=0.0, **settings):
+    return depth_search.plan(table, limits(1.0, **settings), Costs(spent, frozen_block, train_block))
 
 
-def test_skips_a_depth_that_would_pass_the_budget_and_says_so():
-    # 30 s are gone; the next depth takes the last one's 20 s and what it grew by, 10 s: a minute.
-    assert reason(rows(0.7, 0.8), 2, 30.0, forward=1.0) is None
-    assert "--time_budget=1.0" in reason(rows(0.7, 0.8), 2, 31.0, forward=1.0)
-    # Three epochs of forward and backward through a second block take 9 times its forward pass: 18 s, not 10.
-    assert reason(rows(0.7, 0.8), 2, 22.0, forward=2.0) is None
-    assert "--time_budget=1.0" in reason(rows(0.7, 0.8), 2, 23.0, forward=2.0)
-    # One epoch, after which training stopped early: 6 s are less than the 10 by which the last one grew.
-    assert reason(rows(0.7, 0.8, epochs=1), 2, 30.0, forward=2.0) is None
-    assert reason([], 0, 100.0, forward=1.0) is None
-    # Beside the head alone, which took 10 s, two blocks take 36.
-    assert reason(rows(0.7), 2, 14.0, forward=2.0) is None
-    assert "--time_budget=1.0" in reason(rows(0.7), 2, 15.0, forward=2.0)
-    assert reason(rows(0.7), 1, 59.0, forward=1.0) is None
-    assert "--time_budget=1.0" in reason(rows(0.7), 1, 60.0, forward=1.0)
+LATER = Trial(6, **LATE), Trial(5, **LATE), Trial(4, **LATE), Trial(3, **LATE)  # so that depth 2 comes next
 
 
-def test_a_depth_between_two_known_ones_takes_a_time_between_theirs():
-    known = [dict(row, trainable_layers=depth) for row, depth in zip(rows(0.7, 0.8, 0.9), (0, 1, 4), strict=True)]
-    # 20 and 30 s at depths 1 and 4: 23.33 at depth 2, whatever a block takes beyond.
-    assert reason(known, 2, 36.6, forward=5.0) is None
-    assert reason(known, 2, 36.7, forward=5.0)
+def test_a_depth_that_would_pass_the_budget_is_skipped_with_the_reason():
+    # 10 and 20 s of training are gone; the next depth takes 20 s and what the last one grew by, 10 s: 60 in all.
+    table = [*trials(0.7, 0.8), *LATER]
+    assert step(table, spent=0.0, train_block=1.0) == Trial(2)
+    assert step(table, spent=0.6, train_block=1.0) == Trial(
+        2, no_time="the search would take 1.0 of --time_budget=1.0 minutes"
+    )
+    # Three epochs of forward and backward passes through a second block take 9 times its forward pass: 13.5 s, not 10.
+    assert step(table, spent=0.0, train_block=1.5).no_time
+    # One epoch, after which training stopped early: 4.5 s are less than the 10 by which the last one grew.
+    assert step([*trials(0.7, 0.8, epochs=1), *LATER], spent=0.0, train_block=1.5) == Trial(2)
+
+
+def test_the_head_is_never_skipped_and_one_block_once_the_time_has_passed():
+    assert step([], spent=100.0) == Trial(0)
+    assert step(trials(0.7), spent=49.0) == Trial(1)
+    assert step(trials(0.7), spent=50.0) == Trial(1, no_time="it would begin after --time_budget=1.0 minutes")
+
+
+def test_beside_the_head_alone_each_block_takes_its_passes():
+    # 10 s are gone; all blocks take the head's 10 s and six times 9 forward passes.
+    table = [*trials(0.7), Trial(1, **FULL)]
+    assert step(table, spent=0.0, train_block=0.7) == Trial(6)  # 10 + 10 + 6 × 6.3 = 57.8 s
+    assert step(table, spent=0.0, train_block=0.8).no_time  # 10 + 10 + 6 × 7.2 = 63.2 s
+
+
+def test_a_depth_between_two_trained_ones_takes_a_time_between_theirs():
+    # 10 + 20 + 3 s are gone, and depth 3 takes 13.2, on the line from 20 s at depth 1 to 3 s at depth 6: 46.2 in all.
+    table = [Trial(0, 0.7, 10.0, 3), Trial(1, 0.8, 20.0, 3), Trial(6, 0.9, 3.0, 3)]
+    assert step(table, spent=13.7, train_block=5.0) == Trial(3)
+    assert step(table, spent=13.9, train_block=5.0).no_time
+
+
+def test_frozen_blocks_count_unless_the_heads_forward_pass_went_through_them():
+    # Depth 3 needs three frozen blocks, 6 s; depth 1 was computed with the head.
+    table = [Trial(0, 0.7, 10.0, 3), Trial(1, 0.8, 20.0, 3), Trial(6, 0.9, 3.0, 3)]
+    assert step(table, spent=7.7, frozen_block=2.0) == Trial(3)
+    assert step(table, spent=7.9, frozen_block=2.0).no_time
+    # Without a cache, depth 1 had to compute its five, too: 46.2 s and eight times those of a block.
+    assert step(table, spent=0.0, frozen_block=1.7, cache="off") == Trial(3)
+    assert step(table, spent=0.0, frozen_block=1.8, cache="off").no_time
 
 
 def test_without_a_budget_three_depths_are_tried():
-    assert reason(rows(0.7, 0.8), 5, 1000.0, forward=1.0, time_budget=None) is None
-    assert "0, 1, 5" in reason(rows(0.7, 0.8, 0.9), 3, 0.0, forward=1.0, time_budget=None)
+    assert depth_search.plan(trials(0.7, 0.8, seconds=1000.0), limits(), FREE) == Trial(5)
+    skipped = depth_search.plan(trials(0.7, 0.8, 0.9, depths=(0, 1, 5)), limits(), FREE)
+    assert skipped == Trial(3, no_time="without --time_budget no more than 0, 1, 5 are tried")
 
 
 class Model:
     """A model that says at which depth it was trained last."""
 
-    config = SimpleNamespace(n_layers=6)
+    config = SimpleNamespace(num_hidden_layers=6)
 
     def __init__(self):
         self.trained = "pretrained"
@@ -134,7 +196,7 @@ def searched(monkeypatch, tmp_path):
             done.trained.append(config.depth)
             return [{"val_accuracy": 0.7 + 0.03 * config.depth, "seconds": 10.0 * (config.depth + 1)}]
 
-        monkeypatch.setattr(depth_search.preparation, "cut", cut)
+        monkeypatch.setattr(depth_search.setup, "cut", cut)
         monkeypatch.setattr(depth_search.fine_tuning, "fit", fit)
         features = {split: SimpleNamespace(seconds=features_seconds / 2) for split in ("train", "validation")}
         done.at, done.history, done.rows, done.skipped = depth_search.search(
@@ -205,3 +267,9 @@ def test_what_was_trained_is_not_given_up_for_want_of_room(searched, tmp_path):
     searched()
     with pytest.raises(NoRoomError):
         searched(no_room=[5])
+
+
+def test_decisions_of_another_version_are_refused_in_one_line(searched, tmp_path):
+    (tmp_path / depth_search.DECISIONS).write_text('{"spent": 1.0, "trunk": 1.0, "forward": 1.0, "steps": []}')
+    with pytest.raises(UserError, match="unfinished depth search of another version.*delete this folder"):
+        searched()

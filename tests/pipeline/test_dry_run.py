@@ -8,8 +8,9 @@ import pytest
 from sentiment_tf import cli
 from sentiment_tf.config import TrainConfig, resolve
 from sentiment_tf.data.tokenization import Tokens
+from sentiment_tf.modeling.features import Features
 from sentiment_tf.pipeline import cost_estimate, dry_run
-from sentiment_tf.pipeline.cost_estimate import Pace
+from sentiment_tf.pipeline.setup import Prepared
 from tests.support.hub import tiny_model
 from tests.test_train import refused, succeeded, train, write_csv
 
@@ -61,7 +62,7 @@ def test_all_that_the_data_says(own, quick):
     assert "100 (50.0%)  100 (50.0%)  200 (100.0%)" in printed  # every text is longer than 12 tokens
     assert "30 (50.0%)" in value(printed, "validation")
     assert value(printed, "11–12").startswith("260 ")
-    assert value(printed, "padding of the trunk") == "0.0% of its places"
+    assert value(printed, "padding in frozen layers") == "0.0% of the token slots"
     assert value(printed, "strategy").endswith("replicas: 1")
     assert "CPU:0" in value(printed, "devices")
 
@@ -77,7 +78,7 @@ def test_what_each_depth_needs(own, quick, depth):
     else:
         assert value(printed, "parameters").startswith(f"{trained[depth]:,} trainable, ")
     assert value(printed, "features to cache") == needed[depth]
-    assert ("padding of the trunk" in printed) == (depth in "01")
+    assert ("padding in frozen layers" in printed) == (depth in "01")
     for step in ("features", "evaluate before", "train", "evaluate after", "export", "report"):
         assert f"\n{step} " in printed
     assert value(printed, "the run").startswith("about ")
@@ -137,54 +138,57 @@ def test_verbosity_sets_the_level_of_the_log(settings, level, monkeypatch):
 
 def test_sample_spans_all_lengths():
     tokens = tokens_of(9, 1, 5, 3, 7)
-    assert cost_estimate._sample(tokens, 15).lengths.tolist() == [1, 5, 9]
-    assert cost_estimate._sample(tokens, 15).ids.tolist() == [1] + 5 * [5] + 9 * [9]
-    assert cost_estimate._sample(tokens, 1_000).lengths.tolist() == [1, 3, 5, 7, 9]
-    assert cost_estimate._sample(tokens, 1).lengths.tolist() == [1]
+    assert cost_estimate.sample(tokens, 15).lengths.tolist() == [1, 5, 9]
+    assert cost_estimate.sample(tokens, 15).ids.tolist() == [1] + 5 * [5] + 9 * [9]
+    assert cost_estimate.sample(tokens, 1_000).lengths.tolist() == [1, 3, 5, 7, 9]
+    assert cost_estimate.sample(tokens, 1).lengths.tolist() == [1]
 
 
-def test_places_count_padding_and_filler():
+def test_token_slots_count_padding():
     plan = np.array([[0, 1], [2, -1]])
-    lengths, config = np.array([3, 5, 9]), TrainConfig(max_length=10)
-    assert cost_estimate._places(lengths, plan, config) == [2 * 8, 2 * 10]  # up to a multiple of 4, up to 10
-    static = dataclasses.replace(config, pad_to_max_length=True)
-    assert cost_estimate._places(lengths, plan, static) == [2 * 10, 2 * 10]
+    tokens = tokens_of(3, 5, 9)
+    inputs = Features(tokens.ids, tokens.offsets, 10)
+    assert cost_estimate.token_slots(inputs, plan) == [2 * 8, 10]  # widths up to a multiple of 4, 10 at most
+    static = dataclasses.replace(inputs, least=10)
+    assert cost_estimate.token_slots(static, plan) == [2 * 10, 10]
 
 
-def test_two_times_give_a_start_and_a_pace():
-    assert cost_estimate._line([10, 30], [3.0, 5.0]) == (2.0, 0.1)
-    assert cost_estimate._line([10, 30], [1.0, 5.0]) == (0.0, 0.2)
-    assert cost_estimate._line([10, 10], [3.0, 2.0]) == (0.0, 0.2)
-
-
-def test_pace_between_depths():
-    one, three = Pace(1, 2, 3, 4, 5, 6), Pace(3, 0, 5, 8, 7, 10)
-    paces = {0: Pace(9, 9, 9, 9, 9, 9), 1: one, 3: three}
-    assert cost_estimate.between(paces, 0) == paces[0]
-    assert cost_estimate.between(paces, 2) == Pace(2, 1, 4, 6, 6, 8)
-
-
-def test_estimate_adds_up(tiny_classifier):
+def test_estimate_adds_up(tiny_classifier, monkeypatch):
     prepared = SimpleNamespace(
         model=tiny_classifier,
         tokens={"train": tokens_of(4, 4, 4), "validation": tokens_of(8), "test": tokens_of(8, 8)},
         splits=SimpleNamespace(report_split="test"),
-        compute_dtype=None,
     )
-    config = TrainConfig(dataset="sst2", epochs=2, batch_size=2, max_length=8, cache="off")
-    pace = Pace(
-        trunk_once=1.0,
-        trunk_place=0.1,
-        evaluation_once=2.0,
-        evaluation_place=0.01,
-        training_once=3.0,
-        training_place=0.5,
-    )
-    missing = cost_estimate.missing_features(config, prepared, 1)
-    seconds = cost_estimate.estimate(config, prepared, pace, 1, missing=missing, start=1.0)
+    config = TrainConfig(dataset="sst2", epochs=2, batch_size=2, max_length=8)
+    monkeypatch.setattr(cost_estimate, "time_features", lambda *_: (1.0, 0.1))
+    monkeypatch.setattr(cost_estimate, "time_training", lambda *_: (3.0, 0.3))
+    seconds = cost_estimate.estimate(config, prepared, 1, start=10.0)
     assert seconds["features"] == pytest.approx(3 * 1.0 + (3 * 4 + 8 + 2 * 8) * 0.1)
-    # The evaluation's batches are of EVALUATION_BATCH = 64 places in height, filled or not.
-    one_pass = 64 * 8 * 0.01
-    assert seconds["evaluate_before"] == pytest.approx(2.0 + 2 * one_pass)
-    assert seconds["evaluate_after"] == pytest.approx(2 * one_pass)
-    assert seconds["train"] == pytest.approx(3.0 + 2 * (2 * 2 * 4 * 0.5 + one_pass))
+    # A forward pass takes a third of a training step's 0.3 s a slot.
+    assert seconds["evaluate_before"] == seconds["evaluate_after"] == pytest.approx(3 * 8 * 0.1)
+    assert seconds["train"] == pytest.approx(3.0 + 2 * (3 * 4 * 0.3 + 8 * 0.1))
+    # A text that the export answers: 8 slots of evaluation, and 4 of the frozen layers.
+    assert seconds["export"] == pytest.approx(6 * 10.0 + 1_000 * (8 * 0.1 + 4 * 0.1))
+    assert seconds["report"] == 10.0
+
+
+def test_the_first_step_and_the_time_per_slot_are_told_apart(monkeypatch):
+    """10 s until the first of steps of 8, 8 and 16 slots ends, then 2 and 4 s: 0.25 s a slot and 8 s once."""
+    times = iter([0.0, 10.0, 12.0, 16.0])
+    monkeypatch.setattr(cost_estimate.time, "perf_counter", lambda: next(times))
+    tail = SimpleNamespace(optimizer=SimpleNamespace(iterations=None))
+    monkeypatch.setattr(cost_estimate.setup, "make_tail", lambda *_: tail)
+
+    def fit(config, prepared, at, *, callbacks):
+        for step in range(1, 4):
+            at.tail.optimizer.iterations = SimpleNamespace(numpy=lambda step=step: step)
+            callbacks[0].on_train_batch_end(step - 1, {})
+
+    monkeypatch.setattr(cost_estimate.fine_tuning, "fit", fit)
+    monkeypatch.setattr(cost_estimate, "token_slots", lambda *_: [8, 8, 16])
+    tokens = {"train": tokens_of(4, 4, 4, 4, 4, 4), "validation": tokens_of(4)}
+    prepared = Prepared(*[None] * 8, checkpoints=None)
+    prepared = dataclasses.replace(prepared, tokens=tokens, labels={"train": np.zeros(6), "validation": np.zeros(1)})
+    inputs = {"train": Features(tokens["train"].ids, tokens["train"].offsets, 8)}
+    config = TrainConfig(dataset="sst2", batch_size=2, max_length=8, trainable_layers="all")
+    assert cost_estimate.time_training(config, prepared, None, inputs) == (8.0, 0.25)

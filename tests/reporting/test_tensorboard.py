@@ -14,6 +14,7 @@ from tensorboard.util import tensor_util
 from sentiment_tf.config import INCIDENTAL
 from sentiment_tf.evaluation import metrics
 from sentiment_tf.reporting import tensorboard
+from sentiment_tf.training import keras_internals
 
 
 def events(directory):
@@ -42,17 +43,7 @@ class Losses(keras.callbacks.Callback):
         self.each.append(logs["loss"] * (batch + 1) - sum(self.each[len(self.each) - batch :]))
 
 
-class GoesOn:
-    """Stands where `training.resume.Checkpointer` does, and tells Keras the epoch and the step to begin at."""
-
-    def __init__(self, epoch, step):
-        self._place = epoch, step
-
-    def maybe_load_initial_counters_from_ckpt(self, steps_per_epoch, initial_epoch, mode):
-        return self._place
-
-
-def fit(*callbacks, rows=28, epochs=2, at=None, steps_done=0, steps_at_once=1):
+def fit(*callbacks, rows=28, epochs=2, at=(0, 0), steps_done=0, steps_at_once=1):
     """Fits 7 steps per epoch, from ``at`` (epoch, step) on."""
     generator = np.random.default_rng(0)
     features = generator.normal(size=(rows, 3)).astype(np.float32)
@@ -61,9 +52,9 @@ def fit(*callbacks, rows=28, epochs=2, at=None, steps_done=0, steps_at_once=1):
     schedule = keras.optimizers.schedules.PolynomialDecay(0.1, 14, 0.0)
     model.compile(keras.optimizers.AdamW(schedule), loss, metrics=["accuracy"], steps_per_execution=steps_at_once)
     model.optimizer.iterations.assign(steps_done)
-    model._training_state = at and GoesOn(*at)
     labels = (features[:, 0] > 0).astype(np.int32)
-    model.fit(features, labels, batch_size=4, epochs=epochs, verbose=0, shuffle=False, callbacks=list(callbacks))
+    with keras_internals.fit_begins_at(model, epoch=at[0], step=at[1]):
+        model.fit(features, labels, batch_size=4, epochs=epochs, verbose=0, shuffle=False, callbacks=list(callbacks))
 
 
 @pytest.fixture(scope="module")

@@ -25,14 +25,14 @@ from sentiment_tf.system import provenance as run_record
 from tests.support.hub import tiny_model
 from tests.test_train import write_csv
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "faults.json"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "faults.json"
 
 # Moments as Python itself reports them (sys.addaudithook): an event, and how one of its arguments must end.
 MOMENTS = {
     "features": ("open", "features.json"),
-    "training": ("open", "/checkpoints/train/building"),
-    "checkpoint": ("os.rename", "/checkpoints/train/building"),
-    "depth": ("os.rename", "/checkpoints/depth-1/building"),
+    "training": ("open", "/checkpoints/train/.building"),
+    "checkpoint": ("os.rename", "/checkpoints/train/.building"),
+    "depth": ("os.rename", "/checkpoints/depth-1/.building"),
     "export": ("open", "/.run.partial/hf/config.json"),
     "report": ("open", "/.run.partial/report.html"),
     "completion": ("os.rename", "/.run.partial"),

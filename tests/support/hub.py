@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -55,16 +55,24 @@ def sentences(count: int, *, seed: int) -> tuple[list[str], list[int]]:
     return texts, labels
 
 
-def tiny_model(directory: str | Path, *, seed: int = 0) -> Path:
+def tiny_model(
+    directory: str | Path, *, seed: int = 0, lower_case: bool = True, more_words: Sequence[str] = ()
+) -> Path:
     """Writes a DistilBERT of 2 layers, 32 wide, in the files and the PyTorch format that the hub holds.
 
     Its weights are drawn by seed; like the real checkpoint it carries a masked-language-model head.
+
+    Args:
+      directory: Made if necessary.
+      seed: Random seed.
+      lower_case: Whether the tokenizer is that of an uncased model.
+      more_words: Word pieces beside ASCII letters and the words of `sentences`.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
     words = [*letters, *("##" + letter for letter in letters), *_GOOD, *_BAD, *_THINGS, *_OTHERS]
-    vocabulary = list(dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
+    vocabulary = list(dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *more_words]))
     config = {
         "activation": "gelu",
         "architectures": ["DistilBertForMaskedLM"],
@@ -85,12 +93,13 @@ def tiny_model(directory: str | Path, *, seed: int = 0) -> Path:
         "vocab_size": len(vocabulary),
     }
     (directory / "config.json").write_text(json.dumps(config, indent=2))
-    (directory / "vocab.txt").write_text("".join(f"{word}\n" for word in vocabulary))
+    (directory / "vocab.txt").write_text("".join(f"{word}\n" for word in vocabulary), encoding="utf-8")
     tokenizer = tokenizers.BertWordPieceTokenizer(
-        {word: number for number, word in enumerate(vocabulary)}, lowercase=True
+        {word: number for number, word in enumerate(vocabulary)}, lowercase=lower_case
     )
     tokenizer.save(str(directory / "tokenizer.json"))
-    (directory / "tokenizer_config.json").write_text('{"do_lower_case": true, "model_max_length": 512}')
+    settings = {"do_lower_case": lower_case, "strip_accents": None, "model_max_length": 512}
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
     weights = _tiny_weights(config, np.random.default_rng(seed))
     safetensors.numpy.save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     return directory

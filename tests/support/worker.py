@@ -15,9 +15,10 @@ from sentiment_tf.system import runtime
 
 tf = runtime.start()
 
+from sentiment_tf.config import TrainConfig  # noqa: E402
 from sentiment_tf.data.tokenization import Tokens  # noqa: E402
-from sentiment_tf.distributed import strategies  # noqa: E402
-from sentiment_tf.modeling import classifier, features  # noqa: E402
+from sentiment_tf.distributed import collectives, strategies  # noqa: E402
+from sentiment_tf.modeling import features, trainable  # noqa: E402
 from sentiment_tf.training import fitting  # noqa: E402
 
 ROWS, BATCH = 45, 16
@@ -34,7 +35,19 @@ def main(output: str, depths: list[str]) -> None:
         found[f"{depth}.accuracy"] = np.array([row["accuracy"] for row in history])
         found[f"{depth}.gradient_norm"] = np.array([row["gradient_norm"] for row in history])  # AdamW hides a scale
     np.savez(output, **found)
-    print(json.dumps({"replicas": strategy.num_replicas_in_sync}))
+    index, _ = collectives.workers(strategy)
+    print(
+        json.dumps(
+            {
+                "replicas": strategy.num_replicas_in_sync,
+                "broadcast": [
+                    collectives.broadcast(strategy, {"from": index}),
+                    collectives.broadcast(strategy, b"chief" if index == 0 else b"").decode(),
+                ],
+                "gathered": collectives.all_gather_object(strategy, ["worker", index]),
+            }
+        )
+    )
 
 
 def train(strategy, depth: int | None):
@@ -56,24 +69,30 @@ def train(strategy, depth: int | None):
         config.dropout = config.attention_dropout = config.seq_classif_dropout = 0.0
         model = TFDistilBertForSequenceClassification(config)
         model(model.dummy_inputs)
-        tail = classifier.Tail(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=1)
-    settings = {"compute_dtype": tf.float32, "max_length": 64, "cache_dir": None}
-    inputs = features.compute(model, {"train": tokens}, depth=depth, strategy=strategy, **settings)["train"]
-    fitting.compile_tail(tail, learning_rate=5e-3, steps=6, warmup_ratio=0.1, weight_decay=0.01, loss_scaling=False)
+        layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=1)
+    inputs = features.compute(
+        model,
+        {"train": tokens},
+        depth=depth,
+        compute_dtype=tf.float32,
+        max_length=64,
+        cache_dir=None,
+        strategy=strategy,
+    )["train"]
+    settings = TrainConfig(epochs=2, batch_size=BATCH, seed=9, learning_rate=5e-3)
+    fitting.compile_model(settings, layers, rows=ROWS)
     moments = []  # after the first step (the head: the first three), a tenth of the gradient (its running mean)
 
     def keep(batch, logs):
         if not moments:
-            moments.extend(first.numpy() for first, _ in tail.optimizer._moments)
+            moments.extend(first.numpy() for first, _ in layers.optimizer.moments)
 
     history = fitting.fit(
-        tail,
+        settings,
+        layers,
         inputs,
         labels,
-        epochs=2,
-        batch_size=BATCH,
-        seed=9,
-        validate=lambda: fitting.loss_and_accuracy(fitting.predict_logits(tail, inputs), labels),
+        validate=lambda: fitting.loss_and_accuracy(fitting.predict_logits(layers, inputs), labels),
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=keep)],
     )
     return model.get_weights(), history, moments

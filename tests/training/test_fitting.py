@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
+from sentiment_tf.config import TrainConfig
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.distributed import strategies
-from sentiment_tf.modeling import classifier, features
+from sentiment_tf.modeling import distilbert, features, trainable
 from sentiment_tf.training import fitting
 from tests.support.tiny_classifier import make_tiny_classifier
 
@@ -27,32 +29,31 @@ def labels() -> np.ndarray:
     return np.random.default_rng(6).integers(0, 2, ROWS).astype(np.int32)
 
 
+def settings(**changed) -> TrainConfig:
+    return TrainConfig(**{"epochs": 2, "batch_size": 16, "seed": 9, "learning_rate": 5e-3} | changed)
+
+
 def train(tokens, labels, *, depth, epochs=2, strategy=None, dropout=True, dtype=tf.float32, parts=2):
-    """Trains a new tiny model; returns (model, tail, features, history)."""
+    """Trains a new tiny model; returns (model, its trainable layers, features, history)."""
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = make_tiny_classifier(seed=1)
         if not dropout:
             model.config.dropout = model.config.attention_dropout = model.config.seq_classif_dropout = 0.0
-        tail = classifier.Tail(model, depth=depth, compute_dtype=dtype, seed=3, parts=parts)
-    settings = {"compute_dtype": dtype, "max_length": 64, "cache_dir": None}
-    inputs = features.compute(model, {"train": tokens}, depth=depth, **settings)["train"]
-    steps = fitting.steps_per_epoch(ROWS, 16) * epochs
-    fitting.compile_tail(
-        tail, learning_rate=5e-3, steps=steps, warmup_ratio=0.1, weight_decay=0.01, loss_scaling=dtype == tf.float16
-    )
+        layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=dtype, seed=3, parts=parts)
+    inputs = features.compute(
+        model, {"train": tokens}, depth=depth, compute_dtype=dtype, max_length=64, cache_dir=None
+    )["train"]
+    config = settings(epochs=epochs)
+    fitting.compile_model(config, layers, rows=ROWS)
     history = fitting.fit(
-        tail,
+        config,
+        layers,
         inputs,
         labels,
-        epochs=epochs,
-        batch_size=16,
-        seed=9,
-        validate=lambda: fitting.loss_and_accuracy(fitting.predict_logits(tail, inputs), labels),
-        callbacks=[],
-        verbose=0,
+        validate=lambda: fitting.loss_and_accuracy(fitting.predict_logits(layers, inputs), labels),
     )
-    return model, tail, inputs, history
+    return model, layers, inputs, history
 
 
 def weights_of(model) -> dict[str, np.ndarray]:
@@ -60,7 +61,7 @@ def weights_of(model) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3, None])
-def test_trains_what_is_above_the_cut_and_leaves_the_rest_bit_identical(tokens, labels, depth):
+def test_trains_the_layers_above_the_freeze_point_and_leaves_the_rest_bit_identical(tokens, labels, depth):
     before = weights_of(make_tiny_classifier(seed=1))
     model, _, _, _ = train(tokens, labels, depth=depth)
     changed = {name for name, value in weights_of(model).items() if (value != before[name]).any()}
@@ -75,13 +76,13 @@ def test_trains_what_is_above_the_cut_and_leaves_the_rest_bit_identical(tokens, 
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3, None])
-def test_the_whole_models_logits_equal_the_tails(tokens, labels, depth):
-    model, tail, inputs, _ = train(tokens, labels, depth=depth, epochs=1)
+def test_the_whole_models_logits_equal_those_of_the_trainable_layers(tokens, labels, depth):
+    model, layers, inputs, _ = train(tokens, labels, depth=depth, epochs=1)
     # Hidden states are kept as float16, three decimal digits.
     exact = depth in (0, 3, None)
     np.testing.assert_allclose(
-        fitting.predict_logits(tail, inputs),
-        classifier.reference_logits(model, tokens),
+        fitting.predict_logits(layers, inputs),
+        distilbert.reference_logits(model, tokens),
         atol=1e-5 if exact else 2e-2,
     )
 
@@ -113,61 +114,103 @@ def test_loss_falls_and_rows_are_complete(tokens, labels):
 
 
 @pytest.fixture
-def standing(tokens) -> tuple:
-    """(A head compiled with so small a rate that it stands still, its inputs): an epoch's loss is the model's."""
+def head(tokens) -> tuple:
+    """(A head without dropout, its inputs)."""
     model = make_tiny_classifier(seed=1)
     model.config.seq_classif_dropout = 0.0
-    tail = classifier.Tail(model, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
-    settings = {"compute_dtype": tf.float32, "max_length": 64, "cache_dir": None}
-    inputs = features.compute(model, {"train": tokens}, depth=0, **settings)["train"]
-    fitting.compile_tail(tail, learning_rate=1e-9, steps=3, warmup_ratio=0.0, weight_decay=0.0, loss_scaling=False)
-    return tail, inputs
+    layers = trainable.TrainableLayers(model, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
+    return layers, features.compute(
+        model, {"train": tokens}, depth=0, compute_dtype=tf.float32, max_length=64, cache_dir=None
+    )["train"]
 
 
-def test_epoch_loss_is_the_mean_over_rows_filler_left_out(standing, labels):
-    tail, inputs = standing
-    expected = fitting.loss_and_accuracy(fitting.predict_logits(tail, inputs), labels)
-    history = fitting.fit(tail, inputs, labels, epochs=1, batch_size=16, seed=0, validate=dict, callbacks=[], verbose=0)
-    assert history[0]["loss"] == pytest.approx(expected["loss"], rel=1e-4)
-    assert history[0]["accuracy"] == pytest.approx(expected["accuracy"])
+def epoch_without_change(head, labels, **changed) -> dict:
+    """Returns the row of an epoch whose learning rate is too small to change the weights."""
+    layers, inputs = head
+    config = settings(epochs=1, seed=0, learning_rate=1e-9, warmup_ratio=0.0, weight_decay=0.0, **changed)
+    fitting.compile_model(config, layers, rows=ROWS)
+    return fitting.fit(config, layers, inputs, labels)[0]
 
 
-def test_class_weights_weigh_the_rows_of_the_loss(standing, labels):
-    tail, inputs = standing
-    logits = fitting.predict_logits(tail, inputs)
+def test_epoch_loss_is_the_mean_over_rows_without_the_padding_rows(head, labels):
+    expected = fitting.loss_and_accuracy(fitting.predict_logits(*head), labels)
+    row = epoch_without_change(head, labels)
+    assert row["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    assert row["accuracy"] == pytest.approx(expected["accuracy"])
+
+
+def test_balanced_class_weights_weight_the_rows_of_the_loss(head, labels):
+    logits, positive = fitting.predict_logits(*head), labels.sum()
     losses = [fitting.loss_and_accuracy(logits[labels == label], labels[labels == label])["loss"] for label in (0, 1)]
-    expected = (3.0 * losses[0] * (labels == 0).sum() + 0.5 * losses[1] * (labels == 1).sum()) / ROWS
-    weights = np.array([3.0, 0.5], np.float32)
-    history = fitting.fit(tail, inputs, labels, epochs=1, batch_size=16, seed=0, validate=dict, class_weights=weights)
-    assert history[0]["loss"] == pytest.approx(expected, rel=1e-4)
+    assert positive != ROWS - positive
+    assert epoch_without_change(head, labels, class_weight="balanced")["loss"] == pytest.approx(
+        sum(losses) / 2, rel=1e-4
+    )
 
 
 def test_predictions_come_in_row_order_each_row_once(tokens, labels):
-    model, tail, inputs, _ = train(tokens, labels, depth=1, epochs=1)
-    logits = fitting.predict_logits(tail, inputs)
+    model, layers, inputs, _ = train(tokens, labels, depth=1, epochs=1)
+    logits = fitting.predict_logits(layers, inputs)
     assert logits.shape == (ROWS, 2)
-    alone = [tail.evaluate_batch(tail.read_weights(), inputs.gather(np.array([row])))[0] for row in range(ROWS)]
+    alone = [layers.evaluate_batch(layers.read_weights(), inputs.gather(np.array([row])))[0] for row in range(ROWS)]
     np.testing.assert_allclose(logits, alone, atol=1e-4)
 
 
 @pytest.mark.parametrize("depth", [0, 1, None])
 def test_two_devices_take_the_same_steps_as_one(tokens, labels, depth):
-    one, tail_of_one, _, alone = train(tokens, labels, depth=depth, epochs=1, dropout=False)
+    one, layers_of_one, _, alone = train(tokens, labels, depth=depth, epochs=1, dropout=False)
     mirrored = strategies.make_strategy("mirrored", batch_size=16)
     assert mirrored.num_replicas_in_sync == 2
-    two, tail, _, shared = train(tokens, labels, depth=depth, epochs=1, dropout=False, strategy=mirrored, parts=1)
+    two, layers, _, shared = train(tokens, labels, depth=depth, epochs=1, dropout=False, strategy=mirrored, parts=1)
     for name in ("loss", "accuracy", "gradient_norm"):  # the last: AdamW's steps would hide a gradient's scale
         assert shared[0][name] == pytest.approx(alone[0][name], rel=1e-5), name
-    for (mean, _), (other, _) in zip(tail_of_one.optimizer._moments, tail.optimizer._moments, strict=True):
+    for (mean, _), (other, _) in zip(layers_of_one.optimizer.moments, layers.optimizer.moments, strict=True):
         np.testing.assert_allclose(10 * mean.numpy(), 10 * other.numpy(), atol=1e-5)  # a tenth of the gradients' sum
     for name, value in weights_of(one).items():
         np.testing.assert_allclose(value, weights_of(two)[name], atol=2e-5, err_msg=name)
 
 
+@pytest.mark.parametrize(
+    ("make", "depth", "dtype"),
+    [
+        (lambda rate: keras.optimizers.SGD(20 * rate, momentum=0.9), None, tf.float32),
+        (keras.optimizers.Adam, 0, tf.float32),
+        (lambda rate: keras.optimizers.AdamW(rate, global_clipnorm=1.0), None, tf.float16),
+    ],
+    ids=["SGD", "Adam", "AdamW"],
+)
+def test_trains_with_any_keras_optimizer(tokens, labels, monkeypatch, make, depth, dtype):
+    def make_optimizer(config, model, steps):
+        optimizer = make(config.learning_rate)
+        return optimizer if dtype == tf.float32 else keras.mixed_precision.LossScaleOptimizer(optimizer)
+
+    monkeypatch.setattr(fitting, "make_optimizer", make_optimizer)
+    _, _, _, history = train(tokens, labels, depth=depth, epochs=6, dtype=dtype)
+    assert history[-1]["val_loss"] < 0.95 * history[0]["val_loss"]
+    assert 0.0 < history[-1]["gradient_norm"] < np.inf
+
+
+@pytest.mark.parametrize("depth", [0, None])
+def test_gradient_norm_is_that_of_the_whole_batch_before_clipping(tokens, labels, monkeypatch, depth):
+    """SGD at rate 1 without clipping changes the weights by the gradient itself, whose norm can be computed."""
+    monkeypatch.setattr(fitting, "make_optimizer", lambda config, model, steps: keras.optimizers.SGD(1.0))
+    model = make_tiny_classifier(seed=1)
+    layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=2)
+    inputs = features.compute(
+        model, {"train": tokens}, depth=depth, compute_dtype=tf.float32, max_length=64, cache_dir=None
+    )["train"]
+    config = settings(epochs=1, batch_size=ROWS)
+    fitting.compile_model(config, layers, rows=ROWS)
+    before = [variable.numpy() for variable in layers.trainable_variables]
+    (row,) = fitting.fit(config, layers, inputs, labels)
+    changes = [old - variable.numpy() for old, variable in zip(before, layers.trainable_variables, strict=True)]
+    assert row["gradient_norm"] == pytest.approx(np.sqrt(sum((change**2).sum() for change in changes)), rel=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
 def test_half_precision_trains_with_float32_loss_and_logits(tokens, labels, dtype):
-    _, tail, inputs, history = train(tokens, labels, depth=None, epochs=6, dtype=dtype)
-    logits = tail(inputs.gather(np.arange(4)), training=False)
+    _, layers, inputs, history = train(tokens, labels, depth=None, epochs=6, dtype=dtype)
+    logits = layers(inputs.gather(np.arange(4)), training=False)
     assert logits.dtype == tf.float32
     assert history[-1]["val_loss"] < 0.85 * history[0]["val_loss"]
 
@@ -175,16 +218,17 @@ def test_half_precision_trains_with_float32_loss_and_logits(tokens, labels, dtyp
 def test_best_epochs_weights_come_back_and_training_stops_after_patience(tokens, labels):
     scores = iter([0.6, 0.9, 0.7, 0.8, 0.8, 0.8])
     kept = []
-    _, tail, inputs, _ = train(tokens, labels, depth=0, epochs=1)
+    _, layers, inputs, _ = train(tokens, labels, depth=0, epochs=1)
 
     def validate():
-        kept.append(fitting.predict_logits(tail, inputs))
+        kept.append(fitting.predict_logits(layers, inputs))
         return {"loss": 1.0, "accuracy": next(scores)}
 
-    fitting.compile_tail(tail, learning_rate=5e-3, steps=18, warmup_ratio=0.1, weight_decay=0.0, loss_scaling=False)
-    history = fitting.fit(tail, inputs, labels, epochs=6, batch_size=16, seed=0, validate=validate, patience=2)
+    config = settings(epochs=6, early_stopping_patience=2)
+    fitting.compile_model(config, layers, rows=ROWS)
+    history = fitting.fit(config, layers, inputs, labels, validate=validate)
     assert [row["val_accuracy"] for row in history] == [0.6, 0.9, 0.7, 0.8]
-    np.testing.assert_array_equal(fitting.predict_logits(tail, inputs), kept[1])
+    np.testing.assert_array_equal(fitting.predict_logits(layers, inputs), kept[1])
     assert np.abs(kept[1] - kept[3]).max() > 1e-4
 
 
@@ -197,19 +241,17 @@ def test_balanced_weights_by_hand():
     ("smoothing", "expected"), [(0.0, np.log(4 / 3)), (0.2, 0.9 * np.log(4 / 3) + 0.1 * np.log(4))]
 )
 def test_label_smoothing_by_hand(tiny_classifier, smoothing, expected):
-    tail = classifier.Tail(tiny_classifier, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
-    fitting.compile_tail(
-        tail, learning_rate=0.1, steps=1, warmup_ratio=0, weight_decay=0, loss_scaling=False, label_smoothing=smoothing
-    )
-    loss = tail.compiled_loss(tf.constant([0]), tf.constant([[np.log(3.0), 0.0]], tf.float32))
+    layers = trainable.TrainableLayers(tiny_classifier, depth=0, compute_dtype=tf.float32, seed=0, parts=1)
+    fitting.compile_model(settings(label_smoothing=smoothing), layers, rows=1)
+    loss = layers.compiled_loss(tf.constant([0]), tf.constant([[np.log(3.0), 0.0]], tf.float32))
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 def test_layer_decay_counts_from_the_head_down(tiny_classifier):
-    tail = classifier.Tail(tiny_classifier, depth=None, compute_dtype=tf.float32, seed=0, parts=1)
+    layers = trainable.TrainableLayers(tiny_classifier, depth=None, compute_dtype=tf.float32, seed=0, parts=1)
     below = {}
     for variable in tiny_classifier.weights:
-        below.setdefault(tail.layers_above(variable), set()).add(variable.name)
+        below.setdefault(layers.layers_above(variable), set()).add(variable.name)
     assert sorted(below) == [0, 1, 2, 3, 4]
     assert all("classifier" in name for name in below[0])
     assert all("layer_._2/" in name for name in below[1])

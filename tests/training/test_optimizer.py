@@ -10,14 +10,10 @@ def never(variable) -> bool:
     return False
 
 
-def always(variable) -> bool:
-    return True
-
-
 def test_dense_steps_equal_keras_adamw():
     start = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
     mine, theirs = tf.Variable(start), tf.Variable(start)
-    ours = FusedAdamW(0.01, weight_decay=0.1, decayed=always, clip_norm=1.0, epsilon=1e-6)
+    ours = FusedAdamW(0.01, weight_decay=0.1, epsilon=1e-6, global_clipnorm=1.0)
     reference = keras.optimizers.AdamW(0.01, weight_decay=0.1, epsilon=1e-6, global_clipnorm=1.0)
     for step in range(5):
         gradient = tf.constant(np.random.default_rng(step + 1).normal(size=(7, 3)), tf.float32)
@@ -30,9 +26,7 @@ def test_dense_steps_equal_keras_adamw():
 def test_first_step_by_hand():
     # Adam's first step is the learning rate in the gradient's direction, whatever its size; decay is apart.
     variable = tf.Variable([1.0, -2.0])
-    FusedAdamW(0.1, weight_decay=0.5, decayed=always, epsilon=1e-12).apply_gradients(
-        [(tf.constant([0.3, -0.4]), variable)]
-    )
+    FusedAdamW(0.1, weight_decay=0.5, epsilon=1e-12).apply_gradients([(tf.constant([0.3, -0.4]), variable)])
     np.testing.assert_allclose(variable, [1.0 * 0.95 - 0.1, -2.0 * 0.95 + 0.1], atol=1e-5)
 
 
@@ -50,7 +44,7 @@ def test_sparse_gradient_updates_its_rows_as_a_dense_one_would_and_no_other():
         tf.constant([[0.1, 0.2], [0.3, 0.1], [0.2, 0.2]]), tf.constant([1, 2, 1]), tf.constant([4, 2])
     )
     added = tf.constant([[0.3, 0.4], [0.3, 0.1]])
-    first, second = (FusedAdamW(0.1, weight_decay=0.1, decayed=always) for _ in range(2))
+    first, second = (FusedAdamW(0.1, weight_decay=0.1) for _ in range(2))
     for _ in range(3):
         first.apply_gradients([(gradient, sparse)])
         second.apply_gradients([(added, dense)])
@@ -59,18 +53,9 @@ def test_sparse_gradient_updates_its_rows_as_a_dense_one_would_and_no_other():
     np.testing.assert_array_equal(sparse.numpy()[[0, 3]], start[[0, 3]])
 
 
-def test_norm_is_that_of_whole_rows():
-    optimizer = FusedAdamW(0.1, weight_decay=0.0, decayed=never)
-    gradient = tf.IndexedSlices(tf.constant([[1.5], [1.5]]), tf.constant([0, 0]), tf.constant([2, 1]))
-    optimizer.apply_gradients([(gradient, tf.Variable([[1.0], [1.0]])), (tf.constant([4.0]), tf.Variable([0.0]))])
-    assert float(optimizer.gradient_norm) == pytest.approx(5.0)
-
-
 def test_multiplier_scales_a_variables_rate():
     fast, slow = tf.Variable([0.0], name="fast"), tf.Variable([0.0], name="slow")
-    optimizer = FusedAdamW(
-        0.1, weight_decay=0.0, decayed=never, multiplier=lambda variable: 0.1 if "slow" in variable.name else 1.0
-    )
+    optimizer = FusedAdamW(0.1, weight_decay=0.0, multiplier=lambda variable: 0.1 if "slow" in variable.name else 1.0)
     optimizer.apply_gradients([(tf.constant([1.0]), fast), (tf.constant([1.0]), slow)])
     assert float(slow[0]) == pytest.approx(0.1 * float(fast[0]), rel=1e-4)
 

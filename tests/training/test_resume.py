@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from sentiment_tf.config import TrainConfig
 from sentiment_tf.errors import UserError
-from sentiment_tf.modeling import classifier
+from sentiment_tf.modeling import trainable
 from sentiment_tf.modeling.features import Features
 from sentiment_tf.system import signals
 from sentiment_tf.training import callbacks, checkpoints, fitting
@@ -49,41 +50,26 @@ def inputs() -> tuple[Features, np.ndarray]:
     return Features(ids, offsets, 64), random.integers(0, 2, ROWS).astype(np.int32)
 
 
-def train(
-    inputs, folder, *, callbacks=(), every=None, patience=None, scores=None, dtype=tf.float32, spoil=None, depth=None
-):
-    """Trains a new tiny model, or goes on; returns (its weights, the epochs' rows without clock times)."""
+def train(inputs, folder, *, callbacks=(), every=None, patience=None, scores=None, dtype=tf.float32, depth=None):
+    """Trains a new tiny model, or continues; returns (its weights, the rows of the epochs without clock times)."""
     features, labels = inputs
     model = make_tiny_classifier(seed=1)
-    tail = classifier.Tail(model, depth=depth, compute_dtype=dtype, seed=3, parts=2)
-    fitting.compile_tail(
-        tail,
-        learning_rate=5e-3,
-        steps=fitting.steps_per_epoch(len(features), BATCH) * EPOCHS,
-        warmup_ratio=0.1,
-        weight_decay=0.01,
-        loss_scaling=dtype == tf.float16,
-    )
-    if spoil:
-        spoil(tail)
-
-    def validate():
-        found = fitting.loss_and_accuracy(fitting.predict_logits(tail, features), labels)
-        return found if scores is None else found | {"accuracy": scores[int(tail.optimizer.iterations) // STEPS - 1]}
-
-    history = fitting.fit(
-        tail,
-        features,
-        labels,
+    layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=dtype, seed=3, parts=2)
+    config = TrainConfig(
         epochs=EPOCHS,
         batch_size=BATCH,
         seed=9,
-        validate=validate,
-        callbacks=callbacks,
-        patience=patience,
-        checkpoints=folder,
+        learning_rate=5e-3,
+        early_stopping_patience=patience,
         checkpoint_every=every,
     )
+    fitting.compile_model(config, layers, rows=len(features))
+
+    def validate():
+        found = fitting.loss_and_accuracy(fitting.predict_logits(layers, features), labels)
+        return found if scores is None else found | {"accuracy": scores[int(layers.optimizer.iterations) // STEPS - 1]}
+
+    history = fitting.fit(config, layers, features, labels, validate=validate, callbacks=callbacks, checkpoints=folder)
     return model.get_weights(), [{**row, "seconds": 0} for row in history]
 
 
@@ -127,6 +113,14 @@ def test_the_loss_scale_goes_on_too(inputs, tmp_path):
     with pytest.raises(Killed):
         train(inputs, tmp_path / "killed", callbacks=[KillAt(5)], every=2, dtype=tf.float16)
     same(train(inputs, None, dtype=tf.float16), train(inputs, tmp_path / "killed", dtype=tf.float16))
+
+
+@pytest.mark.parametrize("make", [lambda: keras.optimizers.SGD(0.1, momentum=0.9), keras.optimizers.AdamW])
+def test_any_keras_optimizer_goes_on_bit_for_bit(inputs, tmp_path, monkeypatch, make):
+    monkeypatch.setattr(fitting, "make_optimizer", lambda config, model, steps: make())
+    with pytest.raises(Killed):
+        train(inputs, tmp_path, callbacks=[KillAt(5)], every=2)
+    same(train(inputs, None), train(inputs, tmp_path, every=2))
 
 
 def test_a_training_that_ended_is_not_repeated(inputs, undisturbed, tmp_path):

@@ -1,0 +1,116 @@
+"""The tokenizer of BERT's family: loading it, and refusing settings that the exports cannot follow."""
+
+import json
+from pathlib import Path
+
+from sentiment_tf.data import tokenization
+from sentiment_tf.errors import UserError
+from sentiment_tf.modeling import model_files
+
+CLASSES = (
+    "BertTokenizer",
+    "BertTokenizerFast",
+    "DistilBertTokenizer",
+    "DistilBertTokenizerFast",
+    "PreTrainedTokenizerFast",  # the name says nothing; what the tokenizer does is checked
+)
+
+SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")  # the only ones that are used
+
+
+def load(tokenizer_class, directory: str, *, name: str, vocabulary_size: int):
+    """Loads the fast tokenizer of a model folder.
+
+    A literal "[SEP]" in a review is four pieces of text, not a separator (``split_special_tokens``): a
+    user's text cannot forge the model's control tokens, and every export reads it the same way.
+
+    Args:
+      tokenizer_class: A fast tokenizer class of transformers.
+      directory: The model folder, with vocab.txt or tokenizer.json.
+      name: The model as the user gave it, for errors.
+      vocabulary_size: Number of token ids that the model knows.
+
+    Returns:
+      An instance of ``tokenizer_class``.
+
+    Raises:
+      UserError: There is no tokenizer, it belongs to another model, or the exports cannot follow its settings.
+    """
+    from transformers import logging
+
+    logging.set_verbosity_error()  # it warns if BERT's tokenizer is loaded as DistilBERT's, which is the same
+    try:
+        settings = _read_settings(Path(directory))
+        # Not from_pretrained, which also reads the files that the settings name, wherever they are.
+        known = {key: settings[key] for key in SETTINGS if key in settings}
+        tokenizer = tokenizer_class(**_files(Path(directory)), **known, split_special_tokens=True)
+        ids = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)  # missing special tokens are added
+        unsupported = _unsupported_setting(settings) or _unsupported(tokenizer)
+    except Exception as error:  # each kind of damage raises its own
+        raise UserError(
+            f"--model={name}: {directory} has no tokenizer that can be read ({type(error).__name__}); "
+            "put its vocab.txt or tokenizer.json there"
+        ) from error
+    if unsupported:
+        raise UserError(
+            f"--model={name}: its tokenizer has {unsupported}, which the export does not support; "
+            "pass a model with BERT's own tokenizer settings"
+        )
+    missing = [token for token in tokenization.SPECIAL_TOKENS if token not in ids]
+    if missing or max(ids.values()) >= vocabulary_size:
+        reason = f"lacks {', '.join(missing)}" if missing else f"has more words than the model's {vocabulary_size:,}"
+        raise UserError(f"--model={name}: its tokenizer {reason}; put the model's own vocab.txt there")
+    return tokenizer
+
+
+def _read_settings(directory: Path) -> dict:
+    path = directory / model_files.TOKENIZER_CONFIG
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _files(directory: Path) -> dict[str, str]:
+    """Returns the files of a model folder that a fast tokenizer is made from, by the name of its argument."""
+    files = {"vocab_file": directory / "vocab.txt", "tokenizer_file": directory / "tokenizer.json"}
+    return {argument: str(path) for argument, path in files.items() if path.exists()}
+
+
+def _unsupported_setting(settings: dict) -> str | None:
+    """Returns what a tokenizer_config.json asks for beyond BERT's tokenizer, or None."""
+    if (kind := settings.get("tokenizer_class")) not in (None, *CLASSES):
+        return f"tokenizer_class={kind}"
+    added = [token["content"] for token in settings.get("added_tokens_decoder", {}).values() if not token["special"]]
+    return f"the added token {added[0]!r}" if added else None
+
+
+def _unsupported(tokenizer) -> str | None:
+    """Returns the first setting that `exporting.graph_tokenizer` does not follow, or None."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    try:
+        normalizer = tokenization.bert_normalizer(content)
+    except ValueError as other:
+        return f"the normalizer {other}"
+    if not normalizer["clean_text"]:
+        return "clean_text=false"
+    if not normalizer["handle_chinese_chars"]:
+        return "tokenize_chinese_chars=false"
+    if normalizer["strip_accents"] not in (None, normalizer["lowercase"]):
+        lower_case, strip_accents = (json.dumps(normalizer[name]) for name in ("lowercase", "strip_accents"))
+        return f"do_lower_case={lower_case} with strip_accents={strip_accents}"
+    return _unsupported_after_normalizer(tokenizer, content)
+
+
+def _unsupported_after_normalizer(tokenizer, content: dict) -> str | None:
+    """Returns the first setting of the steps after the normalizer that is not BERT's, or None."""
+    words = content["pre_tokenizer"] or {"type": "None"}
+    if words["type"] != "BertPreTokenizer":
+        return f"the pre_tokenizer {words['type']}"
+    model = content["model"]
+    kind = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##"}
+    if other := [name for name, value in kind.items() if model.get(name, value) != value]:
+        return f"the model with {other[0]}={model[other[0]]}"
+    if model.get("max_input_chars_per_word", 100) != 100:
+        return f"the model with max_input_chars_per_word={model['max_input_chars_per_word']}"
+    if tokenizer.backend_tokenizer.encode("").tokens != ["[CLS]", "[SEP]"]:
+        return "a post_processor other than [CLS] text [SEP]"
+    added = [token["content"] for token in content["added_tokens"] if not token["special"]]
+    return f"the added token {added[0]!r}" if added else None
