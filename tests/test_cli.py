@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def told(*arguments) -> list[str]:
     """Returns what `train` says to be wrong, a line each, sorted."""

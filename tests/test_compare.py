@@ -59,6 +59,7 @@ def test_a_search_shows_the_depth_that_it_chose(tmp_path):
     assert "  3 (auto)  " in compare.table([row])
 
 
+@pytest.mark.slow
 def test_output_that_exists_is_left_alone(runs, tmp_path):
     (tmp_path / "runs.png").write_text("mine")
     done = command(*runs, f"--output={tmp_path / 'runs.png'}")
@@ -68,6 +69,7 @@ def test_output_that_exists_is_left_alone(runs, tmp_path):
     assert (tmp_path / "runs.png").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_command_draws_and_warns_of_different_texts(runs, tmp_path):
     other = write_run(
         tmp_path / "other", 0.6, data={"report_split": "test", "source": {"fingerprint": {"test": "xyz"}}}
@@ -94,6 +96,7 @@ def test_output_that_cannot_be_written(runs, tmp_path):
         compare.draw(compare.read(runs), str(target))
 
 
+@pytest.mark.slow
 def test_without_runs_the_command_says_what_it_wants():
     done = command()
     assert done.returncode == 2

@@ -134,6 +134,7 @@ def test_findings_are_laid_out_with_what_mends_them():
     assert doctor.format_finding(finding) == "broken  x is missing\n        try: pip install x"
 
 
+@pytest.mark.slow
 def test_command_on_this_installation():
     call = [sys.executable, "-m", "sentiment_tf.doctor", "--timeout=0.5"]
     done = subprocess.run(call, capture_output=True, text=True, timeout=300, env={**os.environ, "HF_HUB_OFFLINE": "1"})

@@ -11,6 +11,8 @@ import pytest
 from sentiment_tf.inference.engines import tensorflow as saved_model
 from tests.support import tiny_export
 
+pytestmark = pytest.mark.slow
+
 TEXTS = tiny_export.texts(60)
 
 

@@ -20,6 +20,7 @@ def test_every_command_module_is_listed():
     assert set(COMMANDS) == runnable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [(), ("--help",)])
 def test_without_a_command_the_commands_are_listed(arguments):
     done = call(*arguments)
@@ -27,18 +28,21 @@ def test_without_a_command_the_commands_are_listed(arguments):
     assert [name for name in COMMANDS if f"  {name}" not in done.stdout] == []
 
 
+@pytest.mark.slow
 def test_an_unknown_command_is_one_line():
     done = call("trian")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: trian: unknown command; choose from {', '.join(COMMANDS)}\n"
 
 
+@pytest.mark.slow
 def test_a_command_gets_the_arguments_behind_its_name():
     done = call("compare", "nowhere")
     assert done.returncode == 2
     assert done.stderr.startswith("error: nowhere: no run.json there;")
 
 
+@pytest.mark.slow
 def test_help_of_a_command_lists_its_flags():
     done = call("predict", "--help")
     assert done.returncode == 0

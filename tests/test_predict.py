@@ -330,6 +330,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 def test_needs_nothing_of_the_training_and_no_locale(run_folder, model_of_run):
     """In a Turkish locale a careless lower() makes a dotless i of I."""
     text = "TITLE OF A FILM I LIKE"
@@ -343,6 +344,7 @@ def test_needs_nothing_of_the_training_and_no_locale(run_folder, model_of_run):
     assert json.loads(answer)["probability"] == pytest.approx(likeliest, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_whole_rows(run_folder):
     asked = process(f"--model={run_folder}", "--input=-", "--format=json")
     texts = [f"film {number}" for number in range(4 * TEXTS_AT_ONCE)]
@@ -360,6 +362,7 @@ def test_ctrl_c_leaves_whole_rows(run_folder):
     assert answered == texts[: len(answered)]
 
 
+@pytest.mark.slow
 def test_an_unknown_flag(run_folder):
     asked = process("good", f"--model={run_folder}", "--modle=x")
     out, err = asked.communicate()

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.hub import DISTILBERT, IMDB, SST2, HubServer, sentences, tiny_model
 
+pytestmark = pytest.mark.slow
+
 ARTEFACTS = {
     "1",
     "hf",

@@ -4,6 +4,7 @@ import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sentiment_tf.data import registry
 from sentiment_tf.errors import UserError
@@ -45,7 +46,7 @@ class DataSettings:
         return None if self.data_dir is None else Path(self.data_dir).expanduser()
 
     @property
-    def columns(self) -> dict[str, str | None]:
+    def columns(self) -> dict[str, Any]:
         """The column names, as keyword arguments of `readers.read_file`."""
         return {"text_column": self.text_column, "label_column": self.label_column}
 

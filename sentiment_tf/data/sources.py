@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import huggingface_hub
@@ -151,7 +151,7 @@ def _read_hub(spec: DatasetSpec, revision: str | None) -> Source:
         except (ConnectionError, OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             state = "is not in the cache and HF_HUB_OFFLINE is set" if offline else "could not be fetched"
             raise UserError(f"--dataset={spec.name}: {spec.hub_id} {state} ({error}); {_without_hub()}") from error
-    columns = {"text_column": spec.text_column, "label_column": spec.label_column}
+    columns: dict[str, Any] = {"text_column": spec.text_column, "label_column": spec.label_column}
     splits = {  # others, such as IMDb's "unsupervised", have no labels
         split: readers.select_columns(rows[split], f"{spec.hub_id} {split}", **columns)
         for split in settings.SPLITS

@@ -157,8 +157,8 @@ class _Network:
         else:
             words = nodes.add("Gather", nodes.constant(table), "input_ids")
         length = nodes.add("Slice", self._shape, nodes.integers(1), nodes.integers(2))
-        table = nodes.constant(_array(embeddings.positions))
-        positions = nodes.add("Slice", table, nodes.integers(0), length, nodes.integers(0))
+        places = nodes.constant(_array(embeddings.positions))
+        positions = nodes.add("Slice", places, nodes.integers(0), length, nodes.integers(0))
         return self._layer_norm(nodes.add("Add", words, positions), embeddings.gamma, embeddings.beta)
 
     def attention(self, block: encoder.Block, x: str) -> str:

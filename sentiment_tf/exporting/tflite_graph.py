@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import flatbuffers
 import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 # Which table of the schema holds an operation's options; operations that are not listed have none.
@@ -54,7 +55,7 @@ class Graph:
         self._buffers = [_Buffer(None)]  # the first one is empty, by the schema
         self._small = {}
 
-    def input(self, name: str, shape: Sequence[int], dtype: np.dtype) -> int:
+    def input(self, name: str, shape: Sequence[int], dtype: npt.DTypeLike) -> int:
         """Adds a tensor that the caller fills."""
         return self._tensor(shape, dtype, name=name)
 
@@ -84,7 +85,7 @@ class Graph:
         inputs: Sequence[int],
         shape: Sequence[int],
         *,
-        dtype: np.dtype = np.float32,
+        dtype: npt.DTypeLike = np.float32,
         version: int = 1,
         outputs: int = 1,
         **options,

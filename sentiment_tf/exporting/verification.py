@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def fresh_process(texts: Sequence[str], *, sample: Sequence[str] = ()) -> Iterat
     with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as folder, tempfile.TemporaryFile("w+") as errors:
         Path(folder, "texts.json").write_text(json.dumps({"texts": list(texts), "sample": list(sample)}))
         command = [sys.executable, "-m", "sentiment_tf.exporting.verification", folder]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
         process = subprocess.Popen(command, **pipes, text=True, encoding="utf-8")
         try:
             yield FreshProcess(process, Path(folder), errors)

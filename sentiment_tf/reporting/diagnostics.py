@@ -1,8 +1,10 @@
 """Figures of a model's predictions and errors; each function returns a Figure for ``style.save``."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -29,7 +31,7 @@ _LIGHTEST, _DARKEST = 0.06, 0.56  # opacity of a share of 0 and of 1
 
 
 @styled
-def confusion(counts: Sequence, label_names: Sequence[str], *, title: str = "Confusion") -> Figure:
+def confusion(counts: npt.ArrayLike, label_names: Sequence[str], *, title: str = "Confusion") -> Figure:
     """Draws a confusion matrix; a cell's colour shows its share of the true class.
 
     With more than ten classes the cells have no numbers; with more than 25, not every class is named.
@@ -39,19 +41,19 @@ def confusion(counts: Sequence, label_names: Sequence[str], *, title: str = "Con
       label_names: one str per class.
       title: title of the figure.
     """
-    counts = np.asarray(counts)
-    classes = len(counts)
+    cells = np.asarray(counts)
+    classes = len(cells)
     drawn, (axes,) = figure(height=3.8)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
     if classes <= CELLS_WITH_NUMBERS:
-        _cells(axes, counts, shares)
+        _cells(axes, cells, shares)
     else:
         shades = LinearSegmentedColormap.from_list("share", [to_rgba(BLUE, _LIGHTEST), to_rgba(BLUE, _DARKEST)])
         axes.imshow(shares, cmap=shades, vmin=0, vmax=1, extent=(0, classes, classes, 0), aspect="auto")
     named = np.arange(0, classes, -(-classes // TICKS))
-    ticks, names = named + 0.485, [short(label_names[number]) for number in named]
+    ticks, names = named + 0.485, [short(label_names[int(number)]) for number in named]
     axes.set(xlim=(0, classes), ylim=(classes, 0), xticks=ticks, yticks=ticks, title=title)
-    size = {} if classes <= CELLS_WITH_NUMBERS else {"size": 7}
+    size: dict[str, Any] = {} if classes <= CELLS_WITH_NUMBERS else {"size": 7}
     axes.set_xticklabels(names, rotation=0 if classes <= 3 else 45, ha="center" if classes <= 3 else "right", **size)
     axes.set_yticklabels(names, rotation=90 if classes <= 3 else 0, va="center", **size)
     axes.set(xlabel="predicted", ylabel="true class")
@@ -105,7 +107,7 @@ def reliability(logits: np.ndarray, labels: np.ndarray, *, temperature: float = 
     percent(axes.yaxis)
     legend = axes.legend(loc="best", fontsize=10)
     for handle in legend.legend_handles[1:]:
-        handle.set_sizes([50])
+        handle.set_sizes([50])  # type: ignore[attr-defined]  # each is a PathCollection
     return drawn
 
 
@@ -127,7 +129,7 @@ def roc(
     labels = np.asarray(labels)
     title = "ROC curve"
     if len(label_names) == 2:
-        kinds = [("after", logits, 1, BLUE, "-")]
+        kinds: list[tuple] = [("after", logits, 1, BLUE, "-")]
         if before is not None:
             kinds.insert(0, ("before", before, 1, VERMILLION, (0, (5, 2))))
     else:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -70,7 +71,7 @@ def write(path: str | os.PathLike, *, run: Mapping[str, Any], license: str | Non
         limits=_limits(config, data, run["label_names"], spec),
         cell=_cell,
     )
-    ModelCard(f"---\n{card_data.to_yaml()}\n---\n\n{body}").save(path)
+    ModelCard(f"---\n{card_data.to_yaml()}\n---\n\n{body}").save(Path(path))
 
 
 def _base_model(model: str) -> str | None:

@@ -7,6 +7,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -82,8 +83,8 @@ def styled(draw: Callable) -> Callable:
 
 def figure(panels: int = 1, *, width: float = 4.8, height: float = 3.4) -> tuple[Figure, list[Axes]]:
     """Returns (Figure, list of Axes side by side), ``width`` inches each; created without pyplot's global state."""
-    drawn = Figure(figsize=(width * panels, height), layout="constrained")
-    drawn.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
+    drawn = Figure(figsize=(width * panels, height))
+    drawn.set_layout_engine("constrained", w_pad=0.08, h_pad=0.06)
     return drawn, list(drawn.subplots(1, panels, squeeze=False)[0])
 
 
@@ -107,7 +108,8 @@ def draw_interval(
         return value
     lengths = [[max(0, value - edges[0])], [max(0, edges[1] - value)]]
     x, y = (value, position) if horizontal else (position, value)
-    axes.errorbar(x, y, **{"xerr" if horizontal else "yerr": lengths}, color=INK, linewidth=1.6, fmt="none")
+    across: dict[str, Any] = {"xerr" if horizontal else "yerr": lengths}
+    axes.errorbar(x, y, **across, color=INK, linewidth=1.6, fmt="none")
     return max(edges[1], value)
 
 

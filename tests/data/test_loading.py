@@ -622,6 +622,7 @@ def fetch(environment, *settings):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_hub_then_its_cache(tmp_path):
     sst2, imdb = {"dataset": "sst2"}, {"dataset": "imdb"}
     with hub.HubServer() as server:
@@ -650,6 +651,7 @@ def test_hub_then_its_cache(tmp_path):
     assert f"is not in the cache, which holds stanfordnlp/sst2 at {commit}" in offline[3]["problems"][0]
 
 
+@pytest.mark.slow
 def test_hub_out_of_reach_says_what_works_and_soon(tmp_path):
     closed = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
     (refused,) = fetch(closed, {"dataset": "sst2"})

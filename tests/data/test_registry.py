@@ -71,6 +71,7 @@ def test_offline_extra_installs_the_packages_of_the_registry():
     assert set(extra) == {spec.packaged.requirement for spec in registry.DATASETS.values() if spec.packaged}
 
 
+@pytest.mark.slow
 def test_registry_and_config_are_imported_without_heavy_packages():
     script = (
         "import sys; from sentiment_tf.data import registry, settings; from sentiment_tf import config;"
@@ -186,6 +187,7 @@ def added(tmp_path_factory):
     return json.loads(done.stdout) | {"text": splits["train"]["tweet_text"][0], "commit": tweets.commit}
 
 
+@pytest.mark.slow
 def test_added_set_is_in_the_flags_help(added):
     assert added["help"] == {
         "dataset": "Data set by name: sst2, imdb, rotten_tomatoes or tweets. With --data_dir, that folder's layout.",
@@ -197,10 +199,12 @@ def test_added_set_is_in_the_flags_help(added):
     assert added["evaluate"] == "Data set by name: sst2, imdb, rotten_tomatoes or tweets."
 
 
+@pytest.mark.slow
 def test_added_set_has_its_own_defaults(added):
     assert added["defaults"] == [64, 2e-3, 3e-4, "tweets"]
 
 
+@pytest.mark.slow
 def test_added_set_is_in_the_errors(added):
     assert "known are sst2, imdb, rotten_tomatoes, tweets;" in added["unknown"]
     expected = (
@@ -209,6 +213,7 @@ def test_added_set_is_in_the_errors(added):
     assert added["offline"] == expected
 
 
+@pytest.mark.slow
 def test_added_set_is_read_with_its_own_classes(added):
     assert added["rows"] == {"train": 60, "validation": 30}
     assert added["names"] == ["AGAINST", "NONE", "FOR"]
@@ -220,6 +225,7 @@ def test_added_set_is_read_with_its_own_classes(added):
     assert source["columns"] == ["tweet_text", "stance"]
 
 
+@pytest.mark.slow
 def test_added_set_has_its_own_model_card(added):
     card = added["card"]
     assert "\nlanguage: nl\n" in card

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.addresses import free_addresses
 
+pytestmark = pytest.mark.slow
+
 DEPTHS = ("0", "1", "all")
 
 

@@ -68,6 +68,7 @@ def test_static_shapes_train_the_same_model(depth):
     np.testing.assert_allclose(logits, expected_logits, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_without_a_tpu_it_is_said_in_one_line(tmp_path):
     flags = faults.prepare(tmp_path / "own")
     done = faults.train([*flags, "--strategy=tpu", *faults.places(tmp_path)])

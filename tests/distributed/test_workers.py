@@ -15,6 +15,8 @@ from safetensors.numpy import load_file
 from tests.support import faults
 from tests.support.addresses import free_addresses
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory) -> list[str]:

@@ -16,6 +16,7 @@ def logits(model):
     return model.logits(TEXTS)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_confirms_exports_and_measures_them(version, logits, tmp_path):
     litert = tiny_litert.export(tmp_path / "run") / "litert"
     with fresh_process(TEXTS, sample=TEXTS[:7]) as process:
@@ -55,6 +56,7 @@ def test_differences_by_hand():
     np.testing.assert_allclose(differences, [0.25, 0.019203], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_read_is_reported(tmp_path):
     with fresh_process(TEXTS) as process:
         process.begin("litert", "float32", tmp_path)

@@ -200,6 +200,7 @@ print(json.dumps([labels[0], len(labels), sorted(heavy & {name.split(".")[0] for
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_neither_tensorflow_nor_anything_large_is_imported_and_stderr_stays_empty(run, precision):
     command = [sys.executable, "-W", "error", "-c", IN_A_FRESH_PROCESS, str(run), precision]

@@ -52,6 +52,7 @@ print(json.dumps([files.directory, files.revision]))
 """
 
 
+@pytest.mark.slow
 def test_hub_model_with_h5_alone(tiny_classifier, h5_model, tmp_path, monkeypatch):
     held = {path.name: path.read_bytes() for path in h5_model.iterdir()}
     unwanted = {"pytorch_model.bin": b"a pickle", "README.md": b"# h5 alone"}

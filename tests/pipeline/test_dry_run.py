@@ -100,6 +100,7 @@ def test_stages_add_the_head_alone(own, quick):
     assert "at most" in value(printed, "the run")
 
 
+@pytest.mark.slow
 def test_the_command_trains_nothing_and_writes_no_run(own, tmp_path):
     flags = [f"--{name}={value}" for name, value in own.items()]
     printed = succeeded(train(*flags, "--dry_run", "--verbosity=-1", f"--output_dir={tmp_path}/m"))
@@ -108,6 +109,7 @@ def test_the_command_trains_nothing_and_writes_no_run(own, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_as_by_the_run(own):
     refused(
         train(*(f"--{name}={value}" for name, value in own.items()), "--dry_run", "--max_length=600"),

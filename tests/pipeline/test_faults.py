@@ -8,6 +8,8 @@ import pytest
 from sentiment_tf.training import checkpoints
 from tests.support import faults
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory) -> list[str]:

@@ -7,6 +7,8 @@ import pytest
 from tests.support.hub import sentences, tiny_model
 from tests.test_train import succeeded, train
 
+pytestmark = pytest.mark.slow
+
 
 def write(path: Path, texts, labels) -> Path:
     with open(path, "w", newline="", encoding="utf-8") as file:

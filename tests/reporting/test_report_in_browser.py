@@ -11,7 +11,7 @@ import pytest
 from sentiment_tf.reporting import report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page in")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page in")]
 
 FLAGS = [
     "--headless",
