@@ -159,7 +159,7 @@ def _batches(
     worker, workers = collectives.workers(strategy)
     weights = np.ones(len(labels), np.float32)
     if config.class_weight == "balanced":
-        weights = balanced_weights(labels, model.classifier.units)[labels]
+        weights = balanced_weights(labels, model.head[-1].units)[labels]
     dataset = functools.partial(_dataset, config, features, labels, weights, first=first)
     if workers == 1:  # Keras splits a batch between the replicas itself
         return dataset(share=(0, 1, 1))
