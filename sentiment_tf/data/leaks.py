@@ -47,7 +47,7 @@ def audit(splits: Mapping[str, Texts], report_split: str) -> dict:
       What JSON can hold: ``report_split``; ``rows`` by split; ``kinds``, those looked for (exact alone where
       there are more than `MOST_WORDS`); ``thresholds``; ``leaked``, the number of rows of the report split
       of each kind against all other splits, and their ``total``; ``leaked_rows``, their row numbers;
-      ``examples`` by kind, a few rows with their likes; ``between``, the same numbers for each two splits;
+      ``examples`` by kind, a few rows with their duplicates; ``between``, the same numbers for each two splits;
       ``repeated``, the rows by split that repeat an earlier row of it exactly.
     """
     table = _Table.of(splits)
@@ -59,8 +59,8 @@ def audit(splits: Mapping[str, Texts], report_split: str) -> dict:
     pairs = {(a, b): _pairs(codes, corpus, table.rows(a), table.rows(b)) for a, b in couples}
 
     together = {kind: [pairs[report_split, other][kind] for other in others] for kind in kinds}
-    likes = _once({kind: np.concatenate([_NONE, *found]) for kind, found in together.items()})
-    leaked = np.sort(np.concatenate([found[:, 0] for found in likes.values()])) - table.begin(report_split)
+    duplicates = _once({kind: np.concatenate([_NONE, *found]) for kind, found in together.items()})
+    leaked = np.sort(np.concatenate([found[:, 0] for found in duplicates.values()])) - table.begin(report_split)
     return {
         "report_split": report_split,
         "rows": {split: len(table.rows(split)) for split in splits},
@@ -70,9 +70,9 @@ def audit(splits: Mapping[str, Texts], report_split: str) -> dict:
             "shingle_words": similarity.SHINGLE_WORDS,
             "phrase_words": similarity.PHRASE_WORDS,
         },
-        "leaked": _numbers(likes) | {"total": len(leaked)},
+        "leaked": _numbers(duplicates) | {"total": len(leaked)},
         "leaked_rows": leaked.tolist(),
-        "examples": {kind: [table.example(*pair) for pair in found[:_EXAMPLES]] for kind, found in likes.items()},
+        "examples": {kind: [table.example(*pair) for pair in found[:_EXAMPLES]] for kind, found in duplicates.items()},
         "between": [{"split": a, "other": b} | _numbers(_once(found)) for (a, b), found in pairs.items()],
         "repeated": {split: table.repeated(split, codes) for split in splits},
     }
@@ -173,5 +173,5 @@ def _once(pairs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return kept
 
 
-def _numbers(likes: Mapping[str, np.ndarray]) -> dict[str, int]:
-    return {kind: len(found) for kind, found in likes.items()}
+def _numbers(duplicates: Mapping[str, np.ndarray]) -> dict[str, int]:
+    return {kind: len(found) for kind, found in duplicates.items()}

@@ -233,7 +233,7 @@ def _read_parquet(file, text_column: str, name: str) -> Iterator[Row | Broken]:
                 number = next(numbers)
                 yield Broken(number, columns) if isinstance(columns, str) else _row(number, columns, text_column)
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{name}: damaged after row {next(numbers) - 1} ({error}); mend the file") from None
+        raise UserError(f"{name}: damaged after row {next(numbers) - 1} ({error}); fix the file") from None
 
 
 def _python_rows(batch) -> list[dict[str, Any] | str]:

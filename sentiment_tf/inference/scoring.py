@@ -96,7 +96,7 @@ def answer(
       rows: in order.
       form: of the records.
       output: gets whole records, and the header where it is empty.
-      progress: is told how many more rows have been answered.
+      progress: called with the number of rows answered since the last call.
 
     Raises:
       UserError: a row can't be answered; those before it are in the output.
@@ -108,7 +108,7 @@ def answer(
         output.write((form.header if output.is_empty else b"") + b"".join(records))
         progress(len(window))
     if rows.first_bad and not rows.bad:
-        raise UserError(f"{rows.first_bad}; mend the row (--resume goes on in a file) or pass --skip_bad_rows")
+        raise UserError(f"{rows.first_bad}; fix the row (--resume goes on in a file) or pass --skip_bad_rows")
     if output.is_empty:
         output.write(form.header)
 

@@ -43,7 +43,7 @@ class Features:
         return np.ones(len(self), np.int32) if self.offsets is None else np.diff(self.offsets).astype(np.int32)
 
     def gather(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns a batch of these rows; a `batching.FILLER` row holds zeros or another row's values."""
+        """Returns a batch of these rows; a `batching.PAD_ROW` row holds zeros or another row's values."""
         if self.offsets is None:
             return {"features": self.values[rows]}
         features, mask = batching.pad(self.values, self.offsets, rows, most=self.most, least=self.least)

@@ -9,7 +9,7 @@ from sentiment_tf.config import TrainConfig, head_learning_rate
 from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.pipeline import fine_tuning, setup
-from sentiment_tf.pipeline.setup import Cut, Prepared
+from sentiment_tf.pipeline.setup import RunState, Trainable
 
 SAMPLED_TOKENS = 16_384  # for features
 TIMED_SECONDS, TIMED_STEPS = 4.0, 4  # of training after the first step, in which TensorFlow compiles; both at least
@@ -20,12 +20,12 @@ EVALUATION_SHARE = 1 / 3  # of a training step's time: a forward pass, without t
 EXPORT_STARTS, EXPORT_TEXTS, REPORT_STARTS = 6.0, 1_000, 1.0
 
 
-def estimate(config: TrainConfig, prepared: Prepared, depth: int | None, *, start: float) -> dict[str, float]:
+def estimate(config: TrainConfig, state: RunState, depth: int | None, *, start: float) -> dict[str, float]:
     """Returns the seconds of a run's steps by their names in run.json, as if no features were in the cache.
 
     Args:
       config: Of the run.
-      prepared: What the run starts from; its model's weights change.
+      state: What the run starts from; its model's weights change.
       depth: Trained blocks, or None for everything.
       start: Seconds that TensorFlow took to start.
     """
@@ -36,17 +36,17 @@ def estimate(config: TrainConfig, prepared: Prepared, depth: int | None, *, star
         plan = batching.evaluation_plan(inputs[split].lengths, batch_size=fitting.EVALUATION_BATCH)
         return EVALUATION_SHARE * training_slot * sum(token_slots(inputs[split], plan))
 
-    inputs = {split: _stand_in(config, prepared, tokens, depth) for split, tokens in prepared.tokens.items()}
-    frozen_once, frozen_slot = time_features(config, prepared, depth)
-    training_once, training_slot = time_training(config, prepared, depth, inputs)
-    reported = {split: evaluation(split) for split in ("validation", prepared.splits.report_split)}
+    inputs = {split: _stand_in(config, state, tokens, depth) for split, tokens in state.tokens.items()}
+    frozen_once, frozen_slot = time_features(config, state, depth)
+    training_once, training_slot = time_training(config, state, depth, inputs)
+    reported = {split: evaluation(split) for split in ("validation", state.splits.report_split)}
     epoch = training_slot * sum(token_slots(inputs["train"], _training_plan(config, inputs["train"], epoch=0)))
     text = sum(reported.values()) / sum(len(inputs[split]) for split in reported)
-    text += frozen_slot * float(prepared.tokens["train"].lengths.mean())
+    text += frozen_slot * float(state.tokens["train"].lengths.mean())
     return {
         "features": sum(
             frozen_once + frozen_slot * frozen.token_slots(tokens.lengths, config.max_length)
-            for tokens in prepared.tokens.values()
+            for tokens in state.tokens.values()
         ),
         "evaluate_before": sum(reported.values()),
         "train": training_once + config.epochs * (epoch + reported["validation"]),
@@ -56,22 +56,22 @@ def estimate(config: TrainConfig, prepared: Prepared, depth: int | None, *, star
     }
 
 
-def has_frozen_blocks(prepared: Prepared, depth: int | None) -> bool:
+def has_frozen_blocks(state: RunState, depth: int | None) -> bool:
     """Returns whether there are blocks below the trained ones."""
-    return depth is not None and depth < prepared.model.config.num_hidden_layers
+    return depth is not None and depth < state.model.config.num_hidden_layers
 
 
-def time_features(config: TrainConfig, prepared: Prepared, depth: int | None) -> tuple[float, float]:
+def time_features(config: TrainConfig, state: RunState, depth: int | None) -> tuple[float, float]:
     """Returns the seconds once and per token slot: the line through a sample and a quarter of it."""
     from sentiment_tf.modeling import features, frozen
 
-    if not has_frozen_blocks(prepared, depth):
+    if not has_frozen_blocks(state, depth):
         return 0.0, 0.0
-    settings = {"compute_dtype": prepared.compute_dtype, "max_length": config.max_length, "cache_dir": None}
+    settings = {"compute_dtype": state.compute_dtype, "max_length": config.max_length, "cache_dir": None}
     slots, seconds = [], []
     for total in (SAMPLED_TOKENS // 4, SAMPLED_TOKENS):
-        tokens, began = sample(prepared.tokens["train"], total), time.perf_counter()
-        features.compute(prepared.model, {"sample": tokens}, depth=depth, **settings)
+        tokens, began = sample(state.tokens["train"], total), time.perf_counter()
+        features.compute(state.model, {"sample": tokens}, depth=depth, **settings)
         seconds.append(time.perf_counter() - began)
         slots.append(frozen.token_slots(tokens.lengths, config.max_length))
     if slots[1] <= slots[0] or seconds[1] <= seconds[0]:  # few texts, or a busy machine
@@ -80,26 +80,26 @@ def time_features(config: TrainConfig, prepared: Prepared, depth: int | None) ->
     return max(seconds[0] - slope * slots[0], 0.0), slope
 
 
-def time_training(config: TrainConfig, prepared: Prepared, depth: int | None, inputs: dict) -> tuple[float, float]:
+def time_training(config: TrainConfig, state: RunState, depth: int | None, inputs: dict) -> tuple[float, float]:
     """Returns the seconds before the end of the first step (or steps run at once), and per token slot of the next."""
     import tf_keras as keras
 
     from sentiment_tf.training import fitting
 
     def note(batch, logs):
-        ends.append((int(tail.optimizer.iterations.numpy()), time.perf_counter()))
-        tail.stop_training = len(ends) > TIMED_STEPS and ends[-1][1] - ends[0][1] > TIMED_SECONDS
+        ends.append((int(layers.optimizer.iterations.numpy()), time.perf_counter()))
+        layers.stop_training = len(ends) > TIMED_STEPS and ends[-1][1] - ends[0][1] > TIMED_SECONDS
 
-    tail, ends = setup.make_tail(config, prepared, depth), []  # ends: how many steps were done, and when
-    few = sample(prepared.tokens["validation"], 1)  # for the validation after each epoch
-    labels = prepared.labels | {"validation": prepared.labels["validation"][: len(few.lengths)]}
+    layers, ends = setup.make_trainable(config, state, depth), []  # ends: how many steps were done, and when
+    few = sample(state.tokens["validation"], 1)  # for the validation after each epoch
+    labels = state.labels | {"validation": state.labels["validation"][: len(few.lengths)]}
     epochs = -(-(TIMED_STEPS + 1) * fitting.HEAD_STEPS_AT_ONCE * config.batch_size // len(labels["train"]))
     rate = config.learning_rate or head_learning_rate(config)
     began = time.perf_counter()
     fine_tuning.fit(
         dataclasses.replace(config, epochs=epochs, learning_rate=rate, early_stopping_patience=None),
-        dataclasses.replace(prepared, labels=labels),
-        Cut(tail, inputs | {"validation": _stand_in(config, prepared, few, depth)}),
+        dataclasses.replace(state, labels=labels),
+        Trainable(layers, inputs | {"validation": _stand_in(config, state, few, depth)}),
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note)],
     )
     plans = [_training_plan(config, inputs["train"], epoch=epoch) for epoch in range(epochs)]
@@ -111,7 +111,7 @@ def time_training(config: TrainConfig, prepared: Prepared, depth: int | None, in
 
 def token_slots(inputs, plan: np.ndarray) -> list[int]:
     """Returns the token slots of each batch of a plan; at depth 0, a constant number for each text."""
-    lengths, batches = inputs.lengths, [batch[batch != batching.FILLER] for batch in plan]
+    lengths, batches = inputs.lengths, [batch[batch != batching.PAD_ROW] for batch in plan]
     widths = [batching.padded_width(lengths[batch], inputs.most, least=inputs.least) for batch in batches]
     return [len(batch) * width for batch, width in zip(batches, widths, strict=True)]
 
@@ -125,13 +125,13 @@ def sample(tokens: Tokens, total: int) -> Tokens:
     return Tokens(ids, np.cumsum([0, *lengths[rows]]), tokens.truncated[rows])
 
 
-def _stand_in(config: TrainConfig, prepared: Prepared, tokens: Tokens, depth: int | None):
+def _stand_in(config: TrainConfig, state: RunState, tokens: Tokens, depth: int | None):
     """Returns features of these texts: their ids, or zeros, which cost the same arithmetic and take no memory."""
     from sentiment_tf.modeling import features
 
     values, offsets = tokens.ids, None if depth == 0 else tokens.offsets
-    if has_frozen_blocks(prepared, depth):
-        shape, dtype = features.layout(prepared.model, tokens, depth)
+    if has_frozen_blocks(state, depth):
+        shape, dtype = features.layout(state.model, tokens, depth)
         values = np.broadcast_to(np.zeros((), dtype), shape)
     return features.Features(values, offsets, config.max_length, config.least_width)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sentiment_tf.config import TrainConfig, at_depth
 from sentiment_tf.errors import NoRoomError, UserError
 from sentiment_tf.pipeline import fine_tuning, setup
-from sentiment_tf.pipeline.setup import Cut, Prepared
+from sentiment_tf.pipeline.setup import RunState, Trainable
 from sentiment_tf.reporting import formatting, summary
 from sentiment_tf.system import disk
 
@@ -173,28 +173,28 @@ def _extrapolate(trained: list[Trial], depth: int, *, least: float) -> float:
 
 
 def search(
-    config: TrainConfig, prepared: Prepared, head: Cut, *, features_seconds: float, callbacks: Callable[[str], list]
+    config: TrainConfig, state: RunState, head: Trainable, *, features_seconds: float, callbacks: Callable[[str], list]
 ) -> tuple:
     """Trains the depths that `plan` asks for, each from the same pretrained weights, and keeps the cheapest good one.
 
     Args:
       config: Its trainable_layers is "auto".
-      prepared: What the run starts from.
-      head: The cut at depth 0, whose forward pass also made the features of `shared`.
+      state: What the run starts from.
+      head: The features and the trainable layers at depth 0, whose forward pass also made the features of `shared`.
       features_seconds: Time that this took the run; little if they were in the cache.
       callbacks: Makes the Keras callbacks of a training of this name.
 
     Returns:
-      (setup.Cut of the chosen depth, its weights in the model; its epochs' rows; run.json's rows of the depths that
-      were trained; those of the depths that were skipped).
+      (setup.Trainable of the chosen depth, its weights in the model; its epochs' rows; run.json's rows of the depths
+      that were trained; those of the depths that were skipped).
     """
-    model, limits = prepared.model, Limits.of(config, prepared.model.config.num_hidden_layers)
-    pretrained, decisions = model.get_weights(), _Decisions(prepared, head, features_seconds)
+    model, limits = state.model, Limits.of(config, state.model.config.num_hidden_layers)
+    pretrained, decisions = model.get_weights(), _Decisions(state, head, features_seconds)
     table, kept = [], {}
     while trial := plan(table, limits, decisions.costs):
         if not trial.no_time:
             model.set_weights(pretrained)
-            trial, history = _try(config, prepared, head, trial.depth, decisions, callbacks)
+            trial, history = _try(config, state, head, trial.depth, decisions, callbacks)
         table.append(trial)
         if reason := trial.no_time or trial.no_room:
             log.info("  depth %d is skipped: %s", trial.depth, reason)
@@ -208,12 +208,12 @@ def search(
     rows, skipped = _rows(table, limits, decisions.costs, chosen)
     log.info("\n%s\n", _report(rows))
     if chosen:
-        head = setup.cut(at_depth(config, chosen), prepared, chosen, only=fine_tuning.scored_splits(prepared))
+        head = setup.freeze(at_depth(config, chosen), state, chosen, only=fine_tuning.scored_splits(state))
     return head, history, rows, skipped
 
 
 def _try(
-    config: TrainConfig, prepared: Prepared, head: Cut, depth: int, decisions: "_Decisions", callbacks: Callable
+    config: TrainConfig, state: RunState, head: Trainable, depth: int, decisions: "_Decisions", callbacks: Callable
 ) -> tuple[Trial, list[dict]]:
     """Trains a depth; a training that a killed run had begun or ended is continued from its checkpoint.
 
@@ -224,13 +224,13 @@ def _try(
     """
     from sentiment_tf.distributed import collectives
 
-    at = head if depth == 0 else decisions.cut(config, depth)
+    at = head if depth == 0 else decisions.freeze(config, depth)
     if isinstance(at, str):
         return Trial(depth, no_room=at), []
     name = f"depth-{depth}"
-    history = fine_tuning.fit(at_depth(config, depth), prepared, at, name=name, callbacks=callbacks(name))
+    history = fine_tuning.fit(at_depth(config, depth), state, at, name=name, callbacks=callbacks(name))
     # The epochs' own times are the same before and after a kill; workers must agree on when to stop.
-    seconds = collectives.broadcast(prepared.strategy, sum(row["seconds"] for row in history))
+    seconds = collectives.broadcast(state.strategy, sum(row["seconds"] for row in history))
     accuracies = [row["val_accuracy"] for row in history]
     accuracy = max(accuracies) if config.early_stopping_patience else accuracies[-1]
     return Trial(depth, accuracy, seconds, len(history)), history
@@ -242,21 +242,21 @@ class _Decisions:
     Everything else that `plan` uses is in the epochs' rows, which the checkpoints keep. Workers use the chief's.
     """
 
-    def __init__(self, prepared: Prepared, head: Cut, features_seconds: float):
+    def __init__(self, state: RunState, head: Trainable, features_seconds: float):
         from sentiment_tf.distributed import collectives
 
-        blocks = prepared.model.config.num_hidden_layers
+        blocks = state.model.config.num_hidden_layers
         block = {split: head.features[split].seconds / blocks for split in setup.TRAINING_SPLITS}
         costs = Costs(features_seconds, sum(block.values()), block["train"])
         begun = {"costs": dataclasses.asdict(costs), "no_room": {}}
-        decided = collectives.broadcast(prepared.strategy, _read(prepared.checkpoints) or begun)
+        decided = collectives.broadcast(state.strategy, _read(state.checkpoints) or begun)
         self.costs = Costs(**decided["costs"])
         self._no_room: dict[str, str | None] = decided["no_room"]  # depth → reason, or None if there was room
-        self._prepared = prepared
+        self._prepared = state
         self._write()
 
-    def cut(self, config: TrainConfig, depth: int) -> Cut | str:
-        """Returns the cut at a depth with the features that training needs, or why the disk has no room for them.
+    def freeze(self, config: TrainConfig, depth: int) -> Trainable | str:
+        """Returns what is trained at a depth with its features, or why the disk has no room for them.
 
         Raises:
           NoRoomError: There was room before a kill; what has been trained is not given up for lack of it.
@@ -264,7 +264,7 @@ class _Decisions:
         if reason := self._no_room.get(str(depth)):
             return reason
         try:
-            at = setup.cut(at_depth(config, depth), self._prepared, depth, only=setup.TRAINING_SPLITS)
+            at = setup.freeze(at_depth(config, depth), self._prepared, depth, only=setup.TRAINING_SPLITS)
         except NoRoomError as error:
             if str(depth) in self._no_room:
                 raise

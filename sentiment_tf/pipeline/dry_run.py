@@ -14,7 +14,7 @@ from sentiment_tf.config import TrainConfig
 from sentiment_tf.data import batching
 from sentiment_tf.distributed import cluster
 from sentiment_tf.pipeline import cost_estimate, depth_search, fine_tuning, setup
-from sentiment_tf.pipeline.setup import Prepared
+from sentiment_tf.pipeline.setup import RunState
 from sentiment_tf.reporting import formatting, summary
 from sentiment_tf.system.timing import Clock
 
@@ -39,34 +39,34 @@ def report(config: TrainConfig) -> str:
         log.info("what follows is for this worker alone; the others would share its work")
         config = dataclasses.replace(config, strategy="default")
     clock = Clock()
-    prepared = setup.prepare(config, clock)
-    blocks, lengths = prepared.model.config.num_hidden_layers, [tokens.lengths for tokens in prepared.tokens.values()]
+    state = setup.prepare(config, clock)
+    blocks, lengths = state.model.config.num_hidden_layers, [tokens.lengths for tokens in state.tokens.values()]
     depths = list(range(blocks + 1)) if config.trainable_layers == "auto" else [config.depth]
     # Found before anything is timed: the cache knows features by the weights that made them.
-    computed = {depth: _must_compute(config, prepared, depth) for depth in dict.fromkeys([0, *depths])}
+    computed = {depth: _must_compute(config, state, depth) for depth in dict.fromkeys([0, *depths])}
     used = depth_search.first_depths(config, blocks) if len(depths) > 1 else [0] * config.stages + depths
-    needed = _feature_bytes(prepared, [depth for depth in used if computed[depth]])
+    needed = _feature_bytes(state, [depth for depth in used if computed[depth]])
     parts = [
-        _rows(prepared),
+        _rows(state),
         length_histogram(np.concatenate(lengths), config.max_length),
-        summary.aligned([*_padding(config, prepared, depths), *_parameters(config, prepared, depths)]),
-        summary.aligned([*_devices(prepared)]),
+        summary.aligned([*_padding(config, state, depths), *_parameters(config, state, depths)]),
+        summary.aligned([*_devices(state)]),
     ]
     logging.disable(logging.INFO)  # the timed steps log as the run does
     try:
         tell = _minutes_of_search if len(depths) > 1 else _minutes
-        parts.append(tell(config, prepared, computed, clock.seconds))
+        parts.append(tell(config, state, computed, clock.seconds))
     finally:
         logging.disable(logging.NOTSET)
-    return "\n\n".join([*parts, summary.aligned([*_disk(config, needed), *_memory(config, prepared, needed)])])
+    return "\n\n".join([*parts, summary.aligned([*_disk(config, needed), *_memory(config, state, needed)])])
 
 
-def _rows(prepared: Prepared) -> str:
+def _rows(state: RunState) -> str:
     """Tabulates rows, classes and truncated texts of each split."""
-    names = prepared.splits.label_names
+    names = state.splits.label_names
     cells = [["split", "rows", *names, "cut at --max_length"]]
-    for split, labels in prepared.labels.items():
-        counts = [*np.bincount(labels, minlength=len(names)), prepared.tokens[split].truncated.sum()]
+    for split, labels in state.labels.items():
+        counts = [*np.bincount(labels, minlength=len(names)), state.tokens[split].truncated.sum()]
         cells.append([split, f"{len(labels):,}", *(f"{n:,} ({n / max(len(labels), 1):.1%})" for n in counts)])
     return summary.aligned(cells)
 
@@ -87,11 +87,11 @@ def length_histogram(lengths: np.ndarray, max_length: int) -> str:
     return summary.aligned(cells)
 
 
-def _padding(config: TrainConfig, prepared: Prepared, depths: list) -> Iterator[list[str]]:
+def _padding(config: TrainConfig, state: RunState, depths: list) -> Iterator[list[str]]:
     from sentiment_tf.modeling import frozen
 
-    lengths = prepared.tokens["train"].lengths
-    if any(cost_estimate.has_frozen_blocks(prepared, depth) for depth in depths):
+    lengths = state.tokens["train"].lengths
+    if any(cost_estimate.has_frozen_blocks(state, depth) for depth in depths):
         waste = 1 - lengths.sum() / frozen.token_slots(lengths, config.max_length)
         yield ["padding in frozen layers", f"{waste:.1%} of the token slots"]
     if depths == [0]:
@@ -102,35 +102,35 @@ def _padding(config: TrainConfig, prepared: Prepared, depths: list) -> Iterator[
         yield ["padding in training", f"{share:.1%} of the token slots"]
 
 
-def _parameters(config: TrainConfig, prepared: Prepared, depths: list) -> Iterator[list[str]]:
-    total = prepared.model.count_params()
+def _parameters(config: TrainConfig, state: RunState, depths: list) -> Iterator[list[str]]:
+    total = state.model.count_params()
     for depth in dict.fromkeys([depths[0], depths[-1]]):
-        tail = setup.make_tail(config, prepared, depth)
-        trained = sum(int(np.prod(variable.shape)) for variable in tail.trainable_variables)
+        layers = setup.make_trainable(config, state, depth)
+        trained = sum(int(np.prod(variable.shape)) for variable in layers.trainable_variables)
         at = f" at depth {depth}" if len(depths) > 1 else ""
         yield [f"parameters{at}", f"{trained:,} trainable, {total - trained:,} frozen"]
 
 
-def _devices(prepared: Prepared) -> Iterator[list[str]]:
+def _devices(state: RunState) -> Iterator[list[str]]:
     import tensorflow as tf
 
-    strategy = prepared.strategy
+    strategy = state.strategy
     yield ["strategy", f"{type(strategy).__name__}, replicas: {strategy.num_replicas_in_sync}"]
     yield ["devices", ", ".join(device.name for device in tf.config.list_logical_devices())]
-    yield ["matrix multiplications in", prepared.compute_dtype.name]
+    yield ["matrix multiplications in", state.compute_dtype.name]
 
 
-def _minutes(config: TrainConfig, prepared: Prepared, computed: dict, spent: dict[str, float]) -> str:
+def _minutes(config: TrainConfig, state: RunState, computed: dict, spent: dict[str, float]) -> str:
     """Tabulates the time of each step of the run, and of the run."""
     depth = config.depth
-    steps = cost_estimate.estimate(config, prepared, depth, start=spent["start"])
+    steps = cost_estimate.estimate(config, state, depth, start=spent["start"])
     steps["features"] *= computed[depth]
     if config.stages:
         head_config = dataclasses.replace(config, epochs=fine_tuning.HEAD_EPOCHS)
-        head = cost_estimate.estimate(head_config, prepared, 0, start=0.0)
+        head = cost_estimate.estimate(head_config, state, 0, start=0.0)
         steps["train"] += head["train"]
         # The pass that makes the features of the blocks makes the head's, too, if there is a cache to keep them.
-        together = config.cache == "on" and cost_estimate.has_frozen_blocks(prepared, depth)
+        together = config.cache == "on" and cost_estimate.has_frozen_blocks(state, depth)
         both = [steps["features"], head["features"] * computed[0]]
         steps["features"] = max(both) if together else sum(both)
     seconds = spent | steps
@@ -139,13 +139,13 @@ def _minutes(config: TrainConfig, prepared: Prepared, computed: dict, spent: dic
     return summary.aligned([*cells, ["the run", f"about {formatting.duration(sum(seconds.values()))}{most}"]])
 
 
-def _minutes_of_search(config: TrainConfig, prepared: Prepared, computed: dict, spent: dict[str, float]) -> str:
+def _minutes_of_search(config: TrainConfig, state: RunState, computed: dict, spent: dict[str, float]) -> str:
     """Tabulates the time of each depth of --trainable_layers=auto, and what bounds the search.
 
     Depths 0, 1 and the deepest are timed; in between, each block takes as long as the next.
     """
-    blocks = prepared.model.config.num_hidden_layers
-    timed = {at: cost_estimate.estimate(config, prepared, at, start=spent["start"]) for at in {0, 1, blocks}}
+    blocks = state.model.config.num_hidden_layers
+    timed = {at: cost_estimate.estimate(config, state, at, start=spent["start"]) for at in {0, 1, blocks}}
     between = {at: (at - 1) / max(blocks - 1, 1) for at in range(1, blocks)}
     steps = timed | {
         at: {name: (1 - part) * timed[1][name] + part * timed[blocks][name] for name in timed[1]}
@@ -170,25 +170,25 @@ def _minutes_of_search(config: TrainConfig, prepared: Prepared, computed: dict, 
     return f"{summary.aligned([*cells, ['around them', formatting.duration(around)], total])}\nauto tries {bounds}"
 
 
-def _must_compute(config: TrainConfig, prepared: Prepared, depth: int | None) -> bool:
+def _must_compute(config: TrainConfig, state: RunState, depth: int | None) -> bool:
     """Returns whether the run computes features at a depth: some are needed and not in the cache."""
     from sentiment_tf.modeling import feature_cache
 
-    if not cost_estimate.has_frozen_blocks(prepared, depth):
+    if not cost_estimate.has_frozen_blocks(state, depth):
         return False
-    key = {"depth": depth, "compute_dtype": prepared.compute_dtype, "cache_dir": config.cache_dir}
-    folders = [feature_cache.folder_of(prepared.model, tokens, **key) for tokens in prepared.tokens.values()]
+    key = {"depth": depth, "compute_dtype": state.compute_dtype, "cache_dir": config.cache_dir}
+    folders = [feature_cache.folder_of(state.model, tokens, **key) for tokens in state.tokens.values()]
     return config.cache == "off" or not all(folder.exists() for folder in folders)
 
 
-def _feature_bytes(prepared: Prepared, depths: list[int]) -> int:
+def _feature_bytes(state: RunState, depths: list[int]) -> int:
     """Returns the bytes of the features at these depths; the test split is scored at the outermost alone."""
     from sentiment_tf.modeling import features
 
     layouts = [
-        features.layout(prepared.model, tokens, depth)
+        features.layout(state.model, tokens, depth)
         for depth in depths
-        for split, tokens in prepared.tokens.items()
+        for split, tokens in state.tokens.items()
         if split != "test" or depth in (0, depths[-1])
     ]
     return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in layouts)
@@ -207,11 +207,11 @@ def _disk(config: TrainConfig, needed: int) -> Iterator[list[str]]:
     yield ["free for the run", f"{formatting.size(_free(config.output_dir))} ({final}{taken})"]
 
 
-def _memory(config: TrainConfig, prepared: Prepared, needed: int) -> Iterator[list[str]]:
+def _memory(config: TrainConfig, state: RunState, needed: int) -> Iterator[list[str]]:
     """Adds to the peak of this process what a run needs beyond it."""
     import tensorflow as tf
 
-    added = EXPORT_BYTES + EXPORT_COPIES * 4 * prepared.model.count_params() + (config.cache == "off") * needed
+    added = EXPORT_BYTES + EXPORT_COPIES * 4 * state.model.count_params() + (config.cache == "off") * needed
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     yield ["peak memory", f"about {formatting.size(peak + added)}"]
     for device in tf.config.list_logical_devices("GPU"):

@@ -21,7 +21,7 @@ from sentiment_tf.evaluation import calibration
 from sentiment_tf.exporting import manifest
 from sentiment_tf.pipeline import depth_search, fine_tuning, setup
 from sentiment_tf.pipeline.run_directory import RECORD, RunDirectory
-from sentiment_tf.pipeline.setup import Prepared
+from sentiment_tf.pipeline.setup import RunState
 from sentiment_tf.reporting import formatting, summary
 from sentiment_tf.system import disk, provenance
 from sentiment_tf.system.timing import Clock
@@ -72,30 +72,30 @@ def train(config: TrainConfig) -> RunResult | None:
     directory = RunDirectory(config.output_dir, config.run_name)
     workers = cluster.from_environment(config.strategy)
     if workers and not workers.is_chief:
-        return _assist(config, directory, workers)
-    with directory.locked(), _full_disk_told(config, directory):
+        return _run_as_worker(config, directory, workers)
+    with directory.locked(), _full_disk_as_user_error(config, directory):
         if directory.is_finished(config):
             log.info("%s is finished; pass --overwrite to train it again", directory.final)
-            _say_what_next(directory)
+            _log_next_commands(directory)
             return RunResult(directory.final, json.loads((directory.final / RECORD).read_text(encoding="utf-8")))
         try:
             directory.begin(config)
             clock = Clock()
             with cluster.lost_worker_as_user_error(workers):
-                prepared = setup.prepare(config, clock, checkpoints=directory.checkpoints)
-                outcome = _train(config, prepared, directory, clock)
-            content = _leave_behind(config, prepared, outcome, directory, clock)
+                state = setup.prepare(config, clock, checkpoints=directory.checkpoints)
+                outcome = _train(config, state, directory, clock)
+            content = _export_and_report(config, state, outcome, directory, clock)
             directory.complete()
         except BaseException:
             if not directory.has_checkpoints():
                 directory.discard()
             raise
-        _part(prepared)
-    _say_result(content, directory)
+        _end_together(state)
+    _log_result(content, directory)
     return RunResult(directory.final, content)
 
 
-def _assist(config: TrainConfig, directory: RunDirectory, workers: cluster.Cluster) -> None:
+def _run_as_worker(config: TrainConfig, directory: RunDirectory, workers: cluster.Cluster) -> None:
     """Does the share of a worker that is not the chief, which says and writes everything; what it writes vanishes."""
     if directory.is_finished(config, recover=False):  # where it sees the chief's folder
         log.info("%s is finished: this worker has nothing to do", directory.final)
@@ -104,27 +104,27 @@ def _assist(config: TrainConfig, directory: RunDirectory, workers: cluster.Clust
     with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as own:
         directory = RunDirectory(own, config.run_name)
         directory.building.mkdir()
-        with _full_disk_told(config, directory), cluster.lost_worker_as_user_error(workers):
-            prepared = setup.prepare(config, Clock(), checkpoints=directory.checkpoints)
-            _train(config, prepared, directory, Clock())
-            _part(prepared, told=True)
+        with _full_disk_as_user_error(config, directory), cluster.lost_worker_as_user_error(workers):
+            state = setup.prepare(config, Clock(), checkpoints=directory.checkpoints)
+            _train(config, state, directory, Clock())
+            _end_together(state, chief_must_come=True)
 
 
-def _part(prepared: Prepared, *, told: bool = False) -> None:
-    """Ends together with the other workers, after the chief has left the whole run behind.
+def _end_together(state: RunState, *, chief_must_come: bool = False) -> None:
+    """Ends together with the other workers, after the chief has written the whole run.
 
     Args:
-      prepared: of the run.
-      told: whether it is an error when the chief does not come to this place.
+      state: What the run started from.
+      chief_must_come: Whether it is an error if the chief does not reach this point.
     """
     from sentiment_tf.distributed import collectives
 
-    (collectives.barrier if told else collectives.final_barrier)(prepared.strategy)
-    collectives.final_barrier(prepared.strategy)
+    (collectives.barrier if chief_must_come else collectives.final_barrier)(state.strategy)
+    collectives.final_barrier(state.strategy)
 
 
 @contextlib.contextmanager
-def _full_disk_told(config: TrainConfig, directory: RunDirectory) -> Iterator[None]:
+def _full_disk_as_user_error(config: TrainConfig, directory: RunDirectory) -> Iterator[None]:
     """Turns whatever a library raises on a full disk into one line."""
     try:
         yield
@@ -134,17 +134,17 @@ def _full_disk_told(config: TrainConfig, directory: RunDirectory) -> Iterator[No
         raise
 
 
-def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clock: Clock) -> Outcome:
+def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock: Clock) -> Outcome:
     """Evaluates, trains, evaluates again, on the same rows; every worker of a distributed run does this."""
     from sentiment_tf.distributed import collectives
     from sentiment_tf.reporting import tensorboard
 
-    fingerprints = setup.fingerprints(prepared)
+    fingerprints = setup.fingerprints(state)
     directory.begin_training(config, fingerprints)
     flags = {f"--{name}": value for name, value in dataclasses.asdict(config).items() if name not in OF_ONE_MACHINE}
-    collectives.check_same(prepared.strategy, fingerprints | flags | {"matmuls": prepared.compute_dtype.name})
-    reported = prepared.splits.report_split
-    labels = prepared.labels[reported]
+    collectives.check_same(state.strategy, fingerprints | flags | {"matmuls": state.compute_dtype.name})
+    reported = state.splits.report_split
+    labels = state.labels[reported]
 
     def callbacks(name: str = "") -> list:
         """Makes what writes a training's curves; those of a depth or a stage stand apart, under its name."""
@@ -155,55 +155,55 @@ def _train(config: TrainConfig, prepared: Prepared, directory: RunDirectory, clo
             made.append(tensorboard.Profile(logs, first=first, last=last))
         return made
 
-    with clock.step("features") as said:
+    with clock.step("features") as details:
         if config.trainable_layers == "auto":
-            also = depth_search.shared(config, prepared.model.config.num_hidden_layers)
-            at = setup.cut(config, prepared, 0, also=also)
+            also = depth_search.shared(config, state.model.config.num_hidden_layers)
+            at = setup.freeze(config, state, 0, also=also)
         else:
-            at = setup.cut(config, prepared, config.depth, also=[0] if config.stages else ())
-        said.append(_padding(config, at.features["train"]))
-    with clock.step("evaluate_before") as said:
-        before = fine_tuning.predict_splits(prepared, at)
-        said.append(_headline(before[reported], labels, reported))
-    with clock.step("train") as said:
+            at = setup.freeze(config, state, config.depth, also=[0] if config.stages else ())
+        details.append(_padding(config, at.features["train"]))
+    with clock.step("evaluate_before") as details:
+        before = fine_tuning.predict_splits(state, at)
+        details.append(_headline(before[reported], labels, reported))
+    with clock.step("train") as details:
         depths, skipped = [], []
         if config.trainable_layers == "auto":
             features_seconds = clock.seconds["features"]
             at, history, depths, skipped = depth_search.search(
-                config, prepared, at, features_seconds=features_seconds, callbacks=callbacks
+                config, state, at, features_seconds=features_seconds, callbacks=callbacks
             )
         else:
             if config.stages:
-                fine_tuning.fit_head(config, prepared, callbacks=callbacks("head"))
-            history = fine_tuning.fit(config, prepared, at, callbacks=callbacks())
-        rate = len(prepared.labels["train"]) * len(history) / sum(row["seconds"] for row in history)
-        said.append(f"{len(history)} epochs, {rate:,.0f} texts/s")
+                fine_tuning.fit_head(config, state, callbacks=callbacks("head"))
+            history = fine_tuning.fit(config, state, at, callbacks=callbacks())
+        rate = len(state.labels["train"]) * len(history) / sum(row["seconds"] for row in history)
+        details.append(f"{len(history)} epochs, {rate:,.0f} texts/s")
     trained = sum(row["seconds"] for row in history)
     clock.seconds["train"] = max(clock.seconds["train"], trained)  # of a resumed run, with what it was before
-    with clock.step("evaluate_after") as said:
-        after = fine_tuning.predict_splits(prepared, at)
-        said.append(_headline(after[reported], labels, reported))
-    parameters = sum(int(np.prod(variable.shape)) for variable in at.tail.trainable_variables)
+    with clock.step("evaluate_after") as details:
+        after = fine_tuning.predict_splits(state, at)
+        details.append(_headline(after[reported], labels, reported))
+    parameters = sum(int(np.prod(variable.shape)) for variable in at.model.trainable_variables)
     return Outcome(before, after, history, depths, skipped, parameters)
 
 
-def _leave_behind(
-    config: TrainConfig, prepared: Prepared, outcome: Outcome, directory: RunDirectory, clock: Clock
+def _export_and_report(
+    config: TrainConfig, state: RunState, outcome: Outcome, directory: RunDirectory, clock: Clock
 ) -> dict:
     """Writes everything a run leaves into ``directory.building``; returns the content of run.json."""
     from sentiment_tf.pipeline import exports, outputs
 
     temperature = 1.0
     if config.calibrate == "on":
-        temperature = calibration.fit_temperature(outcome.after["validation"], prepared.labels["validation"])
-    with clock.step("export") as said:
-        logits = outcome.after[prepared.splits.report_split]
-        exported = exports.export(config, prepared, directory, logits, temperature=temperature)
+        temperature = calibration.fit_temperature(outcome.after["validation"], state.labels["validation"])
+    with clock.step("export") as details:
+        logits = outcome.after[state.splits.report_split]
+        exported = exports.export(config, state, directory, logits, temperature=temperature)
         largest = max(row["largest_difference"] for row in exported if row["precision"] == "float32")
-        said.append(f"largest difference from the trained model {largest:.1e}")
+        details.append(f"largest difference from the trained model {largest:.1e}")
     with clock.step("report"):
-        rows = outputs.reported_rows(prepared, outcome)
-        content = outputs.describe(config, prepared, outcome, rows, temperature=temperature)
+        rows = outputs.reported_rows(state, outcome)
+        content = outputs.describe(config, state, outcome, rows, temperature=temperature)
         content |= _export_record(exported) | {"times": clock.seconds}
         outputs.write(config, outcome, rows, content, directory.building)
         manifest.write(directory.building, folders=exports.folders(config, directory))
@@ -239,25 +239,25 @@ def _headline(logits: np.ndarray, labels: np.ndarray, split: str) -> str:
     return f"accuracy {scores['accuracy']:.2%}, loss {scores['loss']:.4f} on {len(labels):,} {split} rows"
 
 
-def _say_result(content: dict, directory: RunDirectory) -> None:
+def _log_result(content: dict, directory: RunDirectory) -> None:
     """Says the table before/after, whether that may be chance, what was made and where."""
     columns = {moment: content["metrics"][moment] for moment in ("before", "after")}
     log.info("\n%s", summary.table(columns, colour=summary.wants_colour(sys.stdout)))
     log.info("\n%s\n", formatting.verdict(content["metrics"]["comparison"]))
     made = sorted(path.name + "/" * path.is_dir() for path in directory.final.iterdir())
     log.info("made in %s: %s", directory.final, " ".join(made))
-    _say_what_next(directory)
+    _log_next_commands(directory)
 
 
-def _say_what_next(directory: RunDirectory) -> None:
+def _log_next_commands(directory: RunDirectory) -> None:
     """Says the commands to look at a run and to try it."""
-    programs = _where_programs_are()
+    programs = _program_prefix()
     logs, model = shlex.quote(str(directory.final / "logs")), shlex.quote(str(directory.final))
     log.info("look at it:  %stensorboard --logdir %s", programs, logs)
     log.info('try it:      %spython -m sentiment_tf.predict --model=%s "a text"', programs, model)
 
 
-def _where_programs_are() -> str:
+def _program_prefix() -> str:
     """Returns what to put before the name of a program of this environment: nothing, where the shell finds it."""
     here = Path(sys.executable).parent
     if shutil.which("python") == str(here / "python"):

@@ -15,7 +15,7 @@ from sentiment_tf.exporting.bundle import Bundle
 from sentiment_tf.exporting.odd_texts import ODD_TEXTS
 from sentiment_tf.modeling import distilbert, encoder
 from sentiment_tf.pipeline.run_directory import RunDirectory
-from sentiment_tf.pipeline.setup import Prepared
+from sentiment_tf.pipeline.setup import RunState
 
 VERIFIED_TEXTS = 224  # of the run's own, beside the odd ones
 SAMPLED_TOKENS = 150_000  # of reported rows that quantised files are asked: more would take longer than the export
@@ -24,14 +24,14 @@ log = logging.getLogger("sentiment_tf")
 
 
 def export(
-    config: TrainConfig, prepared: Prepared, directory: RunDirectory, reported_logits: np.ndarray, *, temperature: float
+    config: TrainConfig, state: RunState, directory: RunDirectory, reported_logits: np.ndarray, *, temperature: float
 ) -> list[dict]:
     """Writes the formats of ``--exports``, verifies them in a fresh process, and leaves out int8 files that lose.
 
     Args:
-      config: of the run.
-      prepared: what the run started from; its model is trained.
-      directory: of the run.
+      config: Settings of the run.
+      state: what the run started from; its model is trained.
+      directory: Of the run.
       reported_logits: float32[rows, classes] of the trained model on the split that is reported on.
       temperature: of the calibration, folded into every export.
 
@@ -44,21 +44,21 @@ def export(
       RuntimeError: the SavedModel differs from the trained model.
     """
     chosen = formats.parse(config.exports)
-    sampled = _sample(config, prepared)
-    texts = _verified_texts(prepared)
-    reported = prepared.splits.rows[prepared.splits.report_split]
+    sampled = _sample(config, state)
+    texts = _verified_texts(state)
+    reported = state.splits.rows[state.splits.report_split]
     with verification.fresh_process(texts, sample=reported[sampled]["text"]) as process:
-        bundle = make_bundle(prepared, max_length=config.max_length, temperature=temperature)
+        bundle = make_bundle(state, max_length=config.max_length, temperature=temperature)
         version = directory.version_folder().name
         paths = {each.name: each.path(directory.building, version) for each in chosen}
         for each in chosen:
             each.write(bundle, paths[each.name])
             for precision in each.files:
                 process.begin(each.name, precision, paths[each.name])
-        expected = _reference_logits(config, prepared, texts) / temperature
+        expected = _reference_logits(config, state, texts) / temperature
         rows = [_verified(each, precision, process, expected, texts) for each in chosen for precision in each.files]
         speeds = process.speeds()
-    labels = prepared.labels[prepared.splits.report_split][sampled]
+    labels = state.labels[state.splits.report_split][sampled]
     trained = reported_logits[sampled].argmax(axis=1)
     for row in rows:
         each, path = formats.by_name(row["format"]), paths[row["format"]]
@@ -83,38 +83,38 @@ def folders(config: TrainConfig, directory: RunDirectory) -> list[str]:
     return [each.folder.format(version=version) for each in formats.parse(config.exports)]
 
 
-def make_bundle(prepared: Prepared, *, max_length: int, temperature: float) -> Bundle:
+def make_bundle(state: RunState, *, max_length: int, temperature: float) -> Bundle:
     """Returns what the formats are written from: the trained model's weights with the temperature folded in."""
-    model = prepared.model
+    model = state.model
     return Bundle(
         weights=encoder.divide_logits(distilbert.read_weights(model), temperature),
         named_weights=distilbert.pytorch_weights(model, temperature=temperature),
         network=distilbert.network_settings(model),
-        tokenizer=tokenization.portable(prepared.tokenizer),
-        label_names=prepared.splits.label_names,
+        tokenizer=tokenization.portable(state.tokenizer),
+        label_names=state.splits.label_names,
         max_length=max_length,
     )
 
 
-def _sample(config: TrainConfig, prepared: Prepared) -> np.ndarray:
+def _sample(config: TrainConfig, state: RunState) -> np.ndarray:
     """Draws rows of the reported split, all of them where they are few: int64[rows], ascending."""
-    lengths = prepared.tokens[prepared.splits.report_split].lengths
+    lengths = state.tokens[state.splits.report_split].lengths
     order = np.random.default_rng(config.seed).permutation(len(lengths))
     within = np.cumsum(lengths[order]) <= SAMPLED_TOKENS
     return np.sort(order[within])
 
 
-def _verified_texts(prepared: Prepared) -> list[str]:
-    splits = (prepared.splits.rows[split] for split in (prepared.splits.report_split, "train"))
+def _verified_texts(state: RunState) -> list[str]:
+    splits = (state.splits.rows[split] for split in (state.splits.report_split, "train"))
     own = [text for rows in splits for text in rows[:VERIFIED_TEXTS]["text"]][:VERIFIED_TEXTS]
     return [*own, *ODD_TEXTS]
 
 
-def _reference_logits(config: TrainConfig, prepared: Prepared, texts: list[str]) -> np.ndarray:
+def _reference_logits(config: TrainConfig, state: RunState, texts: list[str]) -> np.ndarray:
     """Returns what the trained model itself makes of raw texts, through transformers' own layers."""
     clean = [re.sub(tokenization.LINE_BREAK, " ", text) for text in texts]
-    tokens = tokenization.tokenize(prepared.tokenizer, clean, max_length=config.max_length)
-    return distilbert.reference_logits(prepared.model, tokens)
+    tokens = tokenization.tokenize(state.tokenizer, clean, max_length=config.max_length)
+    return distilbert.reference_logits(state.model, tokens)
 
 
 def _verified(each: formats.Format, precision: str, process, expected: np.ndarray, texts: list[str]) -> dict:

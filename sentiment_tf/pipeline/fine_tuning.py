@@ -7,7 +7,7 @@ import numpy as np
 
 from sentiment_tf.config import TrainConfig, head_learning_rate
 from sentiment_tf.pipeline import setup
-from sentiment_tf.pipeline.setup import Cut, Prepared
+from sentiment_tf.pipeline.setup import RunState, Trainable
 
 # --stages trains the head until it has converged; on cached features, fifty epochs take seconds.
 HEAD_EPOCHS = 50
@@ -17,7 +17,7 @@ log = logging.getLogger("sentiment_tf")
 
 
 def fit(
-    config: TrainConfig, prepared: Prepared, at: Cut, *, name: str = "train", callbacks=()
+    config: TrainConfig, state: RunState, at: Trainable, *, name: str = "train", callbacks=()
 ) -> list[dict[str, float]]:
     """Compiles and trains the trainable layers; returns a row per epoch.
 
@@ -25,22 +25,22 @@ def fit(
     """
     from sentiment_tf.training import fitting
 
-    labels = prepared.labels
-    fitting.compile_model(config, at.tail, rows=len(labels["train"]))
+    labels = state.labels
+    fitting.compile_model(config, at.model, rows=len(labels["train"]))
     return fitting.fit(
         config,
-        at.tail,
+        at.model,
         at.features["train"],
         labels["train"],
         validate=lambda: fitting.loss_and_accuracy(
-            fitting.predict_logits(at.tail, at.features["validation"]), labels["validation"]
+            fitting.predict_logits(at.model, at.features["validation"]), labels["validation"]
         ),
         callbacks=callbacks,
-        checkpoints=prepared.checkpoints / name if prepared.checkpoints else None,
+        checkpoints=state.checkpoints / name if state.checkpoints else None,
     )
 
 
-def fit_head(config: TrainConfig, prepared: Prepared, *, callbacks=()) -> None:
+def fit_head(config: TrainConfig, state: RunState, *, callbacks=()) -> None:
     """Trains the head alone to convergence, the first of two stages."""
     head_only = dataclasses.replace(
         config,
@@ -48,19 +48,19 @@ def fit_head(config: TrainConfig, prepared: Prepared, *, callbacks=()) -> None:
         learning_rate=head_learning_rate(config),
         early_stopping_patience=HEAD_PATIENCE,
     )
-    at = setup.cut(config, prepared, 0, only=setup.TRAINING_SPLITS)
-    history = fit(head_only, prepared, at, name="head", callbacks=callbacks)
+    at = setup.freeze(config, state, 0, only=setup.TRAINING_SPLITS)
+    history = fit(head_only, state, at, name="head", callbacks=callbacks)
     best = max(row["val_accuracy"] for row in history)
     log.info("  head first: %d epochs, validation accuracy %.2f %%", len(history), 100 * best)
 
 
-def predict_splits(prepared: Prepared, at: Cut) -> dict[str, np.ndarray]:
+def predict_splits(state: RunState, at: Trainable) -> dict[str, np.ndarray]:
     """Returns float32[rows, classes] logits of each of `scored_splits`."""
     from sentiment_tf.training import fitting
 
-    return {split: fitting.predict_logits(at.tail, at.features[split]) for split in scored_splits(prepared)}
+    return {split: fitting.predict_logits(at.model, at.features[split]) for split in scored_splits(state)}
 
 
-def scored_splits(prepared: Prepared) -> list[str]:
+def scored_splits(state: RunState) -> list[str]:
     """Returns the validation split and the split that results are reported on, in the same order on every worker."""
-    return list(dict.fromkeys(("validation", prepared.splits.report_split)))
+    return list(dict.fromkeys(("validation", state.splits.report_split)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from sentiment_tf.config import TrainConfig, at_depth, to_flags
 from sentiment_tf.data import leaks, loading
 from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics
-from sentiment_tf.pipeline.setup import Prepared
+from sentiment_tf.pipeline.setup import RunState
 from sentiment_tf.reporting import model_card, plots, report, tensorboard
 from sentiment_tf.reporting.rows import ReportedRows
 from sentiment_tf.system import provenance
@@ -15,40 +15,40 @@ from sentiment_tf.system import provenance
 log = logging.getLogger("sentiment_tf")
 
 
-def reported_rows(prepared: Prepared, outcome) -> ReportedRows:
+def reported_rows(state: RunState, outcome) -> ReportedRows:
     """Returns the rows that the run is reported on, with the logits before and after training."""
-    split = prepared.splits.report_split
+    split = state.splits.report_split
     return ReportedRows(
-        texts=prepared.splits.rows[split]["text"],
-        labels=prepared.labels[split],
+        texts=state.splits.rows[split]["text"],
+        labels=state.labels[split],
         logits_before=outcome.before[split],
         logits_after=outcome.after[split],
-        lengths=prepared.tokens[split].lengths,
-        truncated=prepared.tokens[split].truncated,
+        lengths=state.tokens[split].lengths,
+        truncated=state.tokens[split].truncated,
     )
 
 
-def describe(config: TrainConfig, prepared: Prepared, outcome, rows: ReportedRows, *, temperature: float) -> dict:
+def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, *, temperature: float) -> dict:
     """Returns the content of run.json without the times and without the export's figures."""
-    splits, reported = prepared.splits, prepared.splits.report_split
+    splits, reported = state.splits, state.splits.report_split
     labels, before, after = rows.labels, rows.logits_before, rows.logits_after
     found = leaks.audit({split: loading.text_array(texts) for split, texts in splits.rows.items()}, reported)
     _log_leaks(found)
     return {
-        "config": dataclasses.asdict(effective(config, prepared, outcome.depths)),
+        "config": dataclasses.asdict(effective(config, state, outcome.depths)),
         "flags": dataclasses.asdict(config),
         "label_names": list(splits.label_names),
         "data": {
             "source": splits.source,
             "notes": list(splits.notes),
             "rows": {split: len(rows) for split, rows in splits.rows.items()},
-            "truncated": {split: int(tokens.truncated.sum()) for split, tokens in prepared.tokens.items()},
+            "truncated": {split: int(tokens.truncated.sum()) for split, tokens in state.tokens.items()},
             "report_split": reported,
         },
-        "model_revision": prepared.files.revision,
-        "compute_dtype": prepared.compute_dtype.name,
+        "model_revision": state.files.revision,
+        "compute_dtype": state.compute_dtype.name,
         "trainable_parameters": outcome.trained_parameters,
-        "frozen_parameters": prepared.model.count_params() - outcome.trained_parameters,
+        "frozen_parameters": state.model.count_params() - outcome.trained_parameters,
         "metrics": {
             "before": metrics.evaluate(before, labels),
             "after": metrics.evaluate(after, labels)
@@ -73,25 +73,25 @@ def describe(config: TrainConfig, prepared: Prepared, outcome, rows: ReportedRow
     }
 
 
-def effective(config: TrainConfig, prepared: Prepared, depths: list[dict]) -> TrainConfig:
+def effective(config: TrainConfig, state: RunState, depths: list[dict]) -> TrainConfig:
     """Returns the config with the values that were used: of ``auto``, of the depth search, of columns and revisions.
 
     Args:
       config: the resolved config.
-      prepared: the run's data and model.
+      state: the run's data and model.
       depths: results of the depth search; empty without one.
     """
     from sentiment_tf.distributed import strategies
 
-    source = prepared.splits.source
+    source = state.splits.source
     if source["kind"] == "files" and source["columns"]:
         text, label = source["columns"]
         config = dataclasses.replace(config, text_column=text, label_column=label)
     config = dataclasses.replace(
         config,
-        model_revision=prepared.files.revision,
+        model_revision=state.files.revision,
         dataset_revision=source["revision"],
-        **strategies.settings_in_use(prepared.strategy, prepared.compute_dtype),
+        **strategies.settings_in_use(state.strategy, state.compute_dtype),
     )
     for row in depths:
         if row.get("chosen"):

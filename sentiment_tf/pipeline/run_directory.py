@@ -74,7 +74,7 @@ class RunDirectory:
         """Returns whether this very run stands there already.
 
         Args:
-          config: of the run.
+          config: Settings of the run.
           recover: whether this process holds the lock and may finish a swap that was cut off; one that does not is
             another worker, which may have what is read and written in other places.
 
@@ -118,7 +118,7 @@ class RunDirectory:
         """Writes down what this training is, or checks that a killed one goes on with the same.
 
         Args:
-          config: of the run.
+          config: Settings of the run.
           fingerprints: of what the settings only name, by that name: data, model.
 
         Raises:
@@ -130,10 +130,10 @@ class RunDirectory:
             changed = [name for name in fingerprints if recorded.get(name) != fingerprints[name]]
             if not changed:
                 return
-            told = f"{self.building}: changed since this unfinished run began: {', '.join(changed)}"
+            changed_message = f"{self.building}: changed since this unfinished run began: {', '.join(changed)}"
             if not config.overwrite:
-                raise UserError(f"{told}; put it back to go on, or pass --overwrite to start afresh")
-            log.info("%s; it starts afresh", told)
+                raise UserError(f"{changed_message}; put it back to go on, or pass --overwrite to start afresh")
+            log.info("%s; it starts afresh", changed_message)
             for name in OUTLIVES_A_KILL:
                 shutil.rmtree(self.building / name, ignore_errors=True)
         disk.atomic_write(self.building / BEGUN_WITH, lambda file: file.write(json.dumps(begun, indent=2).encode()))

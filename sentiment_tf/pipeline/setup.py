@@ -1,9 +1,10 @@
-"""What training starts from: data → tokens → model → the cut, and the features below it."""
+"""What training starts from: data → tokens → model → the freeze point and the features below it."""
 
 import dataclasses
 import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xxhash
@@ -14,35 +15,55 @@ from sentiment_tf.errors import UserError
 from sentiment_tf.system import runtime
 from sentiment_tf.system.timing import Clock
 
+if TYPE_CHECKING:  # each of them loads TensorFlow
+    import tensorflow as tf
+    from transformers import PreTrainedTokenizerFast, TFDistilBertForSequenceClassification
+
+    from sentiment_tf.modeling.features import Features
+    from sentiment_tf.modeling.model_files import ModelFiles
+    from sentiment_tf.modeling.trainable import TrainableLayers
+
 log = logging.getLogger("sentiment_tf")
 
 TRAINING_SPLITS = ("train", "validation")
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
-    """What training starts from."""
+class RunState:
+    """What training starts from.
+
+    Attributes:
+      splits: Rows of each split.
+      labels: By split, int32[rows].
+      tokens: By split, token ids.
+      tokenizer: Of the model.
+      files: Where the pretrained model was found.
+      strategy: How devices and workers share the work.
+      model: The loaded classifier; training changes its weights.
+      compute_dtype: Dtype of the matrix multiplications.
+      checkpoints: Holds a folder for each training; None keeps none.
+    """
 
     splits: loading.Splits
-    labels: dict[str, np.ndarray]  # split → int32[rows]
+    labels: dict[str, np.ndarray]
     tokens: dict[str, tokenization.Tokens]
-    tokenizer: object
-    files: object  # modeling.model_files.ModelFiles
-    strategy: object  # tf.distribute.Strategy
-    model: object  # TFDistilBertForSequenceClassification
-    compute_dtype: object  # tf.DType of the matmuls
-    checkpoints: Path | None  # a folder per training; None keeps none
+    tokenizer: "PreTrainedTokenizerFast"
+    files: "ModelFiles"
+    strategy: "tf.distribute.Strategy"
+    model: "TFDistilBertForSequenceClassification"
+    compute_dtype: "tf.DType"
+    checkpoints: Path | None
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut:
-    """The model cut at a depth."""
+class Trainable:
+    """What is trained at one depth: the layers above the freeze point, and by split what the frozen layers output."""
 
-    tail: object  # modeling.trainable.TrainableLayers
-    features: dict  # split → modeling.features.Features
+    model: "TrainableLayers"
+    features: "dict[str, Features]"
 
 
-def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = None) -> Prepared:
+def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = None) -> RunState:
     """Data → tokens → model."""
     with clock.step("data") as said:
         splits = loading.load(config.data, seed=config.seed, limit=config.limit)
@@ -51,7 +72,7 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
         log.info("  %s", note)
     labels = {split: loading.label_array(rows).astype(np.int32) for split, rows in splits.rows.items()}
 
-    with clock.step("start"):  # after the data: a mistake there is told before TensorFlow loads
+    with clock.step("start"):  # after the data: a mistake there is reported before TensorFlow loads
         runtime.start(deterministic=config.deterministic)
         from sentiment_tf.distributed import strategies
         from sentiment_tf.modeling import distilbert, model_files
@@ -80,69 +101,68 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
                 files.directory, label_names=splits.label_names, name=config.model, seed=config.seed
             )
         said.append(f"{config.model}: {model.config.num_hidden_layers} blocks; matmuls in {compute_dtype.name}")
-    return Prepared(splits, labels, tokens, tokenizer, files, strategy, model, compute_dtype, checkpoints)
+    return RunState(splits, labels, tokens, tokenizer, files, strategy, model, compute_dtype, checkpoints)
 
 
-def cut(
+def freeze(
     config: TrainConfig,
-    prepared: Prepared,
+    state: RunState,
     depth: int | None,
     *,
     only: Collection[str] | None = None,
     also: Sequence[int] = (),
-) -> Cut:
-    """Cuts the model under its top ``depth`` blocks (None: under everything) and runs what is below, once.
+) -> Trainable:
+    """Freezes the layers below the top ``depth`` blocks and computes their output once.
 
     Args:
-      config: of the run.
-      prepared: what the run starts from.
-      depth: blocks above the cut.
-      only: splits whose features are needed; None for all.
-      also: depths that will be trained later; on its way the trunk keeps what that needs, if the disk has room.
+      config: Settings of the run.
+      state: What the run starts from.
+      depth: Number of trainable blocks; None trains everything.
+      only: Splits whose features are needed; None computes those of all splits.
+      also: Depths that will be trained later. The same pass computes their features if the disk has room.
     """
     from sentiment_tf.modeling import features
 
-    tail = make_tail(config, prepared, depth)
     of_split = features.compute(
-        prepared.model,
-        prepared.tokens,
+        state.model,
+        state.tokens,
         depth=depth,
-        compute_dtype=prepared.compute_dtype,
+        compute_dtype=state.compute_dtype,
         max_length=config.max_length,
         cache_dir=config.cache_dir if config.cache == "on" else None,
-        strategy=prepared.strategy,
+        strategy=state.strategy,
         least_width=config.least_width,
         only=only,
         also=dict.fromkeys(TRAINING_SPLITS, also),
     )
-    return Cut(tail, of_split)
+    return Trainable(make_trainable(config, state, depth), of_split)
 
 
-def make_tail(config: TrainConfig, prepared: Prepared, depth: int | None):
-    """Returns the modeling.trainable.TrainableLayers above the cut; nothing is computed."""
+def make_trainable(config: TrainConfig, state: RunState, depth: int | None) -> "TrainableLayers":
+    """Returns the trainable layers as a Keras model; nothing is computed."""
     from sentiment_tf.modeling.trainable import TrainableLayers
 
-    strategy = prepared.strategy
+    strategy = state.strategy
     with strategy.scope():
         parts = runtime.parts(config.batch_size // strategy.num_replicas_in_sync)
         return TrainableLayers(
-            prepared.model, depth=depth, compute_dtype=prepared.compute_dtype, seed=config.seed, parts=parts
+            state.model, depth=depth, compute_dtype=state.compute_dtype, seed=config.seed, parts=parts
         )
 
 
-def fingerprints(prepared: Prepared) -> dict[str, str]:
-    """Returns a digest of everything that training starts from and that a setting only names."""
+def fingerprints(state: RunState) -> dict[str, str]:
+    """Returns digests of the data and the weights, which settings only name."""
     found = {}
-    for split, tokens in prepared.tokens.items():
-        labels = xxhash.xxh3_128_hexdigest(prepared.labels[split].tobytes())
+    for split, tokens in state.tokens.items():
+        labels = xxhash.xxh3_128_hexdigest(state.labels[split].tobytes())
         found[f"the {split} rows"] = f"{tokens.fingerprint}-{labels}"
     digest = xxhash.xxh3_128()
-    for weight in prepared.model.get_weights():
+    for weight in state.model.get_weights():
         digest.update(np.ascontiguousarray(weight).data)
     return found | {"the model's weights": digest.hexdigest()}
 
 
 def _truncation(split: str, tokens: tokenization.Tokens, max_length: int) -> str:
-    """Says how many texts of a split were cut."""
-    cut, rows = int(tokens.truncated.sum()), len(tokens.truncated)
-    return f"{split}: {cut:,} of {rows:,} texts cut at {max_length} tokens"
+    """Returns how many texts of a split were truncated, as a phrase for the log."""
+    truncated, rows = int(tokens.truncated.sum()), len(tokens.truncated)
+    return f"{split}: {truncated:,} of {rows:,} texts cut at {max_length} tokens"

@@ -136,7 +136,7 @@ def predict_logits(model: TrainableLayers, features: Features) -> np.ndarray:
         return (model.evaluate_batch(weights, inputs).numpy(),)
 
     plan = batching.evaluation_plan(features.lengths, batch_size=EVALUATION_BATCH)
-    batches = [rows[rows != batching.FILLER] for rows in plan]
+    batches = [rows[rows != batching.PAD_ROW] for rows in plan]
     threads = 1 if tf.config.list_logical_devices("GPU") else runtime.cores()
     compute = functools.partial(runtime.side_by_side, run, workers=threads)
     for rows, (answers,) in collectives.sharded_map(model.distribute_strategy, batches, compute, empty=[logits[:0]]):
@@ -199,7 +199,7 @@ def _dataset(
         return (
             features.gather(rows),
             labels[rows].astype(np.int32),
-            np.where(rows != batching.FILLER, weights[rows], 0.0).astype(np.float32),
+            np.where(rows != batching.PAD_ROW, weights[rows], 0.0).astype(np.float32),
         )
 
     signature = (features.signature(size), tf.TensorSpec([size], tf.int32), tf.TensorSpec([size], tf.float32))

@@ -8,7 +8,7 @@ from sentiment_tf.config import TrainConfig
 from sentiment_tf.errors import NoRoomError, UserError
 from sentiment_tf.pipeline import depth_search
 from sentiment_tf.pipeline.depth_search import Costs, Limits, Trial
-from sentiment_tf.pipeline.setup import Cut
+from sentiment_tf.pipeline.setup import Trainable
 
 CONFIG = TrainConfig(dataset="sst2", trainable_layers="auto", accuracy_tolerance=0.5)
 FREE = Costs(features=0.0, frozen_block=0.0, train_block=0.0)
@@ -180,15 +180,15 @@ def searched(monkeypatch, tmp_path):
         model, done = Model(), SimpleNamespace(trained=[], cut=[])
         splits = SimpleNamespace(report_split="test")
         strategy = tf.distribute.get_strategy()
-        prepared = SimpleNamespace(model=model, splits=splits, strategy=strategy, checkpoints=tmp_path)
+        state = SimpleNamespace(model=model, splits=splits, strategy=strategy, checkpoints=tmp_path)
 
-        def cut(config, prepared, depth, *, only):
+        def freeze(config, state, depth, *, only):
             done.cut.append((depth, list(only)))
             if depth in no_room:
                 raise NoRoomError(f"no room for {depth}")
-            return Cut(f"tail {depth}", {})
+            return Trainable(f"layers {depth}", {})
 
-        def fit(config, prepared, at, *, name, callbacks):
+        def fit(config, state, at, *, name, callbacks):
             assert model.trained == "pretrained"
             if config.depth == killed_at:
                 raise KeyboardInterrupt
@@ -196,13 +196,13 @@ def searched(monkeypatch, tmp_path):
             done.trained.append(config.depth)
             return [{"val_accuracy": 0.7 + 0.03 * config.depth, "seconds": 10.0 * (config.depth + 1)}]
 
-        monkeypatch.setattr(depth_search.setup, "cut", cut)
+        monkeypatch.setattr(depth_search.setup, "freeze", freeze)
         monkeypatch.setattr(depth_search.fine_tuning, "fit", fit)
         features = {split: SimpleNamespace(seconds=features_seconds / 2) for split in ("train", "validation")}
         done.at, done.history, done.rows, done.skipped = depth_search.search(
             dataclasses.replace(CONFIG, **settings),
-            prepared,
-            Cut("tail 0", features),
+            state,
+            Trainable("layers 0", features),
             features_seconds=features_seconds,
             callbacks=lambda name: [],
         )
@@ -217,7 +217,7 @@ def test_the_model_is_left_as_the_chosen_depth_was_trained_and_cut_for_what_is_s
     done = searched()
     assert done.trained == [0, 1, 5]
     assert [row["trainable_layers"] for row in done.rows if row.get("chosen")] == [5]
-    assert (done.weights, done.at.tail, done.history[0]["seconds"]) == ("depth-5", "tail 5", 60.0)
+    assert (done.weights, done.at.model, done.history[0]["seconds"]) == ("depth-5", "layers 5", 60.0)
     training = ["train", "validation"]
     assert done.cut == [(1, training), (5, training), (5, ["validation", "test"])]
     assert list(done.skipped) == [3]
@@ -226,7 +226,7 @@ def test_the_model_is_left_as_the_chosen_depth_was_trained_and_cut_for_what_is_s
 def test_the_head_needs_no_other_cut(searched):
     done = searched(accuracy_tolerance=90.0)
     assert done.trained == [0, 1]
-    assert (done.weights, done.at.tail) == ("depth-0", "tail 0")
+    assert (done.weights, done.at.model) == ("depth-0", "layers 0")
 
 
 def test_a_killed_search_goes_on_as_it_had_decided(searched, tmp_path):

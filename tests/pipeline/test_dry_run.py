@@ -10,7 +10,7 @@ from sentiment_tf.config import TrainConfig, resolve
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.modeling.features import Features
 from sentiment_tf.pipeline import cost_estimate, dry_run
-from sentiment_tf.pipeline.setup import Prepared
+from sentiment_tf.pipeline.setup import RunState
 from tests.support.hub import tiny_model
 from tests.test_train import refused, succeeded, train, write_csv
 
@@ -154,7 +154,7 @@ def test_token_slots_count_padding():
 
 
 def test_estimate_adds_up(tiny_classifier, monkeypatch):
-    prepared = SimpleNamespace(
+    state = SimpleNamespace(
         model=tiny_classifier,
         tokens={"train": tokens_of(4, 4, 4), "validation": tokens_of(8), "test": tokens_of(8, 8)},
         splits=SimpleNamespace(report_split="test"),
@@ -162,7 +162,7 @@ def test_estimate_adds_up(tiny_classifier, monkeypatch):
     config = TrainConfig(dataset="sst2", epochs=2, batch_size=2, max_length=8)
     monkeypatch.setattr(cost_estimate, "time_features", lambda *_: (1.0, 0.1))
     monkeypatch.setattr(cost_estimate, "time_training", lambda *_: (3.0, 0.3))
-    seconds = cost_estimate.estimate(config, prepared, 1, start=10.0)
+    seconds = cost_estimate.estimate(config, state, 1, start=10.0)
     assert seconds["features"] == pytest.approx(3 * 1.0 + (3 * 4 + 8 + 2 * 8) * 0.1)
     # A forward pass takes a third of a training step's 0.3 s a slot.
     assert seconds["evaluate_before"] == seconds["evaluate_after"] == pytest.approx(3 * 8 * 0.1)
@@ -176,19 +176,19 @@ def test_the_first_step_and_the_time_per_slot_are_told_apart(monkeypatch):
     """10 s until the first of steps of 8, 8 and 16 slots ends, then 2 and 4 s: 0.25 s a slot and 8 s once."""
     times = iter([0.0, 10.0, 12.0, 16.0])
     monkeypatch.setattr(cost_estimate.time, "perf_counter", lambda: next(times))
-    tail = SimpleNamespace(optimizer=SimpleNamespace(iterations=None))
-    monkeypatch.setattr(cost_estimate.setup, "make_tail", lambda *_: tail)
+    layers = SimpleNamespace(optimizer=SimpleNamespace(iterations=None))
+    monkeypatch.setattr(cost_estimate.setup, "make_trainable", lambda *_: layers)
 
-    def fit(config, prepared, at, *, callbacks):
+    def fit(config, state, at, *, callbacks):
         for step in range(1, 4):
-            at.tail.optimizer.iterations = SimpleNamespace(numpy=lambda step=step: step)
+            at.model.optimizer.iterations = SimpleNamespace(numpy=lambda step=step: step)
             callbacks[0].on_train_batch_end(step - 1, {})
 
     monkeypatch.setattr(cost_estimate.fine_tuning, "fit", fit)
     monkeypatch.setattr(cost_estimate, "token_slots", lambda *_: [8, 8, 16])
     tokens = {"train": tokens_of(4, 4, 4, 4, 4, 4), "validation": tokens_of(4)}
-    prepared = Prepared(*[None] * 8, checkpoints=None)
-    prepared = dataclasses.replace(prepared, tokens=tokens, labels={"train": np.zeros(6), "validation": np.zeros(1)})
+    state = RunState(*[None] * 8, checkpoints=None)
+    state = dataclasses.replace(state, tokens=tokens, labels={"train": np.zeros(6), "validation": np.zeros(1)})
     inputs = {"train": Features(tokens["train"].ids, tokens["train"].offsets, 8)}
     config = TrainConfig(dataset="sst2", batch_size=2, max_length=8, trainable_layers="all")
-    assert cost_estimate.time_training(config, prepared, None, inputs) == (8.0, 0.25)
+    assert cost_estimate.time_training(config, state, None, inputs) == (8.0, 0.25)
