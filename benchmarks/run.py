@@ -18,12 +18,15 @@ import json
 import os
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import safetensors.numpy
 import table
 from work import ITEMS, Contestant, Item
 
@@ -114,7 +117,8 @@ def _prepare(scratch: Path, names: set[str], sst2_dir: str | None) -> None:
         data = DataSettings(dataset=name, data_dir=sst2_dir if name == "sst2" else None, offline=name != "sst2")
         splits = loading.load(data, seed=0)
         folder = scratch / name
-        packaged.convert_minilm(folder / "model")
+        packaged.convert_minilm(folder / "minilm")
+        _write_random_distilbert(folder / "distilbert", tokenizer=folder / "minilm")
         rows = {split: list(splits.rows[split]) for split in ("train", "validation")}
         random.Random(0).shuffle(rows["train"])  # the first rows stand for all of them
         rows["all"] = rows["train"] + rows["validation"]
@@ -123,9 +127,39 @@ def _prepare(scratch: Path, names: set[str], sst2_dir: str | None) -> None:
             (folder / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
+def _write_random_distilbert(folder: Path, *, tokenizer: Path) -> None:
+    """Writes a model of DistilBERT's size: its speed does not depend on what its weights are."""
+    folder.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        shutil.copyfile(tokenizer / name, folder / name)
+    sizes = {"dim": 768, "hidden_dim": 3072, "n_layers": 6, "n_heads": 12, "vocab_size": 30_522}
+    config = {"model_type": "distilbert", "max_position_embeddings": 512, "activation": "gelu", "pad_token_id": 0}
+    (folder / "config.json").write_text(json.dumps(config | sizes), encoding="utf-8")
+    random_weights = np.random.default_rng(0)
+
+    def matrix(*shape: int) -> np.ndarray:
+        return random_weights.normal(scale=0.02, size=shape).astype(np.float32)
+
+    dense = {"attention.q_lin": (768, 768), "attention.k_lin": (768, 768), "attention.v_lin": (768, 768)}
+    dense |= {"attention.out_lin": (768, 768), "ffn.lin1": (3072, 768), "ffn.lin2": (768, 3072)}
+    weights = {
+        "distilbert.embeddings.word_embeddings.weight": matrix(30_522, 768),
+        "distilbert.embeddings.position_embeddings.weight": matrix(512, 768),
+    }
+    norms = ["distilbert.embeddings.LayerNorm"]
+    for block in range(6):
+        prefix = f"distilbert.transformer.layer.{block}."
+        weights |= {f"{prefix}{name}.weight": matrix(*shape) for name, shape in dense.items()}
+        weights |= {f"{prefix}{name}.bias": np.zeros(shape[0], np.float32) for name, shape in dense.items()}
+        norms += [f"{prefix}sa_layer_norm", f"{prefix}output_layer_norm"]
+    weights |= {f"{name}.weight": np.ones(768, np.float32) for name in norms}
+    weights |= {f"{name}.bias": np.zeros(768, np.float32) for name in norms}
+    safetensors.numpy.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 def _measure(item: Item, contestant: Contestant, number: int, folder: Path, arguments: argparse.Namespace) -> dict:
     """Runs a contestant once in a process of its own; returns what it printed, or the error."""
-    flags = [f"--model={folder / 'model'}", f"--train_file={folder / item.rows}.jsonl", f"--scratch={folder}"]
+    flags = [f"--model={folder / item.model}", f"--train_file={folder / item.rows}.jsonl", f"--scratch={folder}"]
     flags += [f"--seed={number}", *item.flags, *contestant.flags]
     with open(folder / f"{item.rows}.jsonl", encoding="utf-8") as file:
         rows = min(sum(1 for _ in file), arguments.limit or sys.maxsize)

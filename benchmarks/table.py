@@ -33,12 +33,12 @@ def _table(item: dict) -> str:
     """Returns one item's table: a row for each contestant, a ratio column for each of ours."""
     summaries = {name: _summary(runs) for name, runs in item["runs"].items()}
     ours = [name for name in item["ours"] if summaries[name]]
-    columns = ["", "seconds", "examples/s", "peak memory", "accuracy", "threads"]
+    columns = ["", "seconds", "examples/s", "one text", "peak memory", "accuracy", "threads"]
     columns += [f"{name}: times as fast" for name in ours]
     lines = [f"## {item['title']}", "", item["note"], ""]
     lines += ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for name, summary in summaries.items():
-        cells = [name, *(summary["cells"] if summary else ["failed", "", "", "", ""])]
+        cells = [name, *(summary["cells"] if summary else ["failed", "", "", "", "", ""])]
         cells += [f"{summaries[one]['rate'] / summary['rate']:.2f}" if summary else "" for one in ours]
         lines.append("| " + " | ".join(cells) + " |")
     if any(summary and summary["scaled"] for summary in summaries.values()):
@@ -60,6 +60,7 @@ def _summary(runs: list[dict]) -> dict | None:
     cells = [
         _spread([run["seconds"] for run in runs], "{:,.1f}") + star,
         f"{rate:,.0f}{star}",
+        _one_text([run["one_text_ms"] for run in runs if run.get("one_text_ms")]),
         f"{statistics.median(run['peak_memory_bytes'] for run in runs) / 2**20:,.0f} MiB",
         _accuracy([run["accuracy"] for run in runs if run["accuracy"] is not None]),
         "; ".join(f"{name} {count}" for name, count in runs[0]["threads"].items()),
@@ -71,6 +72,10 @@ def _spread(values: list[float], form: str) -> str:
     """Returns median (least–most)."""
     middle = form.format(statistics.median(values))
     return middle if len(values) == 1 else f"{middle} ({form.format(min(values))}–{form.format(max(values))})"
+
+
+def _one_text(milliseconds: list[float]) -> str:
+    return f"{statistics.median(milliseconds):.1f} ms" if milliseconds else "–"
 
 
 def _accuracy(values: list[float]) -> str:

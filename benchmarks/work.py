@@ -33,6 +33,7 @@ class Item(NamedTuple):
     data: str = "rotten_tomatoes"
     rows: str = "train"  # or "all": every row of every split
     training: bool = True
+    model: str = "minilm"  # or "distilbert": its size, with random weights
     few_steps: bool = False  # trains for --steps and compares the rate of the steps alone
 
 
@@ -51,6 +52,23 @@ TRAINER_BF16 = Contestant("PyTorch Trainer, defaults, bf16", "trainer.py", (BF16
 TUNED = Contestant("PyTorch, tuned loop, bf16", "tuned_torch.py", (BF16,))
 KERAS_FIT = Contestant("transformers' TF, Keras fit, padded to 128", "tf_keras_fit.py", slow=True)
 KERAS_HUB = Contestant("KerasHub DistilBertTextClassifier, padded to 128", "keras_hub_fit.py", slow=True)
+
+INT8 = "--precision=int8"
+ENGINES = (
+    Contestant("ONNX Runtime, int8 (quantize_dynamic)", "onnxruntime_predict.py", (INT8,), before="onnx_export.py"),
+    Contestant("OpenVINO, bf16", "openvino_predict.py", (BF16,), before="onnx_export.py"),
+    Contestant("ONNX Runtime, float32", "onnxruntime_predict.py", before="onnx_export.py"),
+    Contestant("OpenVINO, float32", "openvino_predict.py", before="onnx_export.py"),
+    Contestant("PyTorch loop, float32", "torch_predict.py"),
+    Contestant("PyTorch loop, bf16 autocast", "torch_predict.py", (BF16,)),
+    Contestant("ours, LiteRT int8", "ours_predict.py", ("--engine=litert", INT8), before="ours_export.py"),
+    Contestant("ours, LiteRT float32", "ours_predict.py", ("--engine=litert",)),
+    Contestant("ours, TensorFlow float32", "ours_predict.py", ("--engine=tensorflow",)),
+    Contestant("ours, TensorFlow bf16", "ours_predict.py", ("--engine=tensorflow", BF16)),
+)
+AS_LOADED = (
+    "Raw text to label, model loaded beforehand, texts of like length together; one text: the median of 50 calls."
+)
 
 ITEMS = {
     "rotten_tomatoes_head": Item(
@@ -116,13 +134,22 @@ ITEMS = {
         rows="all",
         training=False,
     ),
+    "engines": Item("Prediction by engine, Rotten Tomatoes texts", AS_LOADED, ENGINES, rows="all", training=False),
+    "engines_distilbert": Item(
+        "Prediction by engine at DistilBERT's size (768 wide, 6 blocks, random weights)",
+        AS_LOADED,
+        ENGINES,
+        rows="all",
+        training=False,
+        model="distilbert",
+    ),
     "predict": Item(
         "Raw text to label, Rotten Tomatoes texts",
         "Float32, model loaded beforehand. With TensorFlow the pipeline runs text by text, also when it is asked for "
         "batches of 64, as here; its memory holds PyTorch, which it imports. The compiled loop is what one may write "
         "instead.",
         (
-            Contestant("ours, SavedModel", "ours_predict.py", before="ours_export.py"),
+            Contestant("ours, SavedModel", "ours_predict.py", ("--engine=tensorflow",), before="ours_export.py"),
             Contestant("transformers' TF pipeline", "tf_pipeline.py", slow=True),
             Contestant("transformers' TF, compiled, length-sorted batches of 64", "tf_predict.py"),
             Contestant("PyTorch loop, length-sorted batches of 64", "torch_predict.py"),

@@ -13,6 +13,7 @@ import argparse
 import importlib.metadata
 import json
 import resource
+import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +23,20 @@ BATCH_SIZE = 32  # of training
 FORWARD_BATCH_SIZE = 64
 MAX_LENGTH = 128
 LABEL_NAMES = ("NEGATIVE", "POSITIVE")
+ONE_BY_ONE = 50  # texts that are asked alone, for the latency
 SKIPPED_STEPS = 5  # at the start of training, for the rate of the steps: graphs and buffers are made there
-PACKAGES = ("torch", "accelerate", "tensorflow", "tf_keras", "keras_hub", "transformers", "sentiment_tf", "numpy")
+PACKAGES = (
+    "torch",
+    "onnxruntime",
+    "openvino",
+    "accelerate",
+    "tensorflow",
+    "tf_keras",
+    "keras_hub",
+    "transformers",
+    "sentiment_tf",
+    "numpy",
+)
 
 
 class Steps:
@@ -49,7 +62,8 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_argument("--train_file", required=True, help="Training rows as JSON lines: text, label.")
     parser.add_argument("--test_file", help="Held-out rows; without it, nothing is scored.")
     parser.add_argument("--trainable", default="head", help="head, all, or the number of blocks under the head.")
-    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "bfloat16_weights"))
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "bfloat16_weights", "int8"))
+    parser.add_argument("--engine", default="auto", help="Of this project's predictions.")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -108,7 +122,19 @@ def measure_pass(description: str, *, load: Callable, prepare: Callable, run: Ca
     run(loaded, work[::8])  # makes graphs, and kernels for every width
     began = time.perf_counter()
     run(loaded, work)
-    _print(time.perf_counter() - began, len(texts), peak_memory())
+    seconds, memory = time.perf_counter() - began, peak_memory()
+    one = _one_at_a_time(lambda text: run(loaded, prepare(loaded, [text])), texts)
+    _print(seconds, len(texts), memory, one_text_ms=one)
+
+
+def _one_at_a_time(run: Callable, texts: list[str]) -> float:
+    """Returns the median milliseconds of a call for one text."""
+    seconds = []
+    for text in texts[:ONE_BY_ONE]:
+        began = time.perf_counter()
+        run(text)
+        seconds.append(time.perf_counter() - began)
+    return round(1000 * statistics.median(seconds), 2)
 
 
 def read_rows(path: str, limit: int | None = None) -> tuple[list[str], list[int]]:
@@ -149,7 +175,9 @@ def _versions() -> dict[str, str]:
     return {package: importlib.metadata.version(package.replace("_", "-")) for package in loaded}
 
 
-def _print(seconds: float, examples: int, memory: int, *, accuracy=None, steps_per_second_rows=None) -> None:
+def _print(
+    seconds: float, examples: int, memory: int, *, accuracy=None, steps_per_second_rows=None, one_text_ms=None
+) -> None:
     result = {
         "seconds": seconds,
         "examples": examples,
@@ -157,6 +185,7 @@ def _print(seconds: float, examples: int, memory: int, *, accuracy=None, steps_p
         "step_examples_per_second": steps_per_second_rows,
         "peak_memory_bytes": memory,
         "accuracy": accuracy,
+        "one_text_ms": one_text_ms,
         "threads": _threads(),
         "versions": _versions(),
     }

@@ -1,4 +1,4 @@
-"""Writes the SavedModel that `ours_predict` answers with."""
+"""Writes the exports that `ours_predict` answers with."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import common
 import ours_common
 
 from sentiment_tf.data import tokenization
-from sentiment_tf.exporting import saved_model
+from sentiment_tf.exporting import formats
 from sentiment_tf.exporting.bundle import Bundle
 from sentiment_tf.modeling import distilbert
 
@@ -21,4 +21,6 @@ if __name__ == "__main__":
         label_names=common.LABEL_NAMES,
         max_length=common.MAX_LENGTH,
     )
-    saved_model.write(bundle, Path(arguments.scratch) / "saved_model/1")
+    run = Path(arguments.scratch) / Path(arguments.model).name / "run"
+    for each in formats.FORMATS:
+        each.write(bundle, each.path(run, 1))

@@ -1,17 +1,16 @@
-"""Raw text to label by this project's SavedModel, loaded and run as the predict command does it."""
+"""Raw text to label by this project's exports, loaded and run as the predict command does it."""
 
 from pathlib import Path
 
 import common
 
-from sentiment_tf.inference.engines import tensorflow as saved_model
-from sentiment_tf.system import runtime
+from sentiment_tf.inference import engines
 
 
-def load(arguments) -> saved_model.SentimentModel:
-    """Starts TensorFlow and reads the SavedModel."""
-    runtime.start()
-    return saved_model.load(Path(arguments.scratch) / "saved_model/1")
+def load(arguments):
+    """Loads the engine that was asked for."""
+    run = Path(arguments.scratch) / Path(arguments.model).name / "run"
+    return engines.load(run, engine=arguments.engine, precision=arguments.precision)
 
 
 if __name__ == "__main__":
