@@ -50,6 +50,8 @@ def compile_model(config: TrainConfig, model: TrainableLayers, *, rows: int) -> 
             weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
             steps_per_execution=1 if model.blocks else HEAD_STEPS_AT_ONCE,
         )
+        # Without its variables, fit would trace the training step twice: once to create them, once to run.
+        model.optimizer.build(model.trainable_variables)
     model.distribute_reduction_method = "first"  # metrics cover all replicas already; Keras would add them up
 
 
@@ -159,7 +161,7 @@ def _batches(
     worker, workers = collectives.workers(strategy)
     weights = np.ones(len(labels), np.float32)
     if config.class_weight == "balanced":
-        weights = balanced_weights(labels, model.classifier.units)[labels]
+        weights = balanced_weights(labels, model.head[-1].units)[labels]
     dataset = functools.partial(_dataset, config, features, labels, weights, first=first)
     if workers == 1:  # Keras splits a batch between the replicas itself
         return dataset(share=(0, 1, 1))
