@@ -62,7 +62,7 @@ def main(texts: list[str]) -> int:
         rows = scoring.GoodRows(source, form.refuse, skip=options.skip_bad_rows)
         done = None
         if options.resume and Path(options.output).exists():
-            done = scoring.pass_over_answered(rows, form, options.output)
+            done = scoring.pass_over_answered(model, rows, form, options.output)
         with writers.Output(options.output, append_at=done) as output, _progress_bar(options) as bar:
             scoring.answer(model, rows, form, output, bar.update)
     _say_end(options, rows)

@@ -20,7 +20,7 @@ from sentiment_tf.errors import UserError
 from sentiment_tf.exporting import manifest
 from sentiment_tf.inference.classifier import TEXTS_AT_ONCE
 from sentiment_tf.inference.engines import tensorflow as saved_model
-from tests.support import tiny_export
+from tests.support import tiny_export, tiny_litert
 
 TEXTS = tiny_export.texts(600)  # more than are asked at once
 
@@ -149,6 +149,37 @@ def test_no_rows_leave_a_header(call, tmp_path):
     (tmp_path / "in.csv").write_text("text\n")
     call(f"--input={tmp_path / 'in.csv'}", f"--output={tmp_path / 'out.csv'}")
     assert (tmp_path / "out.csv").read_text().startswith("text,label,probability,probability_NEGATIVE")
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.txt"])
+def test_resume_with_another_model_is_refused(call, tmp_path, name):
+    source = write_csv(tmp_path / "in.csv", TEXTS[:5])
+    call(f"--input={source}", f"--output={tmp_path / name}")
+    before = (tmp_path / name).read_bytes()
+    other = tmp_path / "other"
+    tiny_export.export(other / "1", weights=tiny_export.weights(seed=8))
+    with pytest.raises(UserError, match="another model or precision answered its last row"):
+        call(f"--input={source}", f"--output={tmp_path / name}", "--resume", model=other)
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_every_engine_writes_the_same(call, tmp_path):
+    run = tmp_path / "run"
+    tiny_litert.export(run)
+    tiny_export.export(run / "1")
+    source = write_csv(tmp_path / "in.csv", TEXTS[:80])
+    answers = {}
+    for engine in ("tensorflow", "litert"):
+        output = tmp_path / f"{engine}.csv"
+        call(f"--input={source}", f"--output={output}", f"--engine={engine}", model=run)
+        answers[engine] = read_csv(output)
+        call(f"--input={source}", f"--output={output}", "--resume", model=run)  # --engine=auto: the same model
+    for one, other in zip(*answers.values(), strict=True):
+        assert one.keys() == other.keys()
+        assert one["predicted_label"] == other["predicted_label"]
+        for label in tiny_export.LABEL_NAMES:
+            name = f"predicted_probability_{label}"
+            assert float(one[name]) == pytest.approx(float(other[name]), abs=1e-4)
 
 
 @pytest.mark.parametrize("cut", [0, 10, 300, 30_000])

@@ -1,6 +1,7 @@
 """The documentation tells the truth about flags, commands and files."""
 
 import dataclasses
+import importlib
 import re
 import runpy
 import warnings
@@ -9,7 +10,6 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from sentiment_tf import doctor, evaluate, predict, train
 from sentiment_tf.config import TrainConfig, validate
 from sentiment_tf.exporting import formats
 from tests.support import tiny_export
@@ -17,7 +17,8 @@ from tests.support import tiny_export
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = {"train": train, "predict": predict, "evaluate": evaluate, "doctor": doctor}
+NAMES = ("train", "predict", "evaluate", "doctor")
+COMMANDS = {name: importlib.import_module(f"sentiment_tf.{name}") for name in NAMES}
 SHOWN = re.compile(rf"python -m sentiment_tf\.({'|'.join(COMMANDS)})\b([^\n`]*)|`(--flagfile=[^`]+)`")
 
 

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.slow
 ARTEFACTS = {
     "1",
     "hf",
+    "litert",
+    "MANIFEST",
     "logs",
     "history.png",
     "comparison.png",

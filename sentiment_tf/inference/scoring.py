@@ -7,6 +7,7 @@ from sentiment_tf.errors import UserError
 from sentiment_tf.inference import readers, writers
 from sentiment_tf.inference.classifier import TEXTS_AT_ONCE, Classifier
 
+SAME_MODEL = 5e-4  # difference of a probability, from one engine to another and by rounding to four digits
 _CHARACTERS_AT_ONCE = 4_000_000  # of the texts asked together: a few long ones fill memory, too
 
 
@@ -41,14 +42,20 @@ class GoodRows:
             self.bad += 1
 
 
-def pass_over_answered(rows: GoodRows, form: writers.Layout, path: str) -> int:
+def pass_over_answered(model: Classifier, rows: GoodRows, form: writers.Layout, path: str) -> int:
     """Takes from `rows` those that an output answers already.
+
+    Args:
+      model: that answers the others; it is asked the last answered row again.
+      rows: in order.
+      form: of the records.
+      path: of the output.
 
     Returns:
       How many bytes of the output are whole records.
 
     Raises:
-      UserError: the output does not answer the first of these rows.
+      UserError: the output does not answer the first of these rows, or another model or precision answered them.
     """
     done = writers.written(path, form)
     last = None
@@ -59,7 +66,20 @@ def pass_over_answered(rows: GoodRows, form: writers.Layout, path: str) -> int:
             f"--output={path}: its {done.records} rows do not answer the first ones of {rows.source.name}; "
             "resume with the input and settings it was begun with, or name another file"
         )
+    if last:
+        _check_same_model(model, form.answer(done.last, last), last, path)
     return done.end
+
+
+def _check_same_model(model: Classifier, answered: tuple[str, float], row: readers.Row, path: str) -> None:
+    label, probability = answered
+    (probabilities,) = model.probabilities([row.text])
+    now = dict(zip(model.label_names, probabilities, strict=True))
+    if label not in now or abs(now[label] - probability) > SAME_MODEL:
+        raise UserError(
+            f"--output={path}: another model or precision answered its last row: {label} with {probability:.4f}, "
+            f"where this one has {now.get(label, 0):.4f}; resume with the model it was begun with, or name another file"
+        )
 
 
 def answer(

@@ -1,6 +1,7 @@
 """Answers beside the rows they belong to, as JSON lines, CSV or text: whole records only, and resumable."""
 
 import contextlib
+import csv
 import json
 import signal
 import sys
@@ -27,6 +28,7 @@ class Layout(NamedTuple):
       refuse: (row) → why it can't be written in this layout, or None.
       record: (row, label, probabilities float32[classes]) → one record, its line end included.
       belongs: (record, row) → whether the record answers the row.
+      answer: (record, row) → label and probability in the record, which belongs to the row.
       begins: (bytes) → whether an output of this layout can begin so, cut off before its first record's end.
       quoted: whether a record may hold line ends, between quotation marks.
     """
@@ -35,6 +37,7 @@ class Layout(NamedTuple):
     refuse: Callable[[Row], str | None]
     record: Callable[[Row, str, np.ndarray], bytes]
     belongs: Callable[[bytes, Row], bool]
+    answer: Callable[[bytes, Row], tuple[str, float]]
     begins: Callable[[bytes], bool]
     quoted: bool = False
 
@@ -82,7 +85,11 @@ def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layou
         clash = [name for name in added if name in row.columns]
         return f"has the column {clash[0]}, which the first row has not" if clash else None
 
-    return Layout(b"", refuse, record, belongs, begins)
+    def answer(record: bytes, row: Row) -> tuple[str, float]:
+        label, probability, _ = (parse(record)[name] for name in added)
+        return label, probability
+
+    return Layout(b"", refuse, record, belongs, answer, begins)
 
 
 def _csv(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
@@ -97,14 +104,22 @@ def _csv(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
 
     def belongs(record: bytes, row: Row) -> bool:
         # Compared as it was written: nothing can fail to be read, and the header says that answers follow.
-        return record.startswith(_csv_line([*cells(row), ""])[:-1])
+        return record.startswith(prefix(row))
+
+    def prefix(row: Row) -> bytes:
+        return _csv_line([*cells(row), ""])[:-1]
 
     def refuse(row: Row) -> str | None:
         extra = [name for name in row.columns if name not in columns]
         return f"has the column {extra[0]}, which the first row has not; --format=json can hold it" if extra else None
 
+    def answer(record: bytes, row: Row) -> tuple[str, float]:
+        added_cells = record[len(prefix(row)) :].decode()  # the row's own may hold what the csv module cannot read
+        label, probability, *_ = next(csv.reader([added_cells]))
+        return label, float(probability)
+
     header = _csv_line([*columns, *added])
-    return Layout(header, refuse, record, belongs, header.startswith, quoted=True)
+    return Layout(header, refuse, record, belongs, answer, header.startswith, quoted=True)
 
 
 def _text(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
@@ -122,7 +137,11 @@ def _text(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
         starts = [label + b"\t" for label in labels]
         return any(content.startswith(start) or start.startswith(content) for start in starts)
 
-    return Layout(b"", lambda row: None, record, belongs, begins)
+    def answer(record: bytes, row: Row) -> tuple[str, float]:
+        label, probability, _ = record.decode().split("\t", 2)
+        return label, float(probability)
+
+    return Layout(b"", lambda row: None, record, belongs, answer, begins)
 
 
 _LAYOUTS = {"json": _json_lines, "csv": _csv, "text": _text}

@@ -44,6 +44,8 @@ def load(tokenizer_class, directory: str, *, name: str, vocabulary_size: int):
         # Not from_pretrained, which also reads the files that the settings name, wherever they are.
         known = {key: settings[key] for key in SETTINGS if key in settings}
         tokenizer = tokenizer_class(**_files(Path(directory)), **known, split_special_tokens=True)
+        tokenizer.backend_tokenizer.no_padding()  # a tokenizer.json may pad every text
+        tokenizer.backend_tokenizer.no_truncation()
         ids = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)  # missing special tokens are added
         unsupported = _unsupported_setting(settings) or _unsupported(tokenizer)
     except Exception as error:  # each kind of damage raises its own

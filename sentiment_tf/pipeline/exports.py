@@ -128,6 +128,8 @@ def _verified(each: formats.Format, precision: str, process, expected: np.ndarra
     problem = verification.problem(differences, texts, name=each.title) if precision == "float32" else None
     if problem and each.name == "saved_model":
         raise RuntimeError(problem)
+    if problem:
+        problem = f"{each.title} is left out: {problem}"
     return {
         "format": each.name,
         "precision": precision,

@@ -8,15 +8,16 @@ from typing import Any
 import jinja2
 
 from sentiment_tf.evaluation import metrics
-from sentiment_tf.reporting import formatting
+from sentiment_tf.reporting import export_table, formatting
 
 
 def render(template: str, *, run: Mapping[str, Any], **values: Any) -> str:
     """Renders a template from this module's folder.
 
     Every template also has ``directory`` (the run's final folder, as a user would write it: the run is still in a
-    temporary one), ``metrics`` (the list of metrics), ``formatting`` and the filter ``shell``, which quotes a string
-    for a shell. In HTML, values are escaped unless they are marked as safe. An undefined value is an error.
+    temporary one), ``metrics`` (the list of metrics), ``exports`` (the cells of their table), ``formatting`` and the
+    filter ``shell``, which quotes a string for a shell. In HTML, values are escaped unless they are marked as safe. An
+    undefined value is an error.
 
     Args:
       template: file name.
@@ -32,5 +33,7 @@ def render(template: str, *, run: Mapping[str, Any], **values: Any) -> str:
     )
     environment.filters["shell"] = shlex.quote
     folder = f"{run['config'].get('output_dir', 'saved_models').rstrip('/')}/{run['config'].get('run_name')}"
+    exports = export_table.cells(run.get("exports", []))
     shared = {"run": run, "directory": folder, "formatting": formatting, "metrics": metrics.METRICS}
+    shared |= {"export_headings": export_table.HEADINGS, "exports": exports}
     return environment.get_template(template).render(shared, **values)

@@ -287,3 +287,11 @@ def test_stdout(monkeypatch):
     with writers.Output("-") as output:
         output.write(b"one\n")
     assert sys.stdout.buffer.getvalue() == b"one\n"
+
+
+@pytest.mark.parametrize(("output_format", "digits"), [("json", 6), ("csv", 6), ("text", 4)])
+def test_a_records_answer_is_read_back(output_format, digits):
+    form = layout(output_format, ("text", "id"))
+    row = Row(1, {"text": 'a "quoted", text', "id": 7}, 'a "quoted", text')
+    answer = form.answer(form.record(row, "POSITIVE", PROBABILITIES), row)
+    assert answer == ("POSITIVE", round(0.87654322, digits))

@@ -10,6 +10,11 @@ SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.t
 LONG_WORD = "bad" * 120
 
 
+EXPORT = {"largest_difference": 2.5e-6, "bytes": 91_000_000, "latency_ms": {"1": 6.1, "32": 70.0}}
+EXPORT |= {"texts_per_second": 312.4, "problem": None}
+GATE = {"rows": 853, "accuracy": 0.7866, "accuracy_difference": 0.0012, "interval": [-0.0035, 0.0059]}
+
+
 @pytest.fixture(scope="session")
 def rows():
     """Forty texts, some of them hostile; the first three are mistakes after training."""
@@ -96,6 +101,18 @@ def run(rows):
             "repeated": {"train": 0, "validation": 0},
         },
         "export": {"largest_difference": 2.5e-6, "bytes": 91_000_000, "latency_ms": {"1": 6.1, "32": 70.0}},
+        "exports": [
+            EXPORT | {"format": "saved_model", "precision": "float32"},
+            EXPORT | {"format": "litert", "precision": "int8", "largest_difference": 0.09, "bytes": 24_900_000} | GATE,
+            EXPORT
+            | {
+                "format": "onnx",
+                "precision": "int8",
+                "problem": "model_quantized.onnx is left out: it loses 1.2 points",
+            }
+            | GATE
+            | {"accuracy_difference": -0.012},
+        ],
         "times": {"data": 1.5, "features": 62.0},
         "versions": {"python": "3.11.2", "tensorflow": "2.21.0"},
         "hardware": {"processor": "A processor", "cores": 2},
