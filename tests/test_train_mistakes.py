@@ -4,11 +4,25 @@ import json
 
 import pytest
 
+import sentiment_tf as st
 from tests.support import faults
-from tests.support.commands import own_flags, refused, succeeded, train, write_csv
+from tests.support.commands import own_flags, own_settings, refused, succeeded, train, write_csv
 from tests.support.hub import tiny_model
 
-pytestmark = pytest.mark.slow
+
+def refused_here(settings: dict, *words: str) -> None:
+    """Trains in this process, which is to end in one problem with these words."""
+    with pytest.raises(st.UserError) as caught:
+        st.train(st.TrainConfig(**settings))
+    (problem,) = caught.value.problems
+    for word in words:
+        assert word in problem
+
+
+@pytest.mark.slow
+def test_a_mistake_that_the_data_shows_is_one_line_of_the_command(own, tmp_path):
+    refused(train(*own_flags(own, tmp_path / "m", text_column="words")), "--text_column=words")
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -21,10 +35,11 @@ pytestmark = pytest.mark.slow
     ],
 )
 def test_mistakes_that_only_data_or_model_show_leave_nothing(own, tmp_path, changed, words):
-    refused(train(*own_flags(own, tmp_path / "m", **changed)), *words)
+    refused_here(own_settings(own, tmp_path / "m", **changed), *words)
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_mistakes_are_told_together(own, tmp_path):
     done = train("--train_file=/nowhere.csv", "--epochs=0", "--stages", f"--output_dir={tmp_path}")
     assert done.returncode == 2
@@ -63,10 +78,11 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(own, tmp_path, damage):
         weights.unlink()
         if damage == "pickle":
             (model / "pytorch_model.bin").write_bytes(b"not read")
-    refused(train(*own_flags(own, tmp_path / "m", model=model)), f"--model={model}")
+    refused_here(own_settings(own, tmp_path / "m", model=str(model)), f"--model={model}")
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.slow
 def test_overwrite_starts_afresh_where_the_data_of_a_killed_run_has_changed(tmp_path):
     flags = [*faults.prepare(tmp_path), *faults.places(tmp_path)]
     killed = faults.train_and_kill_at("checkpoint", [*flags, "--overwrite"], count=3)
@@ -80,19 +96,18 @@ def test_an_output_folder_that_holds_something_else_is_left_alone(own, tmp_path)
     thesis = tmp_path / "run" / "checkpoints" / "thesis.txt"
     thesis.parent.mkdir(parents=True)
     thesis.write_text("years of work")
-    refused(train(*own_flags(own, tmp_path), "--overwrite"), str(tmp_path / "run"))
+    refused_here(own_settings(own, tmp_path, overwrite=True), str(tmp_path / "run"))
     assert thesis.read_text() == "years of work"
     (tmp_path / "file").write_text("more of it")
-    refused(train(*own_flags(own, tmp_path, run_name="file")), str(tmp_path / "file"))
+    refused_here(own_settings(own, tmp_path, run_name="file"), str(tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "more of it"
 
 
 def test_a_mistake_leaves_no_folder_on_the_way_to_the_run(own, tmp_path):
-    flags = own_flags(own, tmp_path / "a" / "b", text_column="absent")
-    refused(train(*flags), "--text_column=absent")
+    refused_here(own_settings(own, tmp_path / "a" / "b", text_column="absent"), "--text_column=absent")
     assert not any(tmp_path.iterdir())
 
 
 def test_an_output_folder_that_cannot_be_written(own, tmp_path):
     (tmp_path / "file").write_text("")
-    refused(train(*own_flags(own, tmp_path / "file")), "--output_dir")
+    refused_here(own_settings(own, tmp_path / "file"), "--output_dir")
