@@ -1,11 +1,16 @@
 """Commands as a user starts them, in processes of their own, and settings of a run that takes seconds."""
 
+import contextlib
 import csv
+import importlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+from absl import flags
 
 from tests.support.hub import sentences, tiny_model
 
@@ -13,6 +18,19 @@ from tests.support.hub import sentences, tiny_model
 def command(module: str, *arguments, environment=None) -> subprocess.CompletedProcess:
     call = [sys.executable, "-m", f"sentiment_tf.{module}", *map(str, arguments)]
     return subprocess.run(call, capture_output=True, text=True, env=os.environ | (environment or {}), timeout=600)
+
+
+@contextlib.contextmanager
+def flags_of(name: str) -> Iterator:
+    """Defines a command's flags in this process for as long as the context lasts; yields its module."""
+    module, before = importlib.import_module(f"sentiment_tf.{name}"), set(flags.FLAGS)
+    module.define_flags()
+    try:
+        yield module
+    finally:
+        for added in set(flags.FLAGS) - before:
+            delattr(flags.FLAGS, added)
+        flags.FLAGS.unparse_flags()
 
 
 def train(*arguments, environment=None) -> subprocess.CompletedProcess:
