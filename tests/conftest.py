@@ -14,6 +14,7 @@ tf = runtime.start()
 
 from sentiment_tf.inference.engines import tensorflow  # noqa: E402
 from tests.support import tiny_export  # noqa: E402
+from tests.support.commands import own_texts  # noqa: E402
 from tests.support.tiny_classifier import make_tiny_classifier  # noqa: E402
 
 CPU = tf.config.list_physical_devices("CPU")[0]
@@ -48,6 +49,12 @@ sys.addaudithook(refuse_processes)
 def tiny_classifier():
     """A DistilBERT of 3 blocks, 32 wide, 4 heads, with random weights large enough for differences to show."""
     return make_tiny_classifier(seed=0)
+
+
+@pytest.fixture(scope="session")
+def own(tmp_path_factory):
+    """A tiny model in a folder, and texts to train it on; see `commands.own_texts`. Tests must not change them."""
+    return own_texts(tmp_path_factory.mktemp("own"))
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,16 @@
 
 import csv
 import json
-import subprocess
-import sys
+import logging
 
 import numpy as np
 import pytest
+from absl import flags
 
+from sentiment_tf import UserError
 from sentiment_tf.inference.engines import tensorflow as saved_model
 from tests.support import tiny_export
-
-pytestmark = pytest.mark.slow
+from tests.support.commands import command, flags_of, refused, succeeded
 
 TEXTS = tiny_export.texts(60)
 
@@ -29,17 +29,33 @@ def folder(tmp_path_factory):
     return folder
 
 
-def evaluate(folder, *flags) -> subprocess.CompletedProcess:
-    call = [sys.executable, "-m", "sentiment_tf.evaluate", f"--test_file={folder}/test.csv", *flags]
-    return subprocess.run(call, capture_output=True, text=True)
+def evaluate(folder, *arguments) -> int:
+    """Runs the command in this process."""
+    with flags_of("evaluate") as module:
+        return module.main(flags.FLAGS(["evaluate", f"--test_file={folder}/test.csv", *arguments])[1:])
 
 
-def test_prints_and_writes_what_the_labels_say(folder, tmp_path):
-    done = evaluate(folder, f"--model={folder}/a", f"--compare={folder}/b", f"--output={tmp_path}/metrics.json")
-    assert done.returncode == 0, done.stderr
-    assert "Accuracy" in done.stdout
-    assert "90.0 %" in done.stdout  # 54 of 60
-    assert "true \\ predicted" in done.stdout
+@pytest.mark.slow
+def test_the_command(folder, tmp_path):
+    printed = succeeded(command("evaluate", f"--test_file={folder}/test.csv", f"--model={folder}/a"))
+    assert "90.0 %" in printed  # 54 of 60
+    refused(command("evaluate", f"--test_file={folder}/test.csv", f"--model={tmp_path}/none"), "no such folder")
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """Restores the log, which the command directs to stdout."""
+    logger = logging.getLogger("sentiment_tf")
+    for name in ("handlers", "level", "propagate"):
+        monkeypatch.setattr(logger, name, getattr(logger, name))
+
+
+def test_prints_and_writes_what_the_labels_say(folder, tmp_path, capsys, log):
+    assert evaluate(folder, f"--model={folder}/a", f"--compare={folder}/b", f"--output={tmp_path}/metrics.json") == 0
+    printed = capsys.readouterr().out
+    assert "Accuracy" in printed
+    assert "90.0 %" in printed  # 54 of 60
+    assert "true \\ predicted" in printed
     content = json.loads((tmp_path / "metrics.json").read_text())
     first = content["models"][f"{folder}/a"]
     assert first["accuracy"] == pytest.approx(54 / 60)
@@ -47,12 +63,12 @@ def test_prints_and_writes_what_the_labels_say(folder, tmp_path):
     assert np.trace(first["confusion"]) == 54
     comparison = content["comparison"]
     assert comparison["p_value"] < 0.05
-    assert f"a difference in accuracy of {100 * comparison['accuracy_difference']:+.1f} points (95 % " in done.stdout
+    assert f"a difference in accuracy of {100 * comparison['accuracy_difference']:+.1f} points (95 % " in printed
     assert (tmp_path / "metrics.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("given", "words"),
     [
         (["--model={tmp}/none"], ["--model={tmp}/none", "no such folder"]),
         (["--model={a}", "--output={tmp}/old.json"], ["{tmp}/old.json: exists"]),
@@ -64,20 +80,19 @@ def test_prints_and_writes_what_the_labels_say(folder, tmp_path):
         (["--model={tmp}/none", "--data_dir={tmp}"], ["--data_dir={tmp}: pass it or --test_file, not both"]),
     ],
 )
-def test_mistakes_end_in_one_line_and_lose_nothing(folder, tmp_path, flags, words):
+def test_mistakes_are_one_problem_and_lose_nothing(folder, tmp_path, log, given, words):
     for name in ("old.json", "picture.png"):
         (tmp_path / name).write_text("mine")
     names = {"tmp": tmp_path, "a": folder / "a"}
-    done = evaluate(folder, *(flag.format(**names) for flag in flags))
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
+    with pytest.raises(UserError) as caught:
+        evaluate(folder, *(flag.format(**names) for flag in given))
+    (problem,) = caught.value.problems
     for word in words:
-        assert word.format(**names) in done.stderr
+        assert word.format(**names) in problem
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"old.json": "mine", "picture.png": "mine"}
 
 
-def test_a_home_folder_is_the_users(folder, monkeypatch):
+def test_a_home_folder_is_the_users(folder, log, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
-    done = evaluate(folder, "--model=~/a", "--compare=~/b", "--output=~/home.json")
-    assert done.returncode == 0, done.stderr
+    assert evaluate(folder, "--model=~/a", "--compare=~/b", "--output=~/home.json") == 0
     assert json.loads((folder / "home.json").read_text())["models"].keys() == {f"{folder}/a", f"{folder}/b"}

@@ -1,7 +1,6 @@
 """The documentation tells the truth about flags, commands and files."""
 
 import dataclasses
-import importlib
 import re
 import runpy
 import warnings
@@ -13,13 +12,12 @@ from absl import flags
 from sentiment_tf.config import TrainConfig, validate
 from sentiment_tf.exporting import formats
 from tests.support import tiny_export
+from tests.support.commands import flags_of
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
-NAMES = ("train", "predict", "evaluate", "doctor")
-COMMANDS = {name: importlib.import_module(f"sentiment_tf.{name}") for name in NAMES}
-SHOWN = re.compile(rf"python -m sentiment_tf\.({'|'.join(COMMANDS)})\b([^\n`]*)|`(--flagfile=[^`]+)`")
+SHOWN = re.compile(r"python -m sentiment_tf\.(train|predict|evaluate|doctor)\b([^\n`]*)|`(--flagfile=[^`]+)`")
 
 
 def prose(page: Path) -> str:
@@ -35,16 +33,6 @@ def shown(page: Path) -> list[str]:
         if not any(re.search("=[A-Z]+$", flag) for flag in given):
             found.append(" ".join([name or "train", *(flag for flag in given if flag != "--help")]))
     return found
-
-
-@pytest.fixture
-def define():
-    """Defines a command's flags for one test."""
-    before = set(flags.FLAGS)
-    yield lambda command: COMMANDS[command].define_flags()
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
-    flags.FLAGS.unparse_flags()
 
 
 def test_the_readme_is_short():
@@ -67,20 +55,20 @@ def test_what_a_page_links_to_exists(page):
 
 
 @pytest.mark.parametrize("line", sorted({line for page in PAGES for line in shown(page)}))
-def test_commands_parse_and_their_settings_agree(define, monkeypatch, tmp_path, line):
+def test_commands_parse_and_their_settings_agree(monkeypatch, tmp_path, line):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flags").symlink_to(ROOT / "flags")
     command, *given = line.split()
-    define(command)
-    flags.FLAGS([command, *given])
-    if command == "train" and given:
-        settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
-        for name in ("train_file", "validation_file", "test_file"):
-            if settings[name]:
-                (tmp_path / settings[name]).touch()
-        if settings["data_dir"]:
-            (tmp_path / settings["data_dir"]).mkdir(parents=True)
-        validate(TrainConfig(**settings))
+    with flags_of(command):
+        flags.FLAGS([command, *given])
+        if command == "train" and given:
+            settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
+            for name in ("train_file", "validation_file", "test_file"):
+                if settings[name]:
+                    (tmp_path / settings[name]).touch()
+            if settings["data_dir"]:
+                (tmp_path / settings["data_dir"]).mkdir(parents=True)
+            validate(TrainConfig(**settings))
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,8 @@ def compile_model(config: TrainConfig, model: TrainableLayers, *, rows: int) -> 
             weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
             steps_per_execution=1 if model.blocks else HEAD_STEPS_AT_ONCE,
         )
+        # Without its variables, fit would trace the training step twice: once to create them, once to run.
+        model.optimizer.build(model.trainable_variables)
     model.distribute_reduction_method = "first"  # metrics cover all replicas already; Keras would add them up
 
 

@@ -26,6 +26,7 @@ def command(module: str, *arguments) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_commands_train_export_and_answer(tmp_path, kind):
     settings, depth = MODELS[kind]

@@ -102,7 +102,7 @@ def test_too_little_disk_is_told_in_bytes_before_the_work(tiny_classifier, token
 
 def test_other_code_makes_other_features(tiny_classifier, tokens, tmp_path, monkeypatch):
     compute(tiny_classifier, tokens, str(tmp_path), depth=1)
-    monkeypatch.setattr(feature_cache, "_code", lambda: "of a later version")
+    monkeypatch.setattr(feature_cache, "code_digest", lambda: "of a later version")
     compute(tiny_classifier, tokens, str(tmp_path), depth=1)
     assert len(entries(tmp_path)) == 2
 

@@ -11,8 +11,8 @@ from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.modeling.features import Features
 from sentiment_tf.pipeline import cost_estimate, dry_run
 from sentiment_tf.pipeline.setup import RunState
+from tests.support.commands import refused, succeeded, train, write_csv
 from tests.support.hub import tiny_model
-from tests.test_train import refused, succeeded, train, write_csv
 
 
 @pytest.fixture(scope="module")

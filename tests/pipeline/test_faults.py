@@ -7,6 +7,7 @@ import pytest
 
 from sentiment_tf.training import checkpoints
 from tests.support import faults
+from tests.support.commands import refused
 
 pytestmark = pytest.mark.slow
 
@@ -22,13 +23,6 @@ def undisturbed(flags, tmp_path_factory) -> dict:
     done = faults.train([*flags, *faults.places(folder)])
     assert done.returncode == 0, done.stderr
     return faults.left_behind(folder)
-
-
-def refused(done, *words: str) -> None:
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    for word in words:
-        assert word in done.stderr
 
 
 def test_killed_in_features_checkpoint_export_and_completion_it_ends_as_if_left_alone(flags, undisturbed, tmp_path):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import succeeded, train
 from tests.support.hub import sentences, tiny_model
-from tests.test_train import succeeded, train
 
 pytestmark = pytest.mark.slow
 

@@ -22,8 +22,8 @@ import time
 from pathlib import Path
 
 from sentiment_tf.system import provenance as run_record
+from tests.support.commands import write_csv
 from tests.support.hub import tiny_model
-from tests.test_train import write_csv
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "faults.json"
 

@@ -1,7 +1,7 @@
 """A small DistilBERT with random weights, built in memory."""
 
 
-def make_tiny_classifier(*, seed: int):
+def make_tiny_classifier(*, seed: int, blocks: int = 3):
     import tf_keras as keras
     from transformers import DistilBertConfig, TFDistilBertForSequenceClassification, logging
 
@@ -10,7 +10,7 @@ def make_tiny_classifier(*, seed: int):
     config = DistilBertConfig(
         vocab_size=200,
         dim=32,
-        n_layers=3,
+        n_layers=blocks,
         n_heads=4,
         hidden_dim=64,
         max_position_embeddings=64,

@@ -92,6 +92,7 @@ def test_of_two_that_build_the_same_folder_the_first_is_kept(tmp_path):
     assert names(tmp_path / "entry") == ["first"]
 
 
+@pytest.mark.slow
 def test_leftovers_of_a_killed_process_are_deleted_and_those_of_a_living_one_are_not(tmp_path):
     killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_BUILDING, str(tmp_path / "killed")])
     assert killed.returncode == -signal.SIGKILL

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -33,11 +35,11 @@ def settings(**changed) -> TrainConfig:
     return TrainConfig(**{"epochs": 2, "batch_size": 16, "seed": 9, "learning_rate": 5e-3} | changed)
 
 
-def train(tokens, labels, *, depth, epochs=2, strategy=None, dropout=True, dtype=tf.float32, parts=2):
+def train(tokens, labels, *, depth, blocks=3, epochs=2, strategy=None, dropout=True, dtype=tf.float32, parts=2):
     """Trains a new tiny model; returns (model, its trainable layers, features, history)."""
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
-        model = make_tiny_classifier(seed=1)
+        model = make_tiny_classifier(seed=1, blocks=blocks)
         if not dropout:
             model.config.dropout = model.config.attention_dropout = model.config.seq_classif_dropout = 0.0
         layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=dtype, seed=3, parts=parts)
@@ -56,14 +58,20 @@ def train(tokens, labels, *, depth, epochs=2, strategy=None, dropout=True, dtype
     return model, layers, inputs, history
 
 
+@pytest.fixture(scope="module")
+def trained(tokens, labels):
+    """Trains at a depth, once for all tests, which must not change what they get; returns what `train` does."""
+    return functools.cache(lambda depth: train(tokens, labels, depth=depth))
+
+
 def weights_of(model) -> dict[str, np.ndarray]:
     return {variable.name.split("/", 1)[1]: variable.numpy() for variable in model.weights}
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3, None])
-def test_trains_the_layers_above_the_freeze_point_and_leaves_the_rest_bit_identical(tokens, labels, depth):
+def test_trains_the_layers_above_the_freeze_point_and_leaves_the_rest_bit_identical(trained, depth):
     before = weights_of(make_tiny_classifier(seed=1))
-    model, _, _, _ = train(tokens, labels, depth=depth)
+    model, _, _, _ = trained(depth)
     changed = {name for name, value in weights_of(model).items() if (value != before[name]).any()}
     blocks = 3 if depth is None else depth
     for name in before:
@@ -76,8 +84,8 @@ def test_trains_the_layers_above_the_freeze_point_and_leaves_the_rest_bit_identi
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3, None])
-def test_the_whole_models_logits_equal_those_of_the_trainable_layers(tokens, labels, depth):
-    model, layers, inputs, _ = train(tokens, labels, depth=depth, epochs=1)
+def test_the_whole_models_logits_equal_those_of_the_trainable_layers(tokens, trained, depth):
+    model, layers, inputs, _ = trained(depth)
     # Hidden states are kept as float16, three decimal digits.
     exact = depth in (0, 3, None)
     np.testing.assert_allclose(
@@ -87,8 +95,8 @@ def test_the_whole_models_logits_equal_those_of_the_trainable_layers(tokens, lab
     )
 
 
-def test_same_seed_same_history_and_weights(tokens, labels):
-    first, _, _, history = train(tokens, labels, depth=None)
+def test_same_seed_same_history_and_weights(tokens, labels, trained):
+    first, _, _, history = trained(None)
     second, _, _, again = train(tokens, labels, depth=None)
     for row, other in zip(history, again, strict=True):
         assert {**row, "seconds": 0} == {**other, "seconds": 0}
@@ -97,7 +105,7 @@ def test_same_seed_same_history_and_weights(tokens, labels):
 
 
 def test_loss_falls_and_rows_are_complete(tokens, labels):
-    _, _, _, history = train(tokens, labels, depth=None, epochs=6)
+    _, _, _, history = train(tokens, labels, depth=None, blocks=1, epochs=6)
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
     assert history[-1]["val_loss"] < 0.8 * history[0]["val_loss"]
     assert set(history[0]) == {
@@ -148,8 +156,8 @@ def test_balanced_class_weights_weight_the_rows_of_the_loss(head, labels):
     )
 
 
-def test_predictions_come_in_row_order_each_row_once(tokens, labels):
-    model, layers, inputs, _ = train(tokens, labels, depth=1, epochs=1)
+def test_predictions_come_in_row_order_each_row_once(trained):
+    _, layers, inputs, _ = trained(1)
     logits = fitting.predict_logits(layers, inputs)
     assert logits.shape == (ROWS, 2)
     alone = [layers.evaluate_batch(layers.read_weights(), inputs.gather(np.array([row])))[0] for row in range(ROWS)]
@@ -194,7 +202,7 @@ def test_trains_with_any_keras_optimizer(tokens, labels, monkeypatch, make, dept
 def test_gradient_norm_is_that_of_the_whole_batch_before_clipping(tokens, labels, monkeypatch, depth):
     """SGD at rate 1 without clipping changes the weights by the gradient itself, whose norm can be computed."""
     monkeypatch.setattr(fitting, "make_optimizer", lambda config, model, steps: keras.optimizers.SGD(1.0))
-    model = make_tiny_classifier(seed=1)
+    model = make_tiny_classifier(seed=1, blocks=1)
     layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=tf.float32, seed=3, parts=2)
     inputs = features.compute(
         model, {"train": tokens}, depth=depth, compute_dtype=tf.float32, max_length=64, cache_dir=None
@@ -209,7 +217,7 @@ def test_gradient_norm_is_that_of_the_whole_batch_before_clipping(tokens, labels
 
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
 def test_half_precision_trains_with_float32_loss_and_logits(tokens, labels, dtype):
-    _, layers, inputs, history = train(tokens, labels, depth=None, epochs=6, dtype=dtype)
+    _, layers, inputs, history = train(tokens, labels, depth=None, blocks=1, epochs=6, dtype=dtype)
     logits = layers(inputs.gather(np.arange(4)), training=False)
     assert logits.dtype == tf.float32
     assert history[-1]["val_loss"] < 0.85 * history[0]["val_loss"]

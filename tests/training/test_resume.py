@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -53,7 +54,7 @@ def inputs() -> tuple[Features, np.ndarray]:
 def train(inputs, folder, *, callbacks=(), every=None, patience=None, scores=None, dtype=tf.float32, depth=None):
     """Trains a new tiny model, or continues; returns (its weights, the rows of the epochs without clock times)."""
     features, labels = inputs
-    model = make_tiny_classifier(seed=1)
+    model = make_tiny_classifier(seed=1, blocks=1)
     layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=dtype, seed=3, parts=2)
     config = TrainConfig(
         epochs=EPOCHS,
@@ -128,13 +129,13 @@ def test_a_training_that_ended_is_not_repeated(inputs, undisturbed, tmp_path):
     same(undisturbed, train(inputs, tmp_path, callbacks=[KillAt(1)]))
 
 
-@pytest.mark.parametrize("kill", [4, 8])
-def test_early_stopping_goes_on_waiting_and_keeps_the_best_weights(inputs, tmp_path, kill):
+def test_early_stopping_goes_on_waiting_and_keeps_the_best_weights(inputs, tmp_path):
     settings = {"patience": 2, "scores": [0.9, 0.5, 0.5]}
     whole = train(inputs, tmp_path / "whole", **settings)
-    with pytest.raises(Killed):
-        train(inputs, tmp_path / "killed", callbacks=[KillAt(kill)], every=1, **settings)
-    same(whole, train(inputs, tmp_path / "killed", **settings))
+    for kill in (4, 8):
+        with pytest.raises(Killed):
+            train(inputs, tmp_path / str(kill), callbacks=[KillAt(kill)], every=1, **settings)
+        same(whole, train(inputs, tmp_path / str(kill), **settings))
 
 
 def test_a_kill_between_the_last_epoch_and_the_end_trains_no_further_epoch(inputs, tmp_path, monkeypatch):
@@ -152,15 +153,21 @@ def test_a_kill_between_the_last_epoch_and_the_end_trains_no_further_epoch(input
     assert [row["epoch"] for row in whole[1]] == [1, 2]
 
 
-def test_only_the_newest_and_the_best_are_kept(inputs, tmp_path):
+@pytest.fixture(scope="module")
+def killed(inputs, tmp_path_factory):
+    """The checkpoints of a training that was best after its first epoch and killed at step 8; not to be changed."""
+    folder = tmp_path_factory.mktemp("killed")
     with pytest.raises(Killed):
-        train(inputs, tmp_path, callbacks=[KillAt(8)], every=1, scores=[0.9, 0.5, 0.5])
-    assert [int(path.name.split("-")[0]) for path in checkpoints.files(tmp_path)] == [7, 3]
+        train(inputs, folder, callbacks=[KillAt(8)], every=1, scores=[0.9, 0.5, 0.5])
+    return folder
 
 
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(inputs, undisturbed, tmp_path, caplog):
-    with pytest.raises(Killed):
-        train(inputs, tmp_path, callbacks=[KillAt(8)], every=1, scores=[0.9, 0.5, 0.5])
+def test_only_the_newest_and_the_best_are_kept(killed):
+    assert [int(path.name.split("-")[0]) for path in checkpoints.files(killed)] == [7, 3]
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(inputs, undisturbed, killed, tmp_path, caplog):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     newest = checkpoints.files(tmp_path)[0]
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1

@@ -1,0 +1,92 @@
+"""The whole command in its ways of training, on texts of several kinds."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from tests.support.commands import own_flags, record_of, succeeded, train
+from tests.support.hub import sentences
+
+pytestmark = pytest.mark.slow
+
+
+def test_overwrite_swaps_in_the_next_version_and_a_second_seed_run_repeats_its_history(own, tmp_path):
+    succeeded(train(*own_flags(own, tmp_path, trainable_layers="all", epochs=2)))
+    history = (tmp_path / "run" / "history.csv").read_bytes()
+    succeeded(train(*own_flags(own, tmp_path, trainable_layers="all", epochs=2), "--overwrite"))
+    assert (tmp_path / "run" / "history.csv").read_bytes() == history
+    assert (tmp_path / "run" / "2" / "saved_model.pb").exists()
+    assert not (tmp_path / "run" / "1").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
+def test_depth_search_keeps_the_cheapest_depth_within_the_tolerance(own, tmp_path):
+    printed = succeeded(
+        train(*own_flags(own, tmp_path, trainable_layers="auto", epochs=1, accuracy_tolerance=2, time_budget=9))
+    )
+    record = record_of(tmp_path / "run")
+    best = max(row["accuracy"] for row in record["depths"])
+    chosen = [row for row in record["depths"] if row.get("chosen")]
+    assert len(chosen) == 1
+    assert chosen[0] == next(row for row in record["depths"] if row["accuracy"] >= best - 0.02 - 1e-9)
+    assert record["metrics"]["after"]["accuracy"] == pytest.approx(chosen[0]["accuracy"])
+    assert record["flags"]["trainable_layers"] == "auto"
+    assert record["config"]["trainable_layers"] == str(chosen[0]["trainable_layers"])
+    assert "blocks trained" in printed
+    assert (tmp_path / "run" / "depths.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_way_of_training_at_once(own, tmp_path):
+    settings = {"trainable_layers": 1, "epochs": 3, "early_stopping_patience": 1, "class_weight": "balanced"}
+    settings |= {"layer_decay": 0.9, "label_smoothing": 0.1, "schedule": "cosine", "weight_decay": 0.1}
+    printed = succeeded(train(*own_flags(own, tmp_path, **settings), "--stages", "--calibrate=off"))
+    assert "head first" in printed
+    record = record_of(tmp_path / "run")
+    assert record["metrics"]["after"]["accuracy"] > 0.8
+    assert 1 < len(record["history"]) <= 3
+    assert (tmp_path / "run" / "logs" / "head" / "train").is_dir()
+
+
+def test_three_classes_by_name(own, tmp_path):
+    names = ["bad", "good", "so-so"]
+    rows = [[text, names[number % 3]] for number, text in enumerate(sentences(240, seed=4)[0])]
+    with open(tmp_path / "three.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["review", "stars"], *rows])
+    flags = [
+        f"--train_file={tmp_path}/three.csv",
+        "--text_column=review",
+        "--label_column=stars",
+        f"--model={own['model']}",
+    ]
+    succeeded(
+        train(*flags, f"--cache_dir={own['cache']}", f"--output_dir={tmp_path}/m", "--epochs=1", "--strategy=default")
+    )
+    record = record_of(tmp_path / "m" / "three")
+    assert record["label_names"] == names
+    assert np.array(record["metrics"]["after"]["confusion"]).shape == (3, 3)
+    assert record["data"]["rows"] == {"train": 216, "validation": 24}
+
+
+def test_texts_without_words_and_very_long_ones_are_no_mistake(own, tmp_path):
+    texts, labels = sentences(60, seed=5)
+    texts[0], texts[1], texts[2] = "", "   ", "word " * 50_000
+    with open(tmp_path / "odd.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["text", "label"], *zip(texts, labels, strict=True)])
+    flags = own_flags(own, tmp_path / "m", train_file=tmp_path / "odd.csv", epochs=1, cache="off")
+    printed = succeeded(train(*flags))
+    assert "2 of 60 texts are empty" in printed
+    assert "1 of 60 texts cut at 32 tokens" in printed
+
+
+def test_frozen_features_are_found_again_and_a_damaged_cache_is_rebuilt(own, tmp_path):
+    flags = own_flags(own, tmp_path / "m", cache_dir=tmp_path / "c", epochs=1)
+    assert "found in the cache" not in succeeded(train(*flags))
+    assert "found in the cache" in succeeded(train(*flags, "--overwrite", "--learning_rate=0.02"))
+    for values in (tmp_path / "c" / "features").glob("*/values"):
+        values.write_bytes(values.read_bytes()[:-1] + b"!")
+    assert "damaged" in succeeded(train(*flags, "--overwrite"))
+
+
+def test_quiet_prints_nothing(own, tmp_path):
+    assert succeeded(train(*own_flags(own, tmp_path, epochs=1), "--quiet")) == ""
