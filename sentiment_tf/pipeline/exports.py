@@ -30,18 +30,18 @@ def export(
 
     Args:
       config: Settings of the run.
-      state: what the run started from; its model is trained.
+      state: What the run started from; its model is trained.
       directory: Of the run.
-      reported_logits: float32[rows, classes] of the trained model on the split that is reported on.
-      temperature: of the calibration, folded into every export.
+      reported_logits: float32[rows, classes], those of the trained model on the split that is reported on.
+      temperature: Of the calibration, folded into every export.
 
     Returns:
       A row per format and precision: format, precision, bytes, latency_ms (median, by texts per call),
-      texts_per_second, largest_difference (of a logit or probability), and problem, why it was left out, or None;
-      of int8 files accuracy, accuracy_difference, interval and rows, too.
+      texts_per_second, largest_difference (of a logit or probability), and problem: why it was left out, or None.
+      int8 files also have accuracy, accuracy_difference, interval and rows.
 
     Raises:
-      RuntimeError: the SavedModel differs from the trained model.
+      RuntimeError: The SavedModel differs from the trained model.
     """
     chosen = formats.parse(config.exports)
     sampled = _sample(config, state)
@@ -61,19 +61,13 @@ def export(
     labels = state.labels[state.splits.report_split][sampled]
     trained = reported_logits[sampled].argmax(axis=1)
     for row in rows:
-        each, path = formats.by_name(row["format"]), paths[row["format"]]
-        row |= {"bytes": _bytes(path, each.files[row["precision"]])} | speeds[row["format"], row["precision"]]
+        file = formats.by_name(row["format"]).files[row["precision"]]
+        row |= {"bytes": _bytes(paths[row["format"]], file)} | speeds[row["format"], row["precision"]]
+        predictions = row.pop("predictions")
         if row["precision"] == "int8":
-            points = _lost_points(row, trained, labels, seed=config.seed)
-            if points > config.quantization_tolerance:
-                row["problem"] = (
-                    f"{each.files['int8']} is left out: it loses {points:.1f} points of accuracy "
-                    f"(--quantization_tolerance={config.quantization_tolerance:g})"
-                )
-        del row["predictions"]
-    for row in rows:
-        if row["problem"]:
-            _leave_out(row, paths[row["format"]], formats.by_name(row["format"]))
+            row |= _int8_accuracy(predictions, trained, labels, seed=config.seed)
+            row["problem"] = row["problem"] or _lost_too_much(config, row, file)
+    _leave_out(rows, paths)
     return rows
 
 
@@ -121,7 +115,7 @@ def _verified(each: formats.Format, precision: str, process, expected: np.ndarra
     """Returns a format's row, as far as its answers say.
 
     Raises:
-      RuntimeError: the SavedModel differs from the trained model; other formats are left out.
+      RuntimeError: The SavedModel differs from the trained model; other formats are left out.
     """
     answers = process.answers(each.name, precision)
     differences = verification.largest_differences(answers, expected)
@@ -139,27 +133,42 @@ def _verified(each: formats.Format, precision: str, process, expected: np.ndarra
     }
 
 
-def _lost_points(row: dict, trained: np.ndarray, labels: np.ndarray, *, seed: int) -> float:
-    """Adds the accuracy of an int8 file to its row; returns the points that it loses against the trained model."""
-    right, right_trained = row["predictions"] == labels, trained == labels
+def _int8_accuracy(predictions: np.ndarray, trained: np.ndarray, labels: np.ndarray, *, seed: int) -> dict:
+    """Returns the accuracy of an int8 file, and its paired difference from the trained model's on the same rows."""
+    right, right_trained = predictions == labels, trained == labels
     gained, lost = int((right & ~right_trained).sum()), int((right_trained & ~right).sum())
-    row |= {
+    return {
         "rows": len(labels),
         "accuracy": float(right.mean()),
         "accuracy_difference": (gained - lost) / len(labels),
         "interval": bootstrap.difference(gained, lost, len(labels), resamples=1000, seed=seed),
     }
-    return 100 * (lost - gained) / len(labels)
 
 
-def _leave_out(row: dict, path: Path, each: formats.Format) -> None:
-    """Deletes what falls short: an int8 file, or a whole format."""
-    log.warning("  %s", row["problem"])
-    file = path / each.files[row["precision"]]
-    if row["precision"] == "int8":
-        file.unlink()
-    else:
-        shutil.rmtree(path)
+def _lost_too_much(config: TrainConfig, row: dict, file: str) -> str | None:
+    points = -100 * row["accuracy_difference"]
+    if points <= config.quantization_tolerance:
+        return None
+    return (
+        f"{file} is left out: it loses {points:.1f} points of accuracy "
+        f"(--quantization_tolerance={config.quantization_tolerance:g})"
+    )
+
+
+def _leave_out(rows: list[dict], paths: dict[str, Path]) -> None:
+    """Deletes what falls short: int8 files alone, or the whole format if its float32 file does."""
+    for row in rows:
+        if not row["problem"]:
+            continue
+        log.warning("  %s", row["problem"])
+        path = paths[row["format"]]
+        if row["precision"] == "int8":
+            (path / formats.by_name(row["format"]).files["int8"]).unlink(missing_ok=True)
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+        for other in rows:
+            if other["format"] == row["format"] and other is not row:
+                other["problem"] = f"left out with the float32 file of {row['format']}"
 
 
 def _bytes(folder: Path, file: str) -> int:
