@@ -15,8 +15,9 @@ import json, sys
 import sentiment_tf as st
 folder = sys.argv[1]
 config = st.TrainConfig(
-    train_file=f"{folder}/train.csv", validation_file=f"{folder}/train.csv", model=f"{folder}/model", max_length=16,
-    output_dir=f"{folder}/runs", cache_dir=f"{folder}/cache", run_name="api", exports="saved_model,hf,litert",
+    train_file=f"{folder}/train.csv", validation_file=f"{folder}/validation.csv", model=f"{folder}/model",
+    max_length=16, output_dir=f"{folder}/runs", cache_dir=f"{folder}/cache", run_name="api",
+    exports="saved_model,hf,litert",
 )
 run, again = st.train(config), st.train(config)
 model = st.load(run.directory)
@@ -36,7 +37,8 @@ def test_train_load_predict_and_evaluate(tmp_path):
     tiny_model(tmp_path / "model")
     rows = zip(*sentences(60, seed=1), strict=True)
     lines = ["text,label", *(f'"{text}",{label}' for text, label in rows)]
-    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
+    for name in ("train", "validation"):
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)

@@ -77,7 +77,7 @@ def train(config: TrainConfig) -> RunResult | None:
         if directory.is_finished(config):
             log.info("%s is finished; pass --overwrite to train it again", directory.final)
             _log_next_commands(directory)
-            return RunResult(directory.final, json.loads((directory.final / RECORD).read_text(encoding="utf-8")))
+            return _result(directory)
         try:
             directory.begin(config)
             clock = Clock()
@@ -92,7 +92,11 @@ def train(config: TrainConfig) -> RunResult | None:
             raise
         _end_together(state)
     _log_result(content, directory)
-    return RunResult(directory.final, content)
+    return _result(directory)
+
+
+def _result(directory: RunDirectory) -> RunResult:
+    return RunResult(directory.final, json.loads((directory.final / RECORD).read_text(encoding="utf-8")))
 
 
 def _run_as_worker(config: TrainConfig, directory: RunDirectory, workers: cluster.Cluster) -> None:

@@ -160,11 +160,12 @@ def _leave_out(rows: list[dict], paths: dict[str, Path]) -> None:
     for row in rows:
         if not row["problem"]:
             continue
-        log.warning("  %s", row["problem"])
         path = paths[row["format"]]
         if row["precision"] == "int8":
+            log.info("  %s", row["problem"])
             (path / formats.by_name(row["format"]).files["int8"]).unlink(missing_ok=True)
             continue
+        log.warning("  %s", row["problem"])
         shutil.rmtree(path, ignore_errors=True)
         for other in rows:
             if other["format"] == row["format"] and other is not row:

@@ -36,7 +36,7 @@ def test_split_is_named_where_the_hub_has_it(run, tmp_path):
 def test_text_holds_data_settings_results_and_limits(card):
     text = card.text
     headings = [line for line in text.splitlines() if line.startswith("## ")]
-    assert headings == ["## Use", "## Data", "## Results", "## Training", "## Limits"]
+    assert headings == ["## Use", "## Data", "## Results", "## Exports", "## Training", "## Limits"]
     assert "| train | 400 | 3 |" in text
     assert "| learning_rate | 0.001 |" in text
     assert "2 exact duplicates were dropped." in text
@@ -48,7 +48,7 @@ def test_text_holds_data_settings_results_and_limits(card):
 def test_tables_are_whole(card):
     lines = card.text.splitlines()
     starts = [number for number, line in enumerate(lines) if line.startswith("|---")]
-    assert len(starts) == 3
+    assert len(starts) == 4
     for start in starts:
         assert lines[start - 2] == ""
         assert lines[start - 1].count("|") == lines[start].count("|") == lines[start + 1].count("|")
