@@ -129,8 +129,8 @@ def _locked_folder(folder: Path) -> tuple[Path, filelock.BaseFileLock]:
     """Returns a new hidden folder beside ``folder`` and the lock that protects it from `delete_leftovers`."""
     while True:
         hidden = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        # Another process may have listed the new folder and deleted it before it was locked: then make another. filelock
-        # raises FileExistsError if that happens while it makes sure that the folder is there.
+        # Another process may have listed the new folder and deleted it before it was locked: then make another one.
+        # filelock raises FileExistsError if that happens while it makes sure that the folder is there.
         with contextlib.suppress(FileNotFoundError, FileExistsError):
             return hidden, acquire_lock(hidden / _LOCK, timeout=-1)
 
