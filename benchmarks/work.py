@@ -143,6 +143,15 @@ ITEMS = {
         training=False,
         model="distilbert",
     ),
+    "engines_imdb": Item(
+        "Prediction by engine, IMDb texts of up to 256 tokens",
+        AS_LOADED,
+        tuple(contestant for contestant in ENGINES if contestant.program != "torch_predict.py"),
+        ("--max_length=256",),
+        data="imdb",
+        rows="all",
+        training=False,
+    ),
     "predict": Item(
         "Raw text to label, Rotten Tomatoes texts",
         "Float32, model loaded beforehand. With TensorFlow the pipeline runs text by text, also when it is asked for "

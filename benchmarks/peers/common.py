@@ -21,7 +21,7 @@ from pathlib import Path
 
 BATCH_SIZE = 32  # of training
 FORWARD_BATCH_SIZE = 64
-MAX_LENGTH = 128
+MAX_LENGTH = 128  # tokens a text is cut to, where an item does not say otherwise
 LABEL_NAMES = ("NEGATIVE", "POSITIVE")
 ONE_BY_ONE = 50  # texts that are asked alone, for the latency
 SKIPPED_STEPS = 5  # at the start of training, for the rate of the steps: graphs and buffers are made there
@@ -63,6 +63,7 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_argument("--test_file", help="Held-out rows; without it, nothing is scored.")
     parser.add_argument("--trainable", default="head", help="head, all, or the number of blocks under the head.")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "bfloat16_weights", "int8"))
+    parser.add_argument("--max_length", type=int, default=MAX_LENGTH, help="Of predictions by engine.")
     parser.add_argument("--engine", default="auto", help="Of this project's predictions.")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning_rate", type=float, default=1e-3)

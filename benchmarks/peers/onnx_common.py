@@ -10,7 +10,7 @@ import tokenizers
 def tokenizer_of(arguments) -> tokenizers.Tokenizer:
     """Returns the model's fast tokenizer, which cuts and pads."""
     tokenizer = tokenizers.Tokenizer.from_file(str(Path(arguments.model) / "tokenizer.json"))
-    tokenizer.enable_truncation(common.MAX_LENGTH)
+    tokenizer.enable_truncation(arguments.max_length)
     tokenizer.no_padding()
     return tokenizer
 

@@ -12,6 +12,7 @@ from sentiment_tf.modeling import distilbert
 
 if __name__ == "__main__":
     arguments = common.parse(__doc__)
+    arguments.precision = "float32"  # of the weights; the formats hold what each of them holds
     loaded = ours_common.load(arguments)
     bundle = Bundle(
         weights=distilbert.read_weights(loaded.model),
@@ -19,7 +20,7 @@ if __name__ == "__main__":
         network=distilbert.network_settings(loaded.model),
         tokenizer=tokenization.portable(loaded.tokenizer),
         label_names=common.LABEL_NAMES,
-        max_length=common.MAX_LENGTH,
+        max_length=arguments.max_length,
     )
     run = Path(arguments.scratch) / Path(arguments.model).name / "run"
     for each in formats.FORMATS:
