@@ -8,6 +8,7 @@ from typing import Any
 
 from sentiment_tf.data import packaged, registry, settings
 from sentiment_tf.data.settings import DataSettings
+from sentiment_tf.depth import DepthSetting, parse_depth
 from sentiment_tf.errors import UserError
 from sentiment_tf.exporting import formats
 from sentiment_tf.modeling import distilbert
@@ -16,7 +17,7 @@ DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
 STRATEGIES = ("auto", "default", "mirrored", "multi_worker", "tpu")
 SCHEDULES = ("linear", "cosine")
 CLASS_WEIGHTS = ("none", "balanced")
-PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16", "int8")
 
 
 def _setting(default: Any, help: str, **rules: Any) -> Any:
@@ -66,11 +67,17 @@ class TrainConfig:
     )
     precision: str = _setting(
         "auto",
-        "Dtype of matrix multiplications; auto: bfloat16 if the hardware supports it, float16 on older GPUs, else "
-        "float32.",
+        "Dtype of matrix multiplications; int8: of the frozen layers alone; auto: the fastest that the hardware "
+        "supports (int8 and bfloat16 on CPUs, bfloat16 or float16 on GPUs), else float32.",
         choices=PRECISIONS,
     )
 
+    head: str | None = _setting(
+        None,
+        "How the head is trained where it is trained alone: solve finds the best linear head at once (default); sgd "
+        "trains both of its layers step by step.",
+        choices=("solve", "sgd"),
+    )
     epochs: int = _setting(3, "Passes over the training rows.", least=1)
     batch_size: int = _setting(32, "Texts per training step, over all devices together.", least=1)
     learning_rate: float | None = _setting(
@@ -92,6 +99,12 @@ class TrainConfig:
     )
     stages: bool = _setting(False, "Train the head to convergence first, then the blocks under it.")
     seed: int = _setting(0, "Of everything random: head, order of batches, dropout, splits.", least=0, below=2**31)
+    seeds: int = _setting(
+        1,
+        "Trainings over the same rows and features, with seeds counted from --seed; the one with the best validation "
+        "accuracy is exported, mean and range of all are reported.",
+        least=1,
+    )
     deterministic: bool = _setting(False, "Reproducible kernels on a GPU too, where they are slower.")
     strategy: str = _setting(
         "auto",
@@ -148,9 +161,9 @@ class TrainConfig:
         )
 
     @property
-    def depth(self) -> int | None:
-        """Number of trained blocks, or None for ``all`` (blocks and embeddings) and ``auto`` (found by the run)."""
-        return int(self.trainable_layers) if self.trainable_layers.isdecimal() else None
+    def depth(self) -> DepthSetting:
+        """What ``trainable_layers`` says; of a validated config."""
+        return parse_depth(self.trainable_layers)
 
     @property
     def least_width(self) -> int:
@@ -173,6 +186,19 @@ INCIDENTAL = (
     "run_name",
     "overwrite",
     "quiet",
+    "profile_steps",
+)
+
+# Settings of training step by step, which a solved head does without.
+OF_STEPS = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "warmup_ratio",
+    "schedule",
+    "weight_decay",
+    "early_stopping_patience",
+    "checkpoint_every",
     "profile_steps",
 )
 
@@ -202,9 +228,11 @@ def validate(config: TrainConfig) -> None:
     problems = [
         problem for field in dataclasses.fields(config) if (problem := _broken_rule(field, getattr(config, field.name)))
     ]
+    if wrong := _depth_problems(config.trainable_layers):
+        problems += wrong
+        config = dataclasses.replace(config, trainable_layers="all")  # which contradicts the fewest others
     problems += (
-        _depth_problems(config.trainable_layers)
-        + _contradictions(config)
+        _contradictions(config)
         + settings.problems(config.data)
         + _model_problems(config)
         + _name_problems(config)
@@ -221,6 +249,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         config,
         max_length=config.max_length or registry.default_max_length(config.dataset),
         learning_rate=config.learning_rate or default_learning_rate(config),
+        head=config.head or ("solve" if _trains_head_alone(config) else None),
         pad_to_max_length=config.pad_to_max_length or config.strategy == "tpu",
         run_name=config.run_name or _default_run_name(config),
         cache_dir=str(Path(config.cache_dir or "~/.cache/sentiment_tf").expanduser()),
@@ -229,9 +258,19 @@ def resolve(config: TrainConfig) -> TrainConfig:
     )
 
 
+def solves_head(config: TrainConfig) -> bool:
+    """Returns whether the head is all that is trained, and solved; of a resolved config."""
+    return config.depth == 0 and config.head == "solve"
+
+
+def _trains_head_alone(config: TrainConfig) -> bool:
+    """Returns whether the head is ever trained with all blocks frozen."""
+    return config.depth in (0, "auto") or config.stages
+
+
 def default_learning_rate(config: TrainConfig) -> float | None:
-    """Returns the peak rate for a depth; None for ``auto``, which takes each depth's own."""
-    if config.trainable_layers == "auto":
+    """Returns the peak rate for a depth; None for ``auto``, which takes each depth's own, and for a solved head."""
+    if config.depth == "auto" or (config.depth == 0 and config.head != "sgd"):
         return None
     return registry.default_learning_rate(config.dataset, config.depth)
 
@@ -244,7 +283,7 @@ def at_depth(config: TrainConfig, depth: int) -> TrainConfig:
 
 def head_learning_rate(config: TrainConfig) -> float:
     """Returns the default peak rate where the head alone is trained."""
-    return default_learning_rate(dataclasses.replace(config, trainable_layers="0"))
+    return registry.default_learning_rate(config.dataset, 0)
 
 
 def differences(mine: TrainConfig, flags: dict, used: dict | None = None, *, but=INCIDENTAL) -> list[str]:
@@ -301,22 +340,34 @@ def _broken_rule(field: dataclasses.Field, value: Any) -> str | None:
 
 
 def _depth_problems(trainable_layers: str) -> list[str]:
-    if trainable_layers in ("all", "auto") or trainable_layers.isdecimal():
-        return []
-    return [f"--trainable_layers={trainable_layers}: pass a number of blocks, 0 or more, or all, or auto"]
+    try:
+        parse_depth(trainable_layers)
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def _contradictions(config: TrainConfig) -> list[str]:
     problems = []
-    if config.stages and (config.depth == 0 or config.trainable_layers == "auto"):
+    if config.stages and config.depth in (0, "auto"):
         does = "trains the head alone" if config.depth == 0 else "compares depths trained alike"
         problems.append(
             f"--stages: contradicts --trainable_layers={config.trainable_layers}, which {does}; pass 1 or more blocks"
         )
+    if config.seeds > 1 and config.depth == "auto":
+        problems.append(
+            f"--seeds={config.seeds}: contradicts --trainable_layers=auto, which compares depths by one training each; "
+            "pass the depth that it chooses"
+        )
+    if config.head and not _trains_head_alone(config):
+        problems.append(
+            f"--head={config.head}: --trainable_layers={config.trainable_layers} never trains the head alone; pass "
+            "--stages or --trainable_layers=0, or leave it out"
+        )
     problems += [
         f"--{name}={getattr(config, name)}: bounds the search of --trainable_layers=auto; pass that, or leave it out"
         for name in ("time_budget", "accuracy_tolerance")
-        if config.trainable_layers != "auto" and getattr(config, name) != getattr(TrainConfig, name)
+        if config.depth != "auto" and getattr(config, name) != getattr(TrainConfig, name)
     ]
     if config.early_stopping_patience and config.early_stopping_patience >= config.epochs >= 1:
         problems.append(
@@ -355,7 +406,7 @@ def limit_problems(config: TrainConfig, *, blocks: int | None = None, positions:
     length = config.max_length or registry.default_max_length(config.dataset)
     if positions and length > positions:
         problems.append(f"--max_length={length}: {config.model} has {positions} positions; pass {positions} or less")
-    if blocks and (config.depth or 0) > blocks:
+    if blocks and isinstance(config.depth, int) and config.depth > blocks:
         problems.append(
             f"--trainable_layers={config.trainable_layers}: {config.model} has {blocks} blocks; "
             f"pass 0 to {blocks}, or all"

@@ -56,7 +56,7 @@ def test_defaults_are_valid_once_a_data_set_is_named():
         ({"seed": -1}, ["--seed=-1", "at least 0"]),
         ({"limit": 1}, ["--limit=1", "at least 2"]),
         ({"strategy": "tpu9"}, ["--strategy=tpu9", "auto, default, mirrored"]),
-        ({"precision": "int8"}, ["--precision=int8", "mixed_bfloat16"]),
+        ({"precision": "int4"}, ["--precision=int4", "mixed_bfloat16"]),
         ({"cache": "maybe"}, ["--cache=maybe", "on, off"]),
         ({"calibrate": "maybe"}, ["--calibrate=maybe", "on, off"]),
         ({"trainable_layers": "-1"}, ["--trainable_layers=-1", "all"]),

@@ -87,9 +87,9 @@ def test_record_holds_what_others_rely_on(finished, own):
 def test_history_has_a_line_per_epoch(finished):
     with open(finished[0] / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-    assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"} <= rows[0].keys()
-    assert float(rows[-1]["val_loss"]) == pytest.approx(record_of(finished[0])["metrics"]["after"]["loss"], rel=1e-6)
+    assert [int(row["epoch"]) for row in rows] == list(range(1, len(rows) + 1))
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "gradient_norm"} <= rows[0].keys()
+    assert float(rows[-1]["val_loss"]) == pytest.approx(record_of(finished[0])["metrics"]["after"]["loss"], rel=1e-4)
 
 
 def test_each_step_is_said_and_the_end_says_what_next(finished):

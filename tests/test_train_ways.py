@@ -90,3 +90,35 @@ def test_frozen_features_are_found_again_and_a_damaged_cache_is_rebuilt(own, tmp
 
 def test_quiet_prints_nothing(own, tmp_path):
     assert succeeded(train(*own_flags(own, tmp_path, epochs=1), "--quiet")) == ""
+
+
+def test_seeds_train_as_runs_of_their_own_and_the_best_on_validation_is_exported(own, tmp_path):
+    settings = {"trainable_layers": 1, "epochs": 1, "exports": "saved_model"}
+    printed = succeeded(train(*own_flags(own, tmp_path / "both", **settings, seeds=2, seed=4)))
+    record = record_of(tmp_path / "both" / "run")
+    succeeded(train(*own_flags(own, tmp_path / "alone", **settings, seed=5)))
+    alone = record_of(tmp_path / "alone" / "run")["metrics"]["after"]
+    first, second = record["seeds"]
+    assert [row["seed"] for row in record["seeds"]] == [4, 5]
+    assert second["metrics"] == {name: alone[name] for name in second["metrics"]}
+    assert first["metrics"] != second["metrics"]
+    chosen = max(record["seeds"], key=lambda row: (row["validation"]["accuracy"], -row["validation"]["loss"]))
+    assert chosen["chosen"]
+    assert record["metrics"]["after"]["loss"] == pytest.approx(chosen["metrics"]["loss"])
+    over, losses = record["metrics"]["over_seeds"]["loss"], [row["metrics"]["loss"] for row in record["seeds"]]
+    assert (over["mean"], over["least"], over["most"]) == (pytest.approx(np.mean(losses)), min(losses), max(losses))
+    assert "seeds: 4" in printed
+    assert "over the seeds" in printed
+
+
+def test_a_solved_head_says_which_settings_have_no_effect_and_a_trained_one_uses_them(own, tmp_path):
+    flags = {"exports": "saved_model", "learning_rate": 1e-2, "epochs": 2}
+    printed = succeeded(train(*own_flags(own, tmp_path / "solved", **flags)))
+    assert "no effect on a solved head: --epochs, --learning_rate; pass --head=sgd" in printed
+    record = record_of(tmp_path / "solved" / "run")
+    assert record["config"]["head"] == "solve"
+    assert record["history"][-1]["loss"] < record["history"][0]["loss"]
+    succeeded(train(*own_flags(own, tmp_path / "sgd", **flags, head="sgd")))
+    trained = record_of(tmp_path / "sgd" / "run")
+    assert len(trained["history"]) == 2
+    assert record["metrics"]["after"]["loss"] < trained["metrics"]["after"]["loss"]

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import importlib.metadata
 import json
 import logging
 import os
@@ -20,7 +21,15 @@ from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.distributed import collectives
 from sentiment_tf.errors import NoRoomError, UserError
-from sentiment_tf.modeling import distilbert, encoder, frozen
+from sentiment_tf.modeling import (
+    distilbert,
+    encoder,
+    frozen,
+    litert_network,
+    litert_runtime,
+    quantization,
+    tflite_graph,
+)
 from sentiment_tf.system import disk
 
 RESERVE = 0.1  # share of the free disk space that features for later depths leave to checkpoints and exports
@@ -179,7 +188,7 @@ def _key(model, tokens: Tokens, depth: int, compute_dtype: tf.DType) -> str:
 @functools.cache
 def code_digest() -> str:
     """Returns a digest of the code that computes and stores features: other code may give other values."""
-    sources = [
-        Path(module.__file__).read_bytes() for module in (batching, distilbert, encoder, frozen, sys.modules[__name__])
-    ]
-    return hashlib.sha256(b"".join([tf.__version__.encode(), *sources])).hexdigest()
+    modules = (batching, distilbert, encoder, frozen, litert_network, litert_runtime, quantization, tflite_graph)
+    sources = [Path(module.__file__).read_bytes() for module in (*modules, sys.modules[__name__])]
+    versions = [tf.__version__, importlib.metadata.version("ai-edge-litert")]
+    return hashlib.sha256(b"".join([*map(str.encode, versions), *sources])).hexdigest()

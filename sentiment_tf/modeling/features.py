@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
+from sentiment_tf.depth import Depth
 from sentiment_tf.modeling import feature_cache, frozen
 
 log = logging.getLogger("sentiment_tf")
@@ -70,7 +71,7 @@ def compute(
     model,
     splits: Mapping[str, Tokens],
     *,
-    depth: int | None,
+    depth: Depth,
     compute_dtype: tf.DType,
     max_length: int,
     cache_dir: str | None,
@@ -84,7 +85,7 @@ def compute(
     Args:
       model: From `distilbert.load_classifier`.
       splits: Tokens by name of the split, which the progress bar shows.
-      depth: Number of trainable blocks; None adds the embeddings. Without frozen blocks the features are token ids.
+      depth: How much of the model is trained. Without frozen blocks the features are token ids.
       compute_dtype: Dtype of the frozen layers' matrix multiplications.
       max_length: Maximum number of tokens per text.
       cache_dir: Folder of the cache, or None to compute in memory and keep nothing.
@@ -98,13 +99,13 @@ def compute(
       NoRoomError: The disk has too little space for the features of all splits; raised before any computation.
     """
     only = splits if only is None else only
-    if depth is None or depth == model.config.num_hidden_layers:
+    if depth in ("all", model.config.num_hidden_layers):
         return {name: Features(splits[name].ids, splits[name].offsets, max_length, least_width) for name in only}
     strategy = strategy or tf.distribute.get_strategy()
 
     def fill(name: str, values: dict[int, np.ndarray]) -> None:
         tokens = splits[name]
-        padding = 1 - tokens.lengths.sum() / max(frozen.token_slots(tokens.lengths, max_length), 1)
+        padding = 1 - tokens.lengths.sum() / max(frozen.token_slots(tokens.lengths, max_length, compute_dtype), 1)
         log.info("%s: %.1f %% of the tokens that the frozen layers compute are padding", name, 100 * padding)
         settings = {"compute_dtype": compute_dtype, "max_length": max_length, "name": name, "strategy": strategy}
         frozen.run(model, tokens, values, **settings)

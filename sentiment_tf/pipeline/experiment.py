@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment_tf.config import OF_ONE_MACHINE, TrainConfig, resolve, validate
+from sentiment_tf.config import OF_ONE_MACHINE, OF_STEPS, TrainConfig, resolve, solves_head, validate
 from sentiment_tf.data import batching
 from sentiment_tf.distributed import cluster
 from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.evaluation import calibration
 from sentiment_tf.exporting import manifest
-from sentiment_tf.pipeline import depth_search, fine_tuning, setup
+from sentiment_tf.pipeline import depth_search, fine_tuning, seeds, setup
 from sentiment_tf.pipeline.run_directory import RECORD, RunDirectory
 from sentiment_tf.pipeline.setup import RunState
 from sentiment_tf.reporting import formatting, summary
@@ -51,6 +51,7 @@ class Outcome:
     history: list[dict[str, float]]
     depths: list[dict]  # what the depth search tried; empty without one
     skipped: list[dict]  # what it did not try, and why
+    seeds: list[dict]  # what --seeds trained; empty for one seed
     trained_parameters: int
 
 
@@ -146,7 +147,8 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
     fingerprints = setup.fingerprints(state)
     directory.begin_training(config, fingerprints)
     flags = {f"--{name}": value for name, value in dataclasses.asdict(config).items() if name not in OF_ONE_MACHINE}
-    collectives.check_same(state.strategy, fingerprints | flags | {"matmuls": state.compute_dtype.name})
+    dtypes = {"matmuls": state.compute_dtype.name, "frozen layers' matmuls": state.frozen_dtype.name}
+    collectives.check_same(state.strategy, fingerprints | flags | dtypes)
     reported = state.splits.report_split
     labels = state.labels[reported]
 
@@ -170,15 +172,19 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
         before = fine_tuning.predict_splits(state, at)
         details.append(_headline(before[reported], labels, reported))
     with clock.step("train") as details:
-        depths, skipped = [], []
+        depths, skipped, of_seeds = [], [], []
         if config.trainable_layers == "auto":
             features_seconds = clock.seconds["features"]
             at, history, depths, skipped = depth_search.search(
                 config, state, at, features_seconds=features_seconds, callbacks=callbacks
             )
+        elif config.seeds > 1:
+            _log_unused(config)
+            at, history, of_seeds = seeds.train(config, state, at, callbacks=callbacks)
         else:
             if config.stages:
                 fine_tuning.fit_head(config, state, callbacks=callbacks("head"))
+            _log_unused(config)
             history = fine_tuning.fit(config, state, at, callbacks=callbacks())
         rate = len(state.labels["train"]) * len(history) / sum(row["seconds"] for row in history)
         details.append(f"{len(history)} epochs, {rate:,.0f} texts/s")
@@ -188,7 +194,7 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
         after = fine_tuning.predict_splits(state, at)
         details.append(_headline(after[reported], labels, reported))
     parameters = sum(int(np.prod(variable.shape)) for variable in at.model.trainable_variables)
-    return Outcome(before, after, history, depths, skipped, parameters)
+    return Outcome(before, after, history, depths, skipped, of_seeds, parameters)
 
 
 def _export_and_report(
@@ -230,6 +236,13 @@ def _no_space(config: TrainConfig, directory: RunDirectory, error: BaseException
     return f"{where}: no space left ({first_line(error)}); make room and run the same command again: {known}"
 
 
+def _log_unused(config: TrainConfig) -> None:
+    """Says which settings that were passed have no effect."""
+    unused = [f"--{name}" for name in OF_STEPS if getattr(config, name) != getattr(TrainConfig, name)]
+    if solves_head(config) and unused:
+        log.info("  no effect on a solved head: %s; pass --head=sgd to train with them", ", ".join(unused))
+
+
 def _padding(config: TrainConfig, features) -> str:
     """Says how much of the training batches is padding, measured on the first epoch's plan."""
     plan = batching.training_plan(features.lengths, batch_size=config.batch_size, seed=config.seed, epoch=0)
@@ -248,6 +261,8 @@ def _log_result(content: dict, directory: RunDirectory) -> None:
     columns = {moment: content["metrics"][moment] for moment in ("before", "after")}
     log.info("\n%s", summary.table(columns, colour=summary.wants_colour(sys.stdout)))
     log.info("\n%s\n", formatting.verdict(content["metrics"]["comparison"]))
+    if content.get("seeds"):
+        log.info("%s\n", summary.over_seeds(content["seeds"], content["metrics"]["over_seeds"]))
     made = sorted(path.name + "/" * path.is_dir() for path in directory.final.iterdir())
     log.info("made in %s: %s", directory.final, " ".join(made))
     _log_next_commands(directory)

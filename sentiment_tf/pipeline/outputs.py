@@ -7,6 +7,7 @@ from pathlib import Path
 from sentiment_tf.config import TrainConfig, at_depth, to_flags
 from sentiment_tf.data import leaks, loading
 from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics
+from sentiment_tf.pipeline import seeds
 from sentiment_tf.pipeline.setup import RunState
 from sentiment_tf.reporting import model_card, plots, report, tensorboard
 from sentiment_tf.reporting.rows import ReportedRows
@@ -47,6 +48,7 @@ def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, 
         },
         "model_revision": state.files.revision,
         "compute_dtype": state.compute_dtype.name,
+        "frozen_dtype": state.frozen_dtype.name,
         "trainable_parameters": outcome.trained_parameters,
         "frozen_parameters": state.model.count_params() - outcome.trained_parameters,
         "metrics": {
@@ -58,6 +60,7 @@ def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, 
                 "by_truncation": breakdown.by_truncation(after, labels, rows.truncated),
             },
             "comparison": comparison.compare(before, after, labels),
+            **({"over_seeds": seeds.ranges(outcome.seeds)} if outcome.seeds else {}),
         },
         **(
             {"calibration": calibration.summarize(after, labels, temperature=temperature) | {"folded": True}}
@@ -66,6 +69,7 @@ def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, 
         ),
         "history": outcome.history,
         **({"depths": outcome.depths, "skipped_depths": outcome.skipped} if outcome.depths else {}),
+        **({"seeds": outcome.seeds} if outcome.seeds else {}),
         "leaks": found,
         "versions": provenance.versions(),
         "hardware": provenance.hardware(),
@@ -91,7 +95,7 @@ def effective(config: TrainConfig, state: RunState, depths: list[dict]) -> Train
         config,
         model_revision=state.files.revision,
         dataset_revision=source["revision"],
-        **strategies.settings_in_use(state.strategy, state.compute_dtype),
+        **strategies.settings_in_use(state.strategy, state.compute_dtype, state.frozen_dtype),
     )
     for row in depths:
         if row.get("chosen"):

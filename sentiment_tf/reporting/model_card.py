@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from sentiment_tf.config import OF_STEPS
 from sentiment_tf.data import registry
 from sentiment_tf.data.registry import DatasetSpec
 from sentiment_tf.evaluation import metrics
@@ -23,6 +24,7 @@ _LICENSES = {
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _SETTINGS = (
     "trainable_layers",
+    "head",
     "max_length",
     "epochs",
     "batch_size",
@@ -67,11 +69,19 @@ def write(path: str | os.PathLike, *, run: Mapping[str, Any], license: str | Non
         data_sentence=_data_sentence(data.get("source", {}), spec),
         data=data,
         split=data.get("report_split", "validation"),
-        settings={name: config[name] for name in _SETTINGS if config.get(name) is not None},
+        settings=_settings(config),
         limits=_limits(config, data, run["label_names"], spec),
         cell=_cell,
     )
     ModelCard(f"---\n{card_data.to_yaml()}\n---\n\n{body}").save(Path(path))
+
+
+def _settings(config: Mapping) -> dict[str, Any]:
+    """Returns the settings to show: those that are set and were used."""
+    solved = config.get("head") == "solve" and config["trainable_layers"] == "0"
+    return {
+        name: config[name] for name in _SETTINGS if config.get(name) is not None and not (solved and name in OF_STEPS)
+    }
 
 
 def _base_model(model: str) -> str | None:

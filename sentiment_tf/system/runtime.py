@@ -74,12 +74,21 @@ def side_by_side(function, items: Iterable, *, workers: int) -> Iterator:
 
 def has_fast_bfloat16() -> bool:
     """Returns whether the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX)."""
+    return bool({"avx512_bf16", "amx_bf16"} & _cpu_features())
+
+
+def has_fast_int8() -> bool:
+    """Returns whether the CPU multiplies int8 matrices in hardware (AVX512-VNNI)."""
+    return "avx512_vnni" in _cpu_features()
+
+
+def _cpu_features() -> set[str]:
+    """Returns the names of the instruction sets that Linux lists; empty elsewhere."""
     try:
         with open("/proc/cpuinfo") as lines:
-            features = next((line for line in lines if line.startswith("flags")), "").split()
+            return set(next((line for line in lines if line.startswith("flags")), "").split())
     except OSError:
-        return False
-    return "avx512_bf16" in features or "amx_bf16" in features
+        return set()
 
 
 @contextlib.contextmanager

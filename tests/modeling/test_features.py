@@ -23,8 +23,8 @@ def tokens() -> Tokens:
     return Tokens(ids, np.concatenate([[0], np.cumsum(lengths)]), np.zeros(ROWS, bool))
 
 
-def compute(model, tokens, cache_dir, *, depth, also=()):
-    settings = {"compute_dtype": tf.float32, "max_length": 64}
+def compute(model, tokens, cache_dir, *, depth, also=(), dtype=tf.float32):
+    settings = {"compute_dtype": dtype, "max_length": 64}
     splits = {"train": tokens}
     return features.compute(model, splits, depth=depth, cache_dir=cache_dir, also={"train": also}, **settings)["train"]
 
@@ -51,6 +51,26 @@ def test_features_are_the_models_own_hidden_states(tiny_classifier, tokens, tmp_
         states = tiny_classifier.distilbert(ids, output_hidden_states=True).hidden_states[3 - depth][0].numpy()
         here = found.values[row] if depth == 0 else found.values[tokens.offsets[row] : tokens.offsets[row + 1]]
         np.testing.assert_allclose(here, states[0] if depth == 0 else states, atol=1e-5 if depth == 0 else 4e-3)
+
+
+def test_int8_is_near_float32_at_every_depth_of_one_pass(tiny_classifier, tokens, tmp_path):
+    compute(tiny_classifier, tokens, str(tmp_path), depth=0, also=[1, 2], dtype=tf.int8)
+    assert len(entries(tmp_path)) == 3
+    for depth in (0, 1, 2):
+        exact = compute(tiny_classifier, tokens, None, depth=depth)
+        found = compute(tiny_classifier, tokens, str(tmp_path), depth=depth, dtype=tf.int8)
+        difference = np.abs(found.values.astype(np.float32) - exact.values)
+        assert 0 < difference.mean() < 0.05 * exact.values.std()
+        assert found.values.dtype == exact.values.dtype
+
+
+def test_int8_features_of_a_text_do_not_depend_on_the_other_texts(tiny_classifier, tokens):
+    together = compute(tiny_classifier, tokens, None, depth=0, dtype=tf.int8)
+    for row in (0, 7, ROWS - 1):
+        ids = tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]]
+        alone = Tokens(ids, np.array([0, len(ids)]), np.zeros(1, bool))
+        values = compute(tiny_classifier, alone, None, depth=0, dtype=tf.int8).values
+        np.testing.assert_allclose(values[0], together.values[row], atol=1e-5)
 
 
 def test_one_pass_serves_several_depths(tiny_classifier, tokens, tmp_path, never_again):
