@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4
 INTEROP := tests/interop
 INTEROP_VENV := .venv-interop
 
-.PHONY: train check test quality style benchmark faults interop clean
+.PHONY: train check test quality style benchmark results faults interop clean
 
 train: $(READY)
 	$(BIN)/python -m sentiment_tf.train --flagfile=flags/offline.flags
@@ -44,6 +44,10 @@ benchmark: $(READY)
 	$(PYTHON) -m venv .venv-benchmark
 	.venv-benchmark/bin/python -m pip install --quiet -r benchmarks/requirements.txt
 	$(BIN)/python benchmarks/run.py
+
+# Every published accuracy again, three seeds each; goes on where it stopped. SST2=folder: GLUE's, without a hub.
+results: $(READY)
+	$(BIN)/python benchmarks/accuracy.py $(if $(SST2),--sst2_dir=$(SST2))
 
 # Kills real runs at many moments and compares what they end with.
 faults: $(READY)
