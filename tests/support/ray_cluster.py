@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.support.addresses import free_addresses
 
 _RAY = str(Path(sys.executable).with_name("ray"))
-_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore"}
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 
 
 class Cluster:
@@ -35,7 +35,7 @@ class Cluster:
         node = subprocess.Popen(
             call,
             start_new_session=True,
-            env=os.environ | _ENVIRONMENT,
+            env=os.environ | ENVIRONMENT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -45,7 +45,8 @@ def start(*flags: str, **settings) -> subprocess.Popen:
     """Starts the command."""
     call = [sys.executable, "-m", "sentiment_tf.score", *flags]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(call, **pipes | {"start_new_session": True} | settings)
+    environment = os.environ | ray_cluster.ENVIRONMENT
+    return subprocess.Popen(call, **pipes, env=environment, start_new_session=True, **settings)
 
 
 def finish(process: subprocess.Popen) -> str:

@@ -124,7 +124,7 @@ def run(config: ScoreConfig, opened: Opened, todo: list[Fragment], progress: Pro
                 records[fragment.output] = item
         success = _finish(opened, records)
     for leftover in (RECORDS, storage.PARTIAL):
-        with contextlib.suppress(FileNotFoundError), storage.reported(f"--output={config.output}"):
+        with storage.reported(f"--output={config.output}"), contextlib.suppress(FileNotFoundError):
             job.output.system.delete_dir((job.output / leftover).path)
     return Result(success["rows"], success["bad_rows"], len(success["files"]))
 

@@ -11,10 +11,14 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray warns about if it is not set
+
+if os.environ.get("RAY_AUTH_TOKEN") or Path("~/.ray/auth_token").expanduser().exists():
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # a cluster that was started here asks for it, Ray does not send it
 
 import ray
 import ray.exceptions
@@ -61,14 +65,17 @@ def cluster(address: str | None, *, startup_timeout: float) -> Iterator[None]:
     if address and address != "auto":
         _wait_for_head(address, startup_timeout)
     settings = {"address": address} if address else _settings_of_this_machine()
-    try:
-        with runtime.quiet_stderr():
+    problem = None
+    with runtime.quiet_stderr():
+        try:
             ray.init(**settings, log_to_driver=False, logging_level="error", configure_logging=True)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
+            problem = error  # raised outside, for the messages before it say no more
+    if problem:
         raise UserError(
-            f"--ray_address={address}: no Ray cluster answers ({first_line(error)}); pass the host:port of its head, "
-            "or leave it out to use this machine"
-        ) from error
+            f"--ray_address={address}: no Ray cluster answers ({first_line(problem)}); pass the host:port of its head "
+            "(and its token, see RAY_AUTH_TOKEN_PATH), or leave it out to use this machine"
+        ) from problem
     signals.raise_when_terminated()  # Ray has set a handler of its own
     try:
         yield
