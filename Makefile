@@ -45,9 +45,10 @@ benchmark: $(READY)
 	.venv-benchmark/bin/python -m pip install --quiet -r benchmarks/requirements.txt
 	$(BIN)/python benchmarks/run.py
 
-# Kills real runs at many moments and compares what they end with.
+# Kills real runs, and real scoring jobs on a Ray cluster, at many moments and compares what they end with.
 faults: $(READY)
 	$(BIN)/python -m tests.support.faults --kills=20
+	$(BIN)/python -m tests.support.score_faults --kills=20
 
 # Opens the hf/ folder of a run (RUN=folder, or a small new one) in PyTorch, in Node and in Chromium.
 interop: interop-tools $(READY) $(INTEROP_VENV)/.ready $(INTEROP)/node_modules/.ready
