@@ -81,16 +81,20 @@ class _BadRows:
     def left_out(self, rows: Iterable[readers.Row | readers.Broken], refuse) -> Iterator[readers.Row]:
         """Yields the good rows and keeps the reasons of the others; without --skip_bad_rows the first ends the job."""
         for row in rows:
-            reason = row.reason if isinstance(row, readers.Broken) else refuse(row)
-            if reason is None:
-                yield row
-            elif self._job.skip_bad_rows:
-                self.found.append({"file": self._fragment.file, "row": row.number, "reason": reason})
+            if isinstance(row, readers.Broken):
+                self._leave_out(row.number, row.reason)
+            elif reason := refuse(row):
+                self._leave_out(row.number, reason)
             else:
-                raise UserError(
-                    f"{self._fragment.file} row {row.number}: {reason}; fix the row, or pass --skip_bad_rows; "
-                    "then start the command again"
-                )
+                yield row
+
+    def _leave_out(self, number: int, reason: str) -> None:
+        if not self._job.skip_bad_rows:
+            raise UserError(
+                f"{self._fragment.file} row {number}: {reason}; fix the row, or pass --skip_bad_rows; then start the "
+                "command again"
+            )
+        self.found.append({"file": self._fragment.file, "row": number, "reason": reason})
 
     def write(self) -> None:
         if self.found:

@@ -99,7 +99,7 @@ def make(uri: str, *, input_format: str | None, text_column: str | None) -> Plan
     if not files:
         raise UserError(f"--input={uri}: every file is empty; pass files with rows")
     with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
-        heads = list(pool.map(lambda file: _head(source, *file, input_format, text_column), files))
+        heads = list(pool.map(lambda file: _head(source, file[0], file[1], input_format, text_column), files))
     columns = _common_columns([name for name, _ in files], [columns for columns, _ in heads], input_format)
     if input_format != "text":
         text_column = find_column(columns, text_column, TEXT_COLUMNS)
@@ -153,8 +153,10 @@ def _head(
     fragments = []
     for number, (row_groups, first_row, rows) in enumerate(groups):
         part = f".{number:05}-of-{len(groups):05}" if len(groups) > 1 else ""
-        cut = {"row_groups": row_groups, "first_row": first_row, "rows": rows}
-        fragments.append(dataclasses.replace(whole, output=f"{stem}{part}{extension}", **cut))
+        output = f"{stem}{part}{extension}"
+        fragments.append(
+            dataclasses.replace(whole, output=output, row_groups=row_groups, first_row=first_row, rows=rows)
+        )
     return columns, fragments
 
 

@@ -7,12 +7,13 @@ too few CPUs waits for itself without an error. An actor that dies gives its fra
 import collections
 import contextlib
 import dataclasses
+import logging
 import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray warns about if it is not set
@@ -68,7 +69,7 @@ def cluster(address: str | None, *, startup_timeout: float) -> Iterator[None]:
     problem = None
     with runtime.quiet_stderr():
         try:
-            ray.init(**settings, log_to_driver=False, logging_level="error", configure_logging=True)
+            ray.init(**settings, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
             problem = error  # raised outside, for the messages before it say no more
     if problem:
@@ -111,14 +112,14 @@ def _wait_for_head(address: str, startup_timeout: float) -> None:
         time.sleep(_LOOK_EVERY)
 
 
-@ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)
 class Worker:
     """Answers fragments on one core."""
 
     def __init__(self, job: Job):
         """Loads nothing yet: an exception here would look as if the process had died."""
         os.environ["RAYON_NUM_THREADS"] = "1"  # of the tokenizer; the other cores have workers of their own
-        self._job, self._model = job, None
+        self._job = job
+        self._model: litert.LiteRTClassifier | None = None
 
     def load(self) -> None:
         """Loads the model.
@@ -142,10 +143,13 @@ class Worker:
             raise UserError(*(f"on {socket.gethostname()}: {problem}" for problem in error.problems)) from None
 
 
+_Actor: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Worker)
+
+
 class _Call(NamedTuple):
     """What a worker is doing: loading the model, or answering a fragment."""
 
-    worker: ray.actor.ActorHandle
+    worker: Any
     fragment: Fragment | None
 
 
@@ -190,7 +194,7 @@ class Pool:
         most = self._limits.most_workers or len(self._calls) + max(free, 0)
         wanted = max(self._limits.least_workers, min(len(self._calls) + max(free, 0), most))
         for _ in range(min(wanted - len(self._calls), len(self._waiting) - loading)):
-            worker = Worker.remote(self._job)
+            worker = _Actor.remote(self._job)
             self._calls[worker.load.remote()] = _Call(worker, None)
 
     def _collect(self, reference, call: _Call) -> Iterator[tuple[Fragment, int | dict | None]]:
