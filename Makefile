@@ -49,9 +49,10 @@ benchmark: $(READY)
 results: $(READY)
 	$(BIN)/python benchmarks/accuracy.py $(if $(SST2),--sst2_dir=$(SST2))
 
-# Kills real runs at many moments and compares what they end with.
+# Kills real runs, and real scoring jobs on a Ray cluster, at many moments and compares what they end with.
 faults: $(READY)
 	$(BIN)/python -m tests.support.faults --kills=20
+	$(BIN)/python -m tests.support.score_faults --kills=20
 
 # Opens the hf/ folder of a run (RUN=folder, or a small new one) in PyTorch, in Node and in Chromium.
 interop: interop-tools $(READY) $(INTEROP_VENV)/.ready $(INTEROP)/node_modules/.ready

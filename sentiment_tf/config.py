@@ -12,6 +12,7 @@ from sentiment_tf.depth import DepthSetting, parse_depth
 from sentiment_tf.errors import UserError
 from sentiment_tf.exporting import formats
 from sentiment_tf.modeling import distilbert
+from sentiment_tf.system import cache_folder
 
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
 STRATEGIES = ("auto", "default", "mirrored", "multi_worker", "tpu")
@@ -139,6 +140,11 @@ class TrainConfig:
     cache_dir: str | None = _setting(
         None, "Where that and the converted model are kept (default: ~/.cache/sentiment_tf)."
     )
+    cache_limit: str = _setting(
+        "25%",
+        "Size of the cache, in percent of its disk or as in 50GB; the least recently used features of other runs are "
+        "deleted above it.",
+    )
     output_dir: str = _setting("saved_models", "Runs are written to a folder here.")
     run_name: str | None = _setting(None, "Name of that folder (default: the data set's name).")
     overwrite: bool = _setting(False, "Train again where the run exists, and swap the new one in when done.")
@@ -180,6 +186,7 @@ class TrainConfig:
 INCIDENTAL = (
     "cache",
     "cache_dir",
+    "cache_limit",
     "checkpoint_every",
     "startup_timeout",
     "output_dir",
@@ -210,6 +217,7 @@ OF_ONE_MACHINE = (
     "test_file",
     "model",
     "cache_dir",
+    "cache_limit",
     "output_dir",
     "run_name",
     "overwrite",
@@ -238,6 +246,7 @@ def validate(config: TrainConfig) -> None:
         + _name_problems(config)
         + _profile_problems(config.profile_steps)
         + _export_problems(config.exports)
+        + _cache_problems(config.cache_limit)
     )
     if problems:
         raise UserError(*problems)
@@ -426,6 +435,12 @@ def _export_problems(exports: str) -> list[str]:
         formats.parse(exports)
     except UserError as error:
         return list(error.problems)
+    return []
+
+
+def _cache_problems(limit: str) -> list[str]:
+    if cache_folder.parse_limit(limit, ".") is None:
+        return [f"--cache_limit={limit}: pass a share of the disk such as 25%, or a size such as 50GB"]
     return []
 
 

@@ -65,6 +65,7 @@ def test_defaults_are_valid_once_a_data_set_is_named():
         ({"profile_steps": "0,3"}, ["--profile_steps=0,3", "counted from 1"]),
         ({"profile_steps": "5,2"}, ["--profile_steps=5,2", "first,last"]),
         ({"profile_steps": "a,b"}, ["--profile_steps=a,b", "10,20"]),
+        ({"cache_limit": "much"}, ["--cache_limit=much", "25%", "50GB"]),
         ({"run_name": "a/b"}, ["--run_name=a/b", "--output_dir"]),
         ({"train_file": "x.csv"}, ["--train_file", "--dataset=sst2", "not both"]),
         ({"dataset": None, "test_file": "x.csv"}, ["--train_file: is missing", "--test_file"]),

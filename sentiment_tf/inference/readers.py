@@ -91,12 +91,27 @@ def open_source(path: str, *, input_format: str, text_column: str | None) -> Ite
         with _open_parquet(path, text_column) as source:
             yield source
         return
-    name = "stdin" if path == STDIN else path
     with _open(path) as file:
-        if file.peek(3).startswith(codecs.BOM_UTF8):
-            file.read(len(codecs.BOM_UTF8))
-        columns, rows = _READERS[input_format](file, text_column, name)
-        yield Source(name, columns, rows)
+        name = "stdin" if path == STDIN else path
+        yield from_stream(file, name=name, input_format=input_format, text_column=text_column)
+
+
+def from_stream(file: BinaryIO, *, name: str, input_format: str, text_column: str | None) -> Source:
+    """Reads an open file of any format but Parquet.
+
+    Args:
+      file: buffered, at its beginning.
+      name: as messages name it.
+      input_format: one of FORMATS.
+      text_column: as in `open_source`.
+
+    Raises:
+      UserError: the file can't be read or has no such column.
+    """
+    if file.peek(3).startswith(codecs.BOM_UTF8):
+        file.read(len(codecs.BOM_UTF8))
+    columns, rows = _READERS[input_format](file, text_column, name)
+    return Source(name, columns, rows)
 
 
 def _open(path: str):
@@ -152,7 +167,7 @@ def _read_table(records: Iterator[list[str]], text_column: str | None, name: str
         raise UserError(f"{name}: its header can't be read (not UTF-8); the first line must name the columns")
     if len(set(columns)) < len(columns):
         raise UserError(f"{name}: its header names a column twice ({', '.join(columns)}); rename one")
-    text_column = _find_text_column(columns, text_column, name)
+    text_column = find_text_column(columns, text_column, name)
 
     def rows():
         numbers = itertools.count(1)
@@ -197,7 +212,7 @@ def _read_jsonl(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
     columns = next(
         (columns for columns in good if find_column(columns, text_column, TEXT_COLUMNS)), good[0] if good else ()
     )
-    text_column = _find_text_column(columns, text_column, name) if good else text_column
+    text_column = find_text_column(columns, text_column, name) if good else text_column
     rows = (_row(*item, text_column) if isinstance(item, tuple) else item for item in itertools.chain(seen, objects))
     return columns, rows
 
@@ -219,21 +234,26 @@ def _open_parquet(path: str, text_column: str | None) -> Iterator[Source]:
         raise UserError(f"--input={path}: {reason}; pass a file to read") from None
     with file:
         columns = tuple(file.schema_arrow.names)
-        text_column = _find_text_column(columns, text_column, path)
+        text_column = find_text_column(columns, text_column, path)
         yield Source(path, columns, _read_parquet(file, text_column, path))
 
 
 def _read_parquet(file, text_column: str, name: str) -> Iterator[Row | Broken]:
     import pyarrow as pa
 
-    numbers = itertools.count(1)
+    number = 0
     try:
         for batch in file.iter_batches(_PARQUET_ROWS):
-            for columns in _python_rows(batch):
-                number = next(numbers)
-                yield Broken(number, columns) if isinstance(columns, str) else _row(number, columns, text_column)
+            yield from rows_of_batch(batch, text_column, first=number + 1)
+            number += batch.num_rows
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{name}: damaged after row {next(numbers) - 1} ({error}); fix the file") from None
+        raise UserError(f"{name}: damaged after row {number} ({error}); fix the file") from None
+
+
+def rows_of_batch(batch, text_column: str, *, first: int) -> Iterator[Row | Broken]:
+    """Yields the rows of an Arrow batch, numbered from ``first``."""
+    for number, columns in enumerate(_python_rows(batch), first):
+        yield Broken(number, columns) if isinstance(columns, str) else _row(number, columns, text_column)
 
 
 def _python_rows(batch) -> list[dict[str, Any] | str]:
@@ -274,7 +294,12 @@ def _row(number: int, columns: dict[str, Any], text_column: str) -> Row | Broken
     return Broken(number, f"column {text_column} holds {held}, not a text")
 
 
-def _find_text_column(columns: Sequence[str], text_column: str | None, name: str) -> str:
+def find_text_column(columns: Sequence[str], text_column: str | None, name: str) -> str:
+    """Returns the column of a file that holds the text.
+
+    Raises:
+      UserError: there is no such column; names those that the file `name` has.
+    """
     found = find_column(columns, text_column, TEXT_COLUMNS)
     if found is None:
         asked = f"--text_column={text_column}: {name} has no such column"

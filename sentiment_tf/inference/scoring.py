@@ -1,7 +1,9 @@
 """Files of any size through a loaded export: rows in, answers beside them out, in order and resumable."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
 
 from sentiment_tf.errors import UserError
 from sentiment_tf.inference import readers, writers
@@ -101,9 +103,7 @@ def answer(
     Raises:
       UserError: a row can't be answered; those before it are in the output.
     """
-    windows, ahead = itertools.tee(_windows(rows))
-    answers = model.stream([row.text for row in window] for window in ahead)
-    for window, probabilities in zip(windows, answers, strict=True):
+    for window, probabilities in answered(model, rows):
         records = map(form.record, window, model.labels(probabilities), probabilities)
         output.write((form.header if output.is_empty else b"") + b"".join(records))
         progress(len(window))
@@ -113,7 +113,14 @@ def answer(
         output.write(form.header)
 
 
-def _windows(rows: GoodRows) -> Iterator[list[readers.Row]]:
+def answered(model: Classifier, rows: Iterable[readers.Row]) -> Iterator[tuple[list[readers.Row], np.ndarray]]:
+    """Yields rows that were asked together, in order, and their probabilities, float32[rows, classes]."""
+    windows, ahead = itertools.tee(_windows(rows))
+    answers = model.stream([row.text for row in window] for window in ahead)
+    yield from zip(windows, answers, strict=True)
+
+
+def _windows(rows: Iterable[readers.Row]) -> Iterator[list[readers.Row]]:
     """Cuts rows into lists that are asked together."""
     window, characters = [], 0
     for row in rows:

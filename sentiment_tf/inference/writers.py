@@ -57,7 +57,7 @@ def layout(output_format: str, *, columns: Sequence[str], label_names: Sequence[
 
 
 def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
-    added = _apart(("label", "probability", "probabilities"), columns)
+    added = apart(("label", "probability", "probabilities"), columns)
 
     def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
         each = dict(zip(label_names, _rounded(probabilities), strict=True))
@@ -93,7 +93,7 @@ def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layou
 
 
 def _csv(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
-    added = _apart(("label", "probability", *(f"probability_{name}" for name in label_names)), columns)
+    added = apart(("label", "probability", *(f"probability_{name}" for name in label_names)), columns)
 
     def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
         each = _rounded(probabilities)
@@ -268,8 +268,8 @@ def exists(path: str) -> str:
     return f"--output={path}: exists; pass --resume to go on where it stops, or name another file"
 
 
-def _apart(names: tuple[str, ...], columns: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the names, with a prefix if any of them is a column of the input."""
+def apart(names: tuple[str, ...], columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns names for added columns: with the prefix "predicted_" if any of them is a column of the input."""
     while set(names) & set(columns):
         names = tuple(f"predicted_{name}" for name in names)
     return names

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sentiment_tf.data import packaged
 from sentiment_tf.errors import UserError, first_line
+from sentiment_tf.system import cache_folder
 
 SAFETENSORS, H5_WEIGHTS = "model.safetensors", "tf_model.h5"  # no other weights are read: pickles can run code
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
@@ -37,6 +38,7 @@ def find_model(name: str, *, revision: str | None, cache_dir: str, offline: bool
     if name == packaged.MODEL:
         directory = Path(cache_dir) / "models" / packaged.MODEL
         packaged.convert_minilm(directory)
+        cache_folder.hold(directory)
         return ModelFiles(str(directory), None)
     if os.path.isdir(name):
         return ModelFiles(name, None)

@@ -134,7 +134,7 @@ def freeze(
       only: Splits whose features are needed; None computes those of all splits.
       also: Depths that will be trained later. The same pass computes their features if the disk has room.
     """
-    from sentiment_tf.modeling import features
+    from sentiment_tf.modeling import feature_cache, features
 
     of_split = features.compute(
         state.model,
@@ -148,6 +148,8 @@ def freeze(
         only=only,
         also=dict.fromkeys(TRAINING_SPLITS, also),
     )
+    if config.cache == "on":
+        feature_cache.keep_in_bounds(config.cache_dir, config.cache_limit)
     return Trainable(make_trainable(config, state, depth), of_split)
 
 

@@ -149,6 +149,35 @@ def test_all_splits_must_fit_together(tiny_classifier, tokens, tmp_path, monkeyp
     assert not entries(tmp_path / str(needed - 1))
 
 
+def test_older_features_make_way_on_a_full_disk(tiny_classifier, tokens, tmp_path, monkeypatch):
+    other = Tokens(tokens.ids[::-1].copy(), tokens.offsets, tokens.truncated)
+    old = [tmp_path / "features" / name for name in ("f1", "f2")]
+    for used, folder in enumerate(old):
+        folder.mkdir(parents=True)
+        (folder / "values").write_bytes(bytes(ROWS * 32 * 4))
+        os.utime(folder, (used, used))
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(
+        feature_cache.shutil, "disk_usage", lambda _: usage(10**6, 0, 10 if old[0].exists() else ROWS * 32 * 4)
+    )
+    compute(tiny_classifier, other, str(tmp_path), depth=0)
+    assert not old[0].exists()
+    assert old[1].exists()
+    assert len(entries(tmp_path)) == 2
+
+
+def test_the_cache_is_kept_in_bounds(tiny_classifier, tokens, tmp_path):
+    compute(tiny_classifier, tokens, str(tmp_path), depth=0)
+    (mine,) = entries(tmp_path)
+    old = tmp_path / "features" / "f1"
+    old.mkdir()
+    (old / "values").write_bytes(bytes(1000))
+    feature_cache.keep_in_bounds(str(tmp_path), "1MB")
+    assert old.exists()
+    feature_cache.keep_in_bounds(str(tmp_path), "1KB")
+    assert entries(tmp_path) == [mine]  # this process reads it, whatever the limit
+
+
 def test_what_may_never_be_asked_for_needs_no_room(tiny_classifier, tokens, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda _: usage(10**6, 10**6 - 10_000, 10_000))
