@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
-from sentiment_tf.data.columns import TEXT_COLUMNS, find_column
+from sentiment_tf.data.columns import TEXT_COLUMNS, find_column, repeated_column, separator_problem
+from sentiment_tf.data.settings import compression_problem
 from sentiment_tf.errors import UserError
 
 STDIN = "-"
@@ -87,6 +88,8 @@ def open_source(path: str, *, input_format: str, text_column: str | None) -> Ite
     Raises:
       UserError: the input can't be read or has no such column.
     """
+    if problem := compression_problem(path):
+        raise UserError(f"--input={path}: {problem}")
     if input_format == "parquet":
         with _open_parquet(path, text_column) as source:
             yield source
@@ -150,8 +153,6 @@ def _read_table(records: Iterator[list[str]], text_column: str | None, name: str
         raise UserError(f"{name}: its header can't be read ({error}); the first line must name the columns") from None
     if _UNDECODED.search("".join(columns)):
         raise UserError(f"{name}: its header can't be read (not UTF-8); the first line must name the columns")
-    if len(set(columns)) < len(columns):
-        raise UserError(f"{name}: its header names a column twice ({', '.join(columns)}); rename one")
     text_column = _find_text_column(columns, text_column, name)
 
     def rows():
@@ -268,6 +269,12 @@ def _parse_object(number: int, line: bytes) -> tuple[int, dict[str, Any]] | Brok
 
 def _row(number: int, columns: dict[str, Any], text_column: str) -> Row | Broken:
     text = columns.get(text_column)
+    if isinstance(text, bytes):  # a binary column of Parquet
+        try:
+            text = text.decode()
+        except UnicodeDecodeError as error:
+            return Broken(number, f"column {text_column} is {_not_utf8(error)}")
+        columns = columns | {text_column: text}
     if isinstance(text, str):
         return Row(number, columns, text)
     held = "nothing" if text is None else f"{type(text).__name__} {text!r:.40}"
@@ -275,7 +282,11 @@ def _row(number: int, columns: dict[str, Any], text_column: str) -> Row | Broken
 
 
 def _find_text_column(columns: Sequence[str], text_column: str | None, name: str) -> str:
+    if problem := repeated_column(columns):
+        raise UserError(f"{name}: {problem}")
     found = find_column(columns, text_column, TEXT_COLUMNS)
+    if found is None and (problem := separator_problem(columns)):
+        raise UserError(f"{name}: {problem}")
     if found is None:
         asked = f"--text_column={text_column}: {name} has no such column"
         usual = f"--text_column: {name} has no column that is called as texts usually are"

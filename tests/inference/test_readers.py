@@ -141,7 +141,8 @@ def test_tsv_has_no_quoting(read):
     ("content", "problem"),
     [
         (b"", "it has no columns"),
-        (b"a,a\n1,2\n", "names a column twice"),
+        (b"a,a\n1,2\n", "two columns are called 'a'"),
+        (b"text;label\ngood;1\n", "its header has semicolons between the columns; save it with commas as .csv"),
         (b"b\xff,text\n", "header can't be read"),
         (b"id,words\n1,good\n", "pass one of id, words"),
     ],
@@ -235,6 +236,31 @@ def test_parquet_rows_that_python_cannot_hold_are_broken(read):
     ]
     assert rows[1].reason.endswith("(byte 0xe9)")
     assert rows[0].columns == {"text": "good", "note": "x", "day": datetime.date(1970, 1, 1)}
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.string_view(), pa.large_string()])
+def test_parquet_texts_of_every_type(read, kind):
+    columns, rows = read(pa.table({"text": pa.array([b"good", b"film"]).cast(kind)}), input_format="parquet")
+    assert rows == [Row(1, {"text": "good"}, "good"), Row(2, {"text": "film"}, "film")]
+
+
+def test_parquet_texts_of_bytes_that_are_no_text(read):
+    _, rows = read(pa.table({"text": pa.array([b"good", b"\xff"])}), input_format="parquet")
+    assert rows[1] == Broken(2, "column text is not UTF-8 (byte 0xff)")
+
+
+def test_parquet_with_two_columns_of_one_name(read):
+    table = pa.table([["good"], ["film"], [1]], names=["text", "text", "label"])
+    with pytest.raises(UserError, match=r"two columns are called 'text' \(text, text, label\); rename one"):
+        read(table, input_format="parquet")
+
+
+def test_compressed_files_are_refused(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"--input=.*a.csv.gz: is compressed \(.gz\); unpack it"),
+        readers.open_source(str(tmp_path / "a.csv.gz"), input_format="text", text_column=None),
+    ):
+        pass
 
 
 def test_parquet_that_is_none(read):
