@@ -64,7 +64,7 @@ def comparison(before: dict, after: dict) -> Figure:
         )
     if "confusion" in after:
         largest = max(map(sum, after["confusion"])) / after["examples"]
-        label = f"always the larger class: {largest:.1%}"
+        label = f"always the {'larger' if len(after['confusion']) == 2 else 'largest'} class: {largest:.1%}"
         axes.axhline(largest, color=VERMILLION, linestyle=(0, (4, 3)), linewidth=1.6, label=label)
         drawn.legend(loc="outside lower center", fontsize=10)  # inside, it would cover a bar of 100 %
     axes.set(xticks=[0, 1], xticklabels=["before", "after"], xlim=(-0.6, 1.6), ylim=(0, 1.15))
