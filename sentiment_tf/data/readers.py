@@ -261,7 +261,7 @@ def _find_column(
 
 def _not_text(rows: datasets.Dataset, column: str, name: str) -> str:
     """Returns which row of a JSON file has no text among texts, or what the column holds instead of texts."""
-    with contextlib.suppress(UnicodeDecodeError):
+    with contextlib.suppress(ValueError):
         values = _written_values(rows, column, name)
         odd = [number for number, value in enumerate(values, start=1) if not isinstance(value, (str, type(None)))]
         if 0 < len(odd) < len(values):
@@ -281,7 +281,7 @@ def _written_values(rows: datasets.Dataset, column: str, name: str) -> list:
 
 def _mixed_labels(rows: datasets.Dataset, column: str, name: str) -> str:
     """Returns which row of a JSON file has a label of another type, or what the column holds instead of labels."""
-    with contextlib.suppress(UnicodeDecodeError):
+    with contextlib.suppress(ValueError):
         first, *others = _written_values(rows, column, name)
         for row, value in enumerate([first, *others], start=1):
             if isinstance(value, (list, dict)):

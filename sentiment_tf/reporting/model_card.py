@@ -61,7 +61,7 @@ def write(path: str | os.PathLike, *, run: Mapping[str, Any], license: str | Non
     body = templates.render(
         "model_card.md.jinja",
         run=run,
-        name=config.get("run_name") or "sentiment",
+        name=formatting.one_line(config.get("run_name") or "sentiment"),
         base=f"[{base}](https://huggingface.co/{base})" if base else "A DistilBERT",
         classes=" or ".join(map(_code, run["label_names"])),
         data_sentence=_data_sentence(data.get("source", {}), spec),
