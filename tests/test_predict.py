@@ -217,7 +217,7 @@ def test_resume_with_another_input_is_refused(call, tmp_path, other):
 def test_resume_keeps_its_hands_off_another_file(call, tmp_path, format):
     source, output = write_csv(tmp_path / "in.csv", TEXTS[:5]), tmp_path / "notes"
     output.write_text('a "note of mine, without an end')
-    with pytest.raises(UserError, match="holds no whole answer"):
+    with pytest.raises(UserError, match="holds no complete record"):
         call(f"--input={source}", f"--output={output}", f"--format={format}", "--resume")
     assert output.read_text() == 'a "note of mine, without an end'
 
@@ -235,7 +235,9 @@ def test_resume_never_takes_the_input_for_its_answers(call, tmp_path, name, made
         os.link(source, output)
     else:
         output = source
-    problem = "do not answer|its header is not" if made == "copy" else f"--output={output}: is the same file as --input"
+    problem = (
+        "do not answer|its header differs" if made == "copy" else f"--output={output}: is the same file as --input"
+    )
     with pytest.raises(UserError, match=problem):
         call(f"--input={source}", f"--output={output}", "--resume")
     assert source.read_text() == output.read_text() == content + end

@@ -225,7 +225,7 @@ def _export_record(rows: list[dict]) -> dict:
 
 def _no_space(config: TrainConfig, directory: RunDirectory, error: BaseException) -> str:
     """Says that a disk is full, in one line."""
-    known = "it goes on from its last checkpoint" if directory.has_checkpoints() else "nothing was left behind"
+    known = "it resumes from its last checkpoint" if directory.has_checkpoints() else "nothing was left behind"
     where = getattr(error, "filename", None) or f"--output_dir={config.output_dir} or --cache_dir={config.cache_dir}"
     return f"{where}: no space left ({first_line(error)}); make room and run the same command again: {known}"
 

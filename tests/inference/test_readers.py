@@ -143,7 +143,7 @@ def test_tsv_has_no_quoting(read):
         (b"", "it has no columns"),
         (b"a,a\n1,2\n", "two columns are called 'a'"),
         (b"text;label\ngood;1\n", "its header has semicolons between the columns; save it with commas as .csv"),
-        (b"b\xff,text\n", "header can't be read"),
+        (b"b\xff,text\n", "the header cannot be read"),
         (b"id,words\n1,good\n", "pass one of id, words"),
     ],
 )
@@ -202,7 +202,7 @@ def test_json_rows_that_are_broken(read):
     "content", [b'[{"text": "good"}]', b'\xef\xbb\xbf \n\r\n[\n  {\n    "text": "good"\n  }\n]\n', b"[]"]
 )
 def test_an_array_is_not_json_lines(read, content):
-    with pytest.raises(UserError, match="input: is a JSON array; one object a line is needed"):
+    with pytest.raises(UserError, match="input: is a JSON array; one object per line is expected"):
         read(content, input_format="jsonl")
 
 
@@ -231,7 +231,7 @@ def test_parquet_rows_that_python_cannot_hold_are_broken(read):
     assert [row.number for row in rows] == list(range(1, count + 1))
     assert [(row.number, row.reason.split(" (")[0]) for row in rows if isinstance(row, Broken)] == [
         (2, "column text is not UTF-8"),
-        (3, "column day holds what Python can't"),
+        (3, "column day holds a value that Python cannot represent"),
         (1501, "column note is not UTF-8"),
     ]
     assert rows[1].reason.endswith("(byte 0xe9)")
