@@ -31,17 +31,17 @@ class TrainConfig:
     """The settings of a training run. Each field is a flag of the same name; None means "decided by the run"."""
 
     dataset: str | None = _setting(
-        None, f"Data set by name: {registry.alternatives()}. With --data_dir, that folder's layout."
+        None, f"Data set by name: {registry.alternatives()}. With --data_dir: the data set that the folder holds."
     )
-    data_dir: str | None = _setting(None, f"Folder with your copy: {registry.GLUE} or {registry.ACL_IMDB}.")
-    train_file: str | None = _setting(None, "Your training rows: .csv, .tsv, .jsonl or .parquet.")
-    validation_file: str | None = _setting(None, "Your validation rows; without it a tenth of train is set aside.")
-    test_file: str | None = _setting(None, "Your test rows; where given, before and after are reported on them.")
+    data_dir: str | None = _setting(None, f"Folder with your own copy: {registry.GLUE} or {registry.ACL_IMDB}.")
+    train_file: str | None = _setting(None, "File with your training rows: .csv, .tsv, .jsonl or .parquet.")
+    validation_file: str | None = _setting(None, "File with your validation rows (default: a tenth of train).")
+    test_file: str | None = _setting(None, "File with your test rows; if given, results are reported on them.")
     text_column: str | None = _setting(None, "Column that holds the text (default: text, sentence, review, …).")
     label_column: str | None = _setting(None, "Column that holds the label, a number or a name (default: label, …).")
     dataset_revision: str | None = _setting(None, "Commit, tag or branch of the data set on the hub.")
-    offline: bool = _setting(False, "Use the packaged copy of the data set and never ask the hub.")
-    limit: int | None = _setting(None, "Train on this many rows, drawn by --seed (default: all).", least=2)
+    offline: bool = _setting(False, "Use the packaged copy of the data set, without network access.")
+    limit: int | None = _setting(None, "Number of training rows, drawn at random with --seed (default: all).", least=2)
 
     model: str = _setting(
         DEFAULT_MODEL, "Hub id or folder of a DistilBERT, or minilm-l6: the packaged MiniLM as a DistilBERT."
@@ -49,21 +49,21 @@ class TrainConfig:
     model_revision: str | None = _setting(None, "Commit, tag or branch of the model on the hub.")
     max_length: int | None = _setting(
         None,
-        f"Tokens a text is cut to, [CLS] and [SEP] included (default: {registry.describe_max_lengths()}).",
+        f"Texts are truncated to this many tokens, with [CLS] and [SEP] (default: {registry.describe_max_lengths()}).",
         least=3,
     )
     trainable_layers: str = _setting(
         "0",
-        "Transformer blocks trained under the head, from the top: 0 is the head alone; all adds the embeddings; "
-        "auto tries depths and keeps the cheapest good one.",
+        "Number of transformer blocks trained below the head: 0 trains the head only; all trains every layer; auto "
+        "tries several depths and keeps the cheapest one that is nearly as accurate as the best.",
     )
     accuracy_tolerance: float = _setting(
-        0.5, "With --trainable_layers=auto: points of validation accuracy given up for a cheaper depth.", least=0
+        0.5, "With --trainable_layers=auto: how many points of validation accuracy a cheaper depth may lose.", least=0
     )
     time_budget: float | None = _setting(
         None,
-        "With --trainable_layers=auto: minutes for the search; depths over it are skipped (default: three are tried, "
-        "the head, one block and all but one).",
+        "With --trainable_layers=auto: minutes for the search; depths that would take longer are skipped (default: "
+        "three depths are tried, the head, one block, and all blocks but one).",
         above=0,
     )
     precision: str = _setting(
@@ -80,77 +80,83 @@ class TrainConfig:
         choices=("solve", "sgd"),
     )
     epochs: int = _setting(3, "Passes over the training rows.", least=1)
-    batch_size: int = _setting(32, "Texts per training step, over all devices together.", least=1)
+    batch_size: int = _setting(32, "Texts per training step, on all devices together.", least=1)
     learning_rate: float | None = _setting(
         None,
-        f"Peak of the schedule (default: {registry.describe_learning_rates()}).",
+        f"Peak learning rate (default: {registry.describe_learning_rates()}).",
         above=0,
         most=1,
     )
-    warmup_ratio: float = _setting(0.1, "Share of the steps in which the rate rises to its peak.", least=0, below=1)
-    schedule: str = _setting("linear", "How the rate falls to 0 after its peak.", choices=SCHEDULES)
-    weight_decay: float = _setting(0.01, "AdamW's decay; biases and LayerNorm are left out.", least=0, most=1)
+    warmup_ratio: float = _setting(0.1, "Fraction of the steps with a rising learning rate.", least=0, below=1)
+    schedule: str = _setting("linear", "How the learning rate falls to 0 after its peak.", choices=SCHEDULES)
+    weight_decay: float = _setting(0.01, "AdamW's weight decay; biases and LayerNorm have none.", least=0, most=1)
     layer_decay: float = _setting(
-        1.0, "Each block's learning rate is this times that of the block above it.", above=0, most=1
+        1.0, "Factor from one block's learning rate to that of the block below it.", above=0, most=1
     )
-    label_smoothing: float = _setting(0.0, "Probability taken from the true class and shared by all.", least=0, below=1)
-    class_weight: str = _setting("none", "balanced: every class weighs the same in the loss.", choices=CLASS_WEIGHTS)
+    label_smoothing: float = _setting(
+        0.0, "Probability that is taken from the true class and spread over all classes.", least=0, below=1
+    )
+    class_weight: str = _setting("none", "balanced gives all classes the same total weight.", choices=CLASS_WEIGHTS)
     early_stopping_patience: int | None = _setting(
-        None, "Stop after so many epochs without better validation accuracy; the best weights are kept.", least=1
-    )
-    stages: bool = _setting(False, "Train the head to convergence first, then the blocks under it.")
-    seed: int = _setting(0, "Of everything random: head, order of batches, dropout, splits.", least=0, below=2**31)
-    seeds: int = _setting(
-        1,
-        "Trainings over the same rows and features, with seeds counted from --seed; the one with the best validation "
-        "accuracy is exported, mean and range of all are reported.",
+        None,
+        "Stop after this many epochs without better validation accuracy, and keep the best weights.",
         least=1,
     )
-    deterministic: bool = _setting(False, "Reproducible kernels on a GPU too, where they are slower.")
+    stages: bool = _setting(False, "Train the head until it converges, then the blocks below it.")
+    seed: int = _setting(
+        0, "Random seed for head initialisation, batch order, dropout and splits.", least=0, below=2**31
+    )
+    seeds: int = _setting(
+        1,
+        "Number of trainings on the same rows and features, with seeds counted from --seed; the one with the best "
+        "validation accuracy is exported, mean and range of all are reported.",
+        least=1,
+    )
+    deterministic: bool = _setting(False, "Use reproducible kernels on GPUs too, where they are slower.")
     strategy: str = _setting(
         "auto",
-        "How devices are used: auto takes every worker of TF_CONFIG, every GPU, or else one device.",
+        "Distribution strategy; auto uses every worker of TF_CONFIG, every GPU, or else one device.",
         choices=STRATEGIES,
     )
     pad_to_max_length: bool = _setting(
-        False, "Pad every training batch to --max_length: static shapes, which a TPU needs (implied by tpu)."
+        False, "Pad every training batch to --max_length, so that shapes are static, as a TPU needs (tpu implies it)."
     )
     startup_timeout: float = _setting(
-        600.0, "Seconds that a worker of TF_CONFIG waits for the others before it gives up.", above=0
+        600.0, "Seconds that a worker of TF_CONFIG waits for the others to start.", above=0
     )
 
     calibrate: str = _setting(
-        "on", "Fit a temperature on the validation rows and store it in the export.", choices=("on", "off")
+        "on", "Fit a temperature on the validation rows and fold it into every export.", choices=("on", "off")
     )
 
-    exports: str = _setting(formats.ALL, "Formats that the model is written in, separated by commas.")
+    exports: str = _setting(formats.ALL, "Export formats, separated by commas.")
     quantization_tolerance: float = _setting(
-        0.5, "Points of accuracy that an int8 file may lose; one that loses more is left out.", least=0
+        0.5, "Points of accuracy that an int8 file may lose; a file that loses more is not kept.", least=0
     )
 
     checkpoint_every: int | None = _setting(
         None,
-        "Steps from one checkpoint to the next, beside the one after each epoch (default: that one alone); the head "
-        "alone takes ten at once.",
+        "Training steps between checkpoints, in addition to the one after each epoch (default: only that one); when "
+        "only the head is trained, at every tenth step at most.",
         least=1,
     )
     cache: str = _setting(
-        "on", "Keep what the frozen layers computed, so that the next run need not.", choices=("on", "off")
+        "on", "Keep the output of the frozen layers on disk and reuse it in later runs.", choices=("on", "off")
     )
     cache_dir: str | None = _setting(
-        None, "Where that and the converted model are kept (default: ~/.cache/sentiment_tf)."
+        None, "Folder for cached features and the converted model (default: ~/.cache/sentiment_tf)."
     )
     cache_limit: str = _setting(
         "25%",
-        "Size of the cache, in percent of its disk or as in 50GB; the least recently used features of other runs are "
-        "deleted above it.",
+        "Maximum size of the cache, in percent of its disk or as in 50GB; beyond it, the least recently used features "
+        "of other runs are deleted.",
     )
-    output_dir: str = _setting("saved_models", "Runs are written to a folder here.")
-    run_name: str | None = _setting(None, "Name of that folder (default: the data set's name).")
-    overwrite: bool = _setting(False, "Train again where the run exists, and swap the new one in when done.")
+    output_dir: str = _setting("saved_models", "Folder that holds the runs' folders.")
+    run_name: str | None = _setting(None, "Name of the run's folder (default: the data set's name).")
+    overwrite: bool = _setting(False, "Train again if the run exists, and replace it when the new one is complete.")
     quiet: bool = _setting(False, "Print errors only.")
     profile_steps: str | None = _setting(
-        None, "first,last: training steps, counted from 1, that TensorBoard's profiler records, such as 10,20."
+        None, "First and last training step that TensorBoard's profiler records, counted from 1, such as 10,20."
     )
 
     @property
@@ -196,7 +202,7 @@ INCIDENTAL = (
     "profile_steps",
 )
 
-# Settings of training step by step, which a solved head does without.
+# Settings of training step by step, which have no effect on a solved head.
 OF_STEPS = (
     "epochs",
     "batch_size",
@@ -209,7 +215,7 @@ OF_STEPS = (
     "profile_steps",
 )
 
-# Settings that may differ between the workers of one run: where things are, and what is said.
+# Settings that may differ between the workers of one run: paths, and what is logged.
 OF_ONE_MACHINE = (
     "data_dir",
     "train_file",

@@ -89,7 +89,9 @@ def test_history_has_a_line_per_epoch(finished):
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == list(range(1, len(rows) + 1))
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "gradient_norm"} <= rows[0].keys()
-    assert float(rows[-1]["val_loss"]) == pytest.approx(record_of(finished[0])["metrics"]["after"]["loss"], rel=1e-4)
+    record = record_of(finished[0])
+    assert float(rows[-1]["val_loss"]) == pytest.approx(record["calibration"]["loss_before"], rel=1e-4)
+    assert record["metrics"]["after"]["loss"] == pytest.approx(record["calibration"]["loss_after"], rel=1e-6)
 
 
 def test_each_step_is_said_and_the_end_says_what_next(finished):

@@ -4,7 +4,12 @@ import csv
 
 import numpy as np
 import pytest
+import sklearn.metrics
 
+from sentiment_tf.data import loading
+from sentiment_tf.data.settings import DataSettings
+from sentiment_tf.inference.engines import tensorflow as saved_model
+from sentiment_tf.pipeline.evaluating import evaluate
 from tests.support.commands import own_flags, record_of, succeeded, train
 from tests.support.hub import sentences
 
@@ -50,7 +55,9 @@ def test_every_way_of_training_at_once(own, tmp_path):
 
 def test_three_classes_by_name(own, tmp_path):
     names = ["bad", "good", "so-so"]
-    rows = [[text, names[number % 3]] for number, text in enumerate(sentences(240, seed=4)[0])]
+    texts, labels = sentences(240, seed=4)
+    numbers = [2 if number % 5 == 0 else label for number, label in enumerate(labels)]
+    rows = [[text, names[number]] for text, number in zip(texts, numbers, strict=True)]
     with open(tmp_path / "three.csv", "w", newline="") as file:
         csv.writer(file).writerows([["review", "stars"], *rows])
     flags = [
@@ -58,14 +65,31 @@ def test_three_classes_by_name(own, tmp_path):
         "--text_column=review",
         "--label_column=stars",
         f"--model={own['model']}",
+        f"--cache_dir={own['cache']}",
+        f"--output_dir={tmp_path}/m",
     ]
-    succeeded(
-        train(*flags, f"--cache_dir={own['cache']}", f"--output_dir={tmp_path}/m", "--epochs=1", "--strategy=default")
+    printed = succeeded(
+        train(*flags, "--epochs=6", "--learning_rate=0.01", "--strategy=default", "--precision=float32")
     )
     record = record_of(tmp_path / "m" / "three")
     assert record["label_names"] == names
     assert np.array(record["metrics"]["after"]["confusion"]).shape == (3, 3)
-    assert record["data"]["rows"] == {"train": 216, "validation": 24}
+    assert record["data"]["rows"] == {"train": 215, "validation": 25}
+    assert record["calibration"]["temperature"] != 1
+    assert "after: calibrated with a temperature of" in printed
+
+    # What the run reports is what its export answers: dividing logits changes the ranks of several classes.
+    settings = DataSettings(files={"train": tmp_path / "three.csv"}, text_column="review", label_column="stars")
+    splits = loading.load(settings)
+    labels = loading.label_array(splits.rows["validation"])
+    exported = saved_model.load(tmp_path / "m" / "three").predict(splits.rows["validation"]["text"])[1]
+    after = record["metrics"]["after"]
+    assert after["loss"] == pytest.approx(sklearn.metrics.log_loss(labels, exported, labels=[0, 1, 2]), abs=1e-5)
+    area = sklearn.metrics.roc_auc_score(labels, exported, multi_class="ovr")
+    assert after["roc_auc"] == pytest.approx(area, abs=1e-6)
+    precision = sklearn.metrics.average_precision_score(np.eye(3)[labels], exported, average="macro")
+    assert after["average_precision"] == pytest.approx(precision, abs=1e-6)
+    assert evaluate(saved_model.load(tmp_path / "m" / "three"), settings)["roc_auc"] == pytest.approx(area, abs=1e-9)
 
 
 def test_texts_without_words_and_very_long_ones_are_no_mistake(own, tmp_path):

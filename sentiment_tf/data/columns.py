@@ -7,6 +7,23 @@ TEXT_COLUMNS = ("text", "sentence", "review", "content", "comment", "tweet", "me
 LABEL_COLUMNS = ("label", "labels", "sentiment", "class", "target", "polarity")
 
 
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}
+
+
+def separator_problem(columns: Sequence[str]) -> str | None:
+    """Returns what is wrong with a header in one piece, whose separators are not those of its format, or None."""
+    if len(columns) != 1:
+        return None
+    found = next((name for mark, name in _SEPARATORS.items() if mark in columns[0]), None)
+    return found and f"its header has {found} between the columns; save it with commas as .csv, or with tabs as .tsv"
+
+
+def repeated_column(columns: Sequence[str]) -> str | None:
+    """Returns the problem that two columns have the same name, or None."""
+    name = next((name for number, name in enumerate(columns) if name in columns[:number]), None)
+    return None if name is None else f"two columns are called {name!r} ({', '.join(columns)}); rename one"
+
+
 def find_column(columns: Sequence[str], wanted: str | None, candidates: Sequence[str]) -> str | None:
     """Returns the wanted column, or without one the first candidate that exists; None if there is no such column.
 

@@ -25,17 +25,20 @@ class Predictions:
       labels: int64[rows].
     """
 
-    def __init__(self, logits: ArrayLike, labels: ArrayLike):
+    def __init__(self, logits: ArrayLike, labels: ArrayLike, *, probabilities: ArrayLike | None = None):
         """Checks that logits and labels belong together.
 
         Args:
           logits: float[rows, classes]; a row's highest is its prediction.
           labels: int[rows], from 0 to classes - 1.
+          probabilities: float32[rows, classes] of an exported model; None computes them from the logits. Rounded to
+            float32, many are equal: ranking them again from their logarithms would break these ties.
 
         Raises:
           ValueError: no rows, shapes that do not match, a label out of range, or logits that are not finite.
         """
         self.logits, self.labels = _checked(logits, labels)
+        self._exported = probabilities
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,7 +56,7 @@ class Predictions:
     @cached_property
     def probabilities(self) -> np.ndarray:
         """float64[rows, classes]."""
-        return np.exp(self.log_probabilities)
+        return np.exp(self.log_probabilities) if self._exported is None else np.asarray(self._exported, np.float64)
 
     @cached_property
     def predicted(self) -> np.ndarray:

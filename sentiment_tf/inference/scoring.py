@@ -109,6 +109,8 @@ def answer(
         progress(len(window))
     if rows.first_bad and not rows.bad:
         raise UserError(f"{rows.first_bad}; fix the row (--resume goes on in a file) or pass --skip_bad_rows")
+    if rows.bad and not rows.good:
+        raise UserError(f"none of the {rows.bad:,} rows can be answered; the first: {rows.first_bad}; fix the input")
     if output.is_empty:
         output.write(form.header)
 

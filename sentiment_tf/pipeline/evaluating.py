@@ -43,17 +43,21 @@ def measure(models: Sequence[Classifier], data: DataSettings, *, seed: int) -> d
       seed: As in `evaluate`.
 
     Returns:
-      ``rows``, the name of the split; ``label_names``; ``models``, the metrics of each; and of two models
-      ``comparison``, from `evaluation.comparison.compare`.
+      ``rows``, the name of the split; ``label_names``; ``notes`` on the data; ``models``, the metrics of each; and of
+      two models ``comparison``, from `evaluation.comparison.compare`.
     """
     label_names = models[0].label_names
     splits = loading.load_rows(data, label_names=label_names, seed=seed)
     rows = splits.rows[splits.report_split]
     labels, texts = loading.label_array(rows), rows["text"]
+    answers = [model.predict(texts)[1] for model in models]
     # Probabilities are calibrated; their logarithms are logits of the same answers.
-    logits = [np.log(np.maximum(model.predict(texts)[1], SMALLEST_PROBABILITY)) for model in models]
-    found: dict[str, Any] = {"rows": splits.report_split, "label_names": list(label_names)}
-    found["models"] = [metrics.evaluate(values, labels) for values in logits]
+    logits = [np.log(np.maximum(probabilities, SMALLEST_PROBABILITY)) for probabilities in answers]
+    found: dict[str, Any] = {"rows": splits.report_split, "label_names": list(label_names), "notes": splits.notes}
+    found["models"] = [
+        metrics.evaluate(values, labels, probabilities=probabilities)
+        for values, probabilities in zip(logits, answers, strict=True)
+    ]
     if len(models) == 2:
         found["comparison"] = comparison.compare(*logits, labels)
     return found

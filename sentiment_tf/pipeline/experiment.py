@@ -212,7 +212,7 @@ def _export_and_report(
         largest = max(row["largest_difference"] for row in exported if row["precision"] == "float32")
         details.append(f"largest difference from the trained model {largest:.1e}")
     with clock.step("report"):
-        rows = outputs.reported_rows(state, outcome)
+        rows = outputs.reported_rows(state, outcome, temperature=temperature)
         content = outputs.describe(config, state, outcome, rows, temperature=temperature)
         content |= _export_record(exported) | {"times": clock.seconds}
         outputs.write(config, outcome, rows, content, directory.building)
@@ -231,7 +231,7 @@ def _export_record(rows: list[dict]) -> dict:
 
 def _no_space(config: TrainConfig, directory: RunDirectory, error: BaseException) -> str:
     """Says that a disk is full, in one line."""
-    known = "it goes on from its last checkpoint" if directory.has_checkpoints() else "nothing was left behind"
+    known = "it resumes from its last checkpoint" if directory.has_checkpoints() else "nothing was left behind"
     where = getattr(error, "filename", None) or f"--output_dir={config.output_dir} or --cache_dir={config.cache_dir}"
     return f"{where}: no space left ({first_line(error)}); make room and run the same command again: {known}"
 
@@ -253,13 +253,15 @@ def _headline(logits: np.ndarray, labels: np.ndarray, split: str) -> str:
     from sentiment_tf.training import fitting
 
     scores = fitting.loss_and_accuracy(logits, labels)
-    return f"accuracy {scores['accuracy']:.2%}, loss {scores['loss']:.4f} on {len(labels):,} {split} rows"
+    return f"accuracy {scores['accuracy']:.2%}, uncalibrated loss {scores['loss']:.4f} on {len(labels):,} {split} rows"
 
 
 def _log_result(content: dict, directory: RunDirectory) -> None:
     """Says the table before/after, whether that may be chance, what was made and where."""
     columns = {moment: content["metrics"][moment] for moment in ("before", "after")}
     log.info("\n%s", summary.table(columns, colour=summary.wants_colour(sys.stdout)))
+    if (temperature := content.get("calibration", {}).get("temperature", 1)) != 1:
+        log.info("after: calibrated with a temperature of %.2f, as the exports answer", temperature)
     log.info("\n%s\n", formatting.verdict(content["metrics"]["comparison"]))
     if content.get("seeds"):
         log.info("%s\n", summary.over_seeds(content["seeds"], content["metrics"]["over_seeds"]))

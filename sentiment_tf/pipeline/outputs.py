@@ -4,6 +4,8 @@ import dataclasses
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from sentiment_tf.config import TrainConfig, at_depth, to_flags
 from sentiment_tf.data import leaks, loading
 from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics
@@ -16,16 +18,17 @@ from sentiment_tf.system import provenance
 log = logging.getLogger("sentiment_tf")
 
 
-def reported_rows(state: RunState, outcome) -> ReportedRows:
-    """Returns the rows that the run is reported on, with the logits before and after training."""
+def reported_rows(state: RunState, outcome, *, temperature: float) -> ReportedRows:
+    """Returns the rows that the run is reported on, with the logits before training and those that exports answer."""
     split = state.splits.report_split
     return ReportedRows(
         texts=state.splits.rows[split]["text"],
         labels=state.labels[split],
         logits_before=outcome.before[split],
-        logits_after=outcome.after[split],
+        logits_after=outcome.after[split] / np.float32(temperature),
         lengths=state.tokens[split].lengths,
         truncated=state.tokens[split].truncated,
+        names=state.splits.row_names(split),
     )
 
 
@@ -35,6 +38,7 @@ def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, 
     labels, before, after = rows.labels, rows.logits_before, rows.logits_after
     found = leaks.audit({split: loading.text_array(texts) for split, texts in splits.rows.items()}, reported)
     _log_leaks(found)
+    _name_examples(splits, found)
     return {
         "config": dataclasses.asdict(effective(config, state, outcome.depths)),
         "flags": dataclasses.asdict(config),
@@ -63,7 +67,10 @@ def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, 
             **({"over_seeds": seeds.ranges(outcome.seeds)} if outcome.seeds else {}),
         },
         **(
-            {"calibration": calibration.summarize(after, labels, temperature=temperature) | {"folded": True}}
+            {
+                "calibration": calibration.summarize(outcome.after[reported], labels, temperature=temperature)
+                | {"folded": True}
+            }
             if config.calibrate == "on"  # without it, report and model card mention no temperature
             else {}
         ),
@@ -101,6 +108,14 @@ def effective(config: TrainConfig, state: RunState, depths: list[dict]) -> Train
         if row.get("chosen"):
             config = at_depth(config, row["trainable_layers"])
     return config
+
+
+def _name_examples(splits: loading.Splits, found: dict) -> None:
+    """Adds the names of their rows to the examples of the leak audit."""
+    for example in (example for examples in found["examples"].values() for example in examples):
+        for prefix, split in (("", found["report_split"]), ("other_", example["other_split"])):
+            number = splits.rows[split][example[f"{prefix}row"]]["row"]
+            example[f"{prefix}name"] = splits.origins[split].of_row(number)
 
 
 def _log_leaks(found: dict) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sentiment_tf.config import TrainConfig
-from sentiment_tf.evaluation import metrics
+from sentiment_tf.evaluation import calibration, metrics
 from sentiment_tf.pipeline import fine_tuning, setup
 from sentiment_tf.pipeline.setup import RunState, Trainable
 
@@ -40,7 +40,7 @@ def train(
         if config.stages:
             fine_tuning.fit_head(seeded, state, name=f"{name}-head", callbacks=callbacks(f"{name}-head"))
         history = fine_tuning.fit(seeded, state, one, name=name, callbacks=callbacks(name))
-        rows.append({"seed": seed} | _scores(state, one))
+        rows.append({"seed": seed} | _scores(config, state, one))
         score = (rows[-1]["validation"]["accuracy"], -rows[-1]["validation"]["loss"])
         log.info("  seed %d: validation accuracy %.2f %%", seed, 100 * score[0])
         if best is None or score > best[0]:
@@ -60,12 +60,15 @@ def ranges(rows: list[dict]) -> dict[str, dict[str, float]]:
     }
 
 
-def _scores(state: RunState, one: Trainable) -> dict:
-    """Returns loss and accuracy on the validation rows, and every metric on the reported rows."""
+def _scores(config: TrainConfig, state: RunState, one: Trainable) -> dict:
+    """Returns loss and accuracy on the validation rows, and every metric on the reported rows, calibrated if asked."""
     from sentiment_tf.training import fitting
 
     logits, reported = fine_tuning.predict_splits(state, one), state.splits.report_split
-    found = metrics.evaluate(logits[reported], state.labels[reported])
+    temperature = 1.0
+    if config.calibrate == "on":
+        temperature = calibration.fit_temperature(logits["validation"], state.labels["validation"])
+    found = metrics.evaluate(logits[reported] / np.float32(temperature), state.labels[reported])
     return {
         "validation": fitting.loss_and_accuracy(logits["validation"], state.labels["validation"]),
         "metrics": {metric.name: found.get(metric.name) for metric in metrics.METRICS},

@@ -63,9 +63,9 @@ def write(path: str | os.PathLike, *, run: Mapping[str, Any], license: str | Non
     body = templates.render(
         "model_card.md.jinja",
         run=run,
-        name=config.get("run_name") or "sentiment",
+        name=formatting.one_line(config.get("run_name") or "sentiment"),
         base=f"[{base}](https://huggingface.co/{base})" if base else "A DistilBERT",
-        classes=" or ".join(f"`{name}`" for name in run["label_names"]),
+        classes=" or ".join(map(_code, run["label_names"])),
         data_sentence=_data_sentence(data.get("source", {}), spec),
         data=data,
         split=data.get("report_split", "validation"),
@@ -134,6 +134,14 @@ def _limits(config: Mapping, data: Mapping, label_names: Sequence[str], spec: Da
     if data.get("report_split", "validation") == "validation":
         limits.append("The results are on validation texts: what was chosen on these looks slightly better here.")
     return limits
+
+
+def _code(name: str) -> str:
+    """Returns a class name as inline code, between more backticks in a row than it holds itself."""
+    name = formatting.one_line(name)
+    fence = "`" * (1 + max(map(len, re.findall("`+", name)), default=0))
+    space = " " if name.startswith("`") or name.endswith("`") else ""
+    return f"{fence}{space}{name}{space}{fence}"
 
 
 def _cell(metric: str, result: Mapping) -> str:

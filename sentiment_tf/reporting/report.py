@@ -48,6 +48,8 @@ def write(path: str | os.PathLike, *, run: dict[str, Any], rows: ReportedRows) -
         without_leaks=_without_leaks(run, rows),
         printable=_printable,
         figures=_figures(run, rows, tables["by_length"]),
+        confused=breakdown.confused_pairs(run["metrics"]["after"]["confusion"]),
+        many_classes=len(run["label_names"]) > diagnostics.FEW_CLASSES,
         mistakes=_examples(rows, run["label_names"], breakdown.mistakes(after, labels)),
         fixed=_examples(rows, run["label_names"], compared["fixed_rows"]),
         broken=_examples(rows, run["label_names"], compared["broken_rows"]),
@@ -93,7 +95,7 @@ def _describe_comparison(before: dict, after: dict) -> str:
 
 def _describe_curve(epochs: list[dict], name: str) -> str:
     parts = [
-        f"{kind} {name} from {epochs[0][column]:.3f} to {epochs[-1][column]:.3f}"
+        f"{kind} {name} from {formatting.fixed(epochs[0][column], 3)} to {formatting.fixed(epochs[-1][column], 3)}"
         for kind, column in (("training", name), ("validation", f"val_{name}"))
         if epochs[0].get(column) is not None and epochs[-1].get(column) is not None
     ]
@@ -118,14 +120,14 @@ def _printable(text: str) -> str:
 
 
 def _examples(rows: ReportedRows, names: Sequence[str], numbers: list[int]) -> list[dict[str, Any]]:
-    """Returns the first examples of some rows: {"row", "text", "true", "predicted", "confidence"}."""
+    """Returns the first examples of some rows: {"name", "text", "true", "predicted", "confidence"}."""
     shown = []
     for row in numbers[:SHOWN]:
         probabilities = softmax(np.asarray(rows.logits_after[row], np.float64))
         predicted = int(probabilities.argmax())
         shown.append(
             {
-                "row": row,
+                "name": rows.names[row],
                 "text": _printable(rows.texts[row]),
                 "true": names[int(rows.labels[row])],
                 "predicted": names[predicted],

@@ -75,9 +75,10 @@ def aligned(rows: Sequence[Sequence[str]], paints: Sequence[Sequence[str | None]
     """Formats rows of cells as aligned lines.
 
     Args:
-      rows: cells as text; rows may be shorter than the first one.
+      rows: cells as text, each shown on one line; rows may be shorter than the first one.
       paints: per cell an escape code for its colour, or None.
     """
+    rows = [[formatting.one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(rows[0]))]
     lines = []
     for number, row in enumerate(rows):

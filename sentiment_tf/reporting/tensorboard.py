@@ -231,7 +231,7 @@ def _mistakes_table(rows: ReportedRows, probabilities: np.ndarray, names: Sequen
         predicted = int(probabilities[row].argmax())
         classes = [names[int(rows.labels[row])], names[predicted]]
         text = _plain(rows.texts[row][:_LONGEST_TEXT])
-        table.append([str(row), *map(_plain, classes), f"{probabilities[row, predicted]:.3f}", text])
+        table.append([_plain(rows.names[row]), *map(_plain, classes), f"{probabilities[row, predicted]:.3f}", text])
     return table
 
 

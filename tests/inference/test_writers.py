@@ -165,7 +165,7 @@ def test_lines_without_an_answer_belong_to_no_row(output_format, line):
 def test_somebodys_line_without_its_end_is_not_an_output(tmp_path, output_format, content):
     path = tmp_path / "output"
     path.write_text(content)
-    with pytest.raises(UserError, match="holds no whole answer"):
+    with pytest.raises(UserError, match="holds no complete record"):
         writers.written(str(path), layout(output_format))
 
 
@@ -186,7 +186,7 @@ def test_counts_whole_records_wherever_an_output_was_cut(tmp_path, output_format
 def test_an_output_with_another_header_is_not_resumed(tmp_path):
     path = tmp_path / "output"
     path.write_bytes(b"text,label\nx,y\n")
-    with pytest.raises(UserError, match="its header is not the one"):
+    with pytest.raises(UserError, match="its header differs from"):
         writers.written(str(path), layout("csv"))
 
 

@@ -42,6 +42,7 @@ def test_text_holds_data_settings_results_and_limits(card):
     assert "2 exact duplicates were dropped." in text
     assert "saved_models/films/hf" in text
     assert "A temperature of 1.700" in text
+    assert "The results after fine-tuning include it." in text
     assert "truncated to 128 tokens" in text
 
 
@@ -80,6 +81,11 @@ def test_without_a_fitted_temperature_none_is_claimed(run, tmp_path):
     model_card.write(tmp_path / "one.md", run=at_one)
     for name in ("off.md", "one.md"):
         assert "emperature" not in (tmp_path / name).read_text()
+
+
+def test_class_names_are_code_whatever_they_hold(run, tmp_path):
+    model_card.write(tmp_path / "README.md", run=run | {"label_names": ["a`b", "c\nd", "``e", "f"]})
+    assert "as ``a`b`` or `c d` or ``` ``e ``` or `f`. Accuracy" in (tmp_path / "README.md").read_text()
 
 
 def test_commands_are_quoted(run, tmp_path):
