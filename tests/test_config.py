@@ -66,6 +66,11 @@ def test_defaults_are_valid_once_a_data_set_is_named():
         ({"profile_steps": "5,2"}, ["--profile_steps=5,2", "first,last"]),
         ({"profile_steps": "a,b"}, ["--profile_steps=a,b", "10,20"]),
         ({"run_name": "a/b"}, ["--run_name=a/b", "--output_dir"]),
+        ({"run_name": "nl\n--epochs=50"}, [r"--run_name='nl\n--epochs=50'", "control character"]),
+        ({"run_name": "a\u2028b"}, [r"--run_name='a\u2028b'", "line end"]),
+        ({"output_dir": "\x1b[31mruns"}, [r"--output_dir='\x1b[31mruns'", "control character"]),
+        ({"run_name": "films "}, ["--run_name='films '", "ends with a space"]),
+        ({"cache_dir": "\udcff"}, [r"--cache_dir='\udcff'", "control character"]),
         ({"train_file": "x.csv"}, ["--train_file", "--dataset=sst2", "not both"]),
         ({"dataset": None, "test_file": "x.csv"}, ["--train_file: is missing", "--test_file"]),
         ({"dataset": None, "train_file": "/nowhere.csv"}, ["--train_file=/nowhere.csv", "no such file"]),
@@ -88,6 +93,11 @@ def test_a_mistake_is_said_with_its_value_and_what_is_allowed(settings, says):
     (problem,) = problems_of(**settings)
     for words in says:
         assert words in problem
+
+
+@pytest.mark.parametrize("name", ["Filme 2024", "電影", "films\u200d", "a\u00a0b", "=1+1", "--epochs=50"])
+def test_names_of_all_scripts_are_allowed(name):
+    config.validate(TrainConfig(dataset="sst2", run_name=name))
 
 
 def test_all_mistakes_are_said_at_once():

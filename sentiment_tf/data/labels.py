@@ -7,6 +7,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sentiment_tf.data.columns import has_control_characters
 from sentiment_tf.data.readers import Raw, quiet
 from sentiment_tf.data.tokenization import LINE_BREAK
 from sentiment_tf.errors import UserError
@@ -16,6 +17,7 @@ MAX_CLASSES = 1000  # more than that is a wrong column
 _BATCH = 100_000
 _MISSING = ("", "-1")  # GLUE marks unlabelled rows with -1
 _MISSING_ADVICE = "-1 and blanks mean unlabelled; leave such rows out"
+_CONTROL_ADVICE = "a label must not hold tabs, line ends or other control characters"
 _NUMBER = re.compile(r"([+-]?\d+)(?:\.0*)?")
 _LONG_FORMS = {"neg": "negative", "neu": "neutral", "pos": "positive"}
 
@@ -32,8 +34,8 @@ def names_of(raw: Raw) -> tuple[str, ...]:
     negative before positive. A ``ClassLabel`` has names and order of its own.
 
     Raises:
-      UserError: fewer than two classes, more than `MAX_CLASSES`, numbers mixed with names, a number below 0, or a
-        missing label.
+      UserError: fewer than two classes, more than `MAX_CLASSES`, numbers mixed with names, a number below 0, a
+        missing label, or a control character in a label.
     """
     values = {value: _plain(value) for value in _distinct(raw)}
     _refuse(raw, [value for value, label in values.items() if label in _MISSING], _MISSING_ADVICE)
@@ -43,7 +45,9 @@ def names_of(raw: Raw) -> tuple[str, ...]:
     if len(present) > MAX_CLASSES:
         raise UserError(f"{raw.name}: {len(present):,} different labels; name the right column with --label_column")
     if raw.class_names:
+        _refuse_control_characters(raw)
         return raw.class_names
+    _refuse(raw, list(filter(has_control_characters, values)), _CONTROL_ADVICE)
     numbers = {label for label in present if _NUMBER.fullmatch(label)}
     if not numbers:
         by_folded = {label.casefold(): label for label in sorted(present)}
@@ -169,6 +173,12 @@ def _refuse_undecodable(raw: Raw, column: str) -> None:
                 raise UserError(
                     f"{raw.name}: {row} has bytes that are not UTF-8 in its {column}; save the file as UTF-8"
                 ) from None
+
+
+def _refuse_control_characters(raw: Raw) -> None:
+    """Raises a UserError if a class name of a data set that names its classes holds a control character."""
+    for name in filter(has_control_characters, raw.class_names):
+        raise UserError(f"{raw.name}: has the class {name!r}; {_CONTROL_ADVICE}")
 
 
 def _refuse(raw: Raw, values: Sequence[str], advice: str) -> None:
