@@ -184,3 +184,30 @@ def test_no_tokenizer_file_outside_of_the_model_folder_is_read(tmp_path, key):
     (tmp_path / "mine").mkdir()
     tokenizer = load_tokenizer(tmp_path / "mine", {key: named})
     assert tokenizer.get_vocab().keys() == {*WORDS}
+
+
+@pytest.mark.parametrize("file", ["vocab.txt", "tokenizer.json", "tokenizer_config.json"])
+def test_tokenizer_files_larger_than_any_are_refused_unread(tmp_path, file):
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    with open(tmp_path / file, "wb") as huge:
+        huge.truncate(10**10)  # zeros that take no space on the disk
+    with pytest.raises(UserError, match=f"^--model=mine: .*{file} has 10,000,000,000 bytes; at most"):
+        distilbert.load_tokenizer(str(tmp_path), name="mine", vocabulary_size=len(WORDS))
+
+
+def test_config_larger_than_any_is_refused_unread(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    with open(tmp_path / "config.json", "wb") as huge:
+        huge.truncate(10**10)
+    with pytest.raises(UserError, match="^--model=mine: config.json cannot be read .*has 10,000,000,000 bytes"):
+        distilbert.read_settings(str(tmp_path), "mine")
+
+
+def test_devices_are_not_read(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    for name in ("config.json", "vocab.txt"):
+        (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="^--model=mine: .*config.json is not a regular file"):
+        distilbert.read_settings(str(tmp_path), "mine")
+    with pytest.raises(UserError, match="^--model=mine: .*vocab.txt is not a regular file"):
+        distilbert.load_tokenizer(str(tmp_path), name="mine", vocabulary_size=len(WORDS))
