@@ -7,6 +7,7 @@ COMMANDS = {
     "train": "fine-tune a model, and leave a folder with everything that was made of it",
     "predict": "answer texts, from the command line or from files of any size",
     "evaluate": "measure a model on labelled texts",
+    "push": "upload a finished run to the Hugging Face hub",
     "compare": "list runs by accuracy",
     "doctor": "check versions, devices, the hub and the disk",
 }
