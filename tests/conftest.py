@@ -20,7 +20,7 @@ from tests.support.tiny_classifier import make_tiny_classifier  # noqa: E402
 
 # The same examples every time, few enough for `make check`; `make fuzz` looks for new ones.
 hypothesis.settings.register_profile("bounded", max_examples=60, deadline=None, derandomize=True, database=None)
-hypothesis.settings.register_profile("explore", max_examples=3000, deadline=None, database=None)
+hypothesis.settings.register_profile("explore", max_examples=1000, deadline=None, database=None)
 hypothesis.settings.load_profile("bounded")
 
 CPU = tf.config.list_physical_devices("CPU")[0]
