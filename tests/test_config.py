@@ -9,6 +9,7 @@ from absl import flags
 from sentiment_tf import config
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.errors import UserError
+from tests.support.commands import flags_of
 
 train = importlib.import_module("sentiment_tf.train")  # the command; sentiment_tf.train is the API's function
 
@@ -194,3 +195,21 @@ def test_written_flags_start_the_same_run(tmp_path):
     mine = config.resolve(TrainConfig(dataset="imdb", offline=True, trainable_layers="2", limit=100))
     (tmp_path / "run.flags").write_text(config.to_flags(mine))
     assert parse(tmp_path / "run.flags") == mine
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--private"], ["--private", "--push_to_hub=user/name"]),
+        (["--push_to_hub=user/name", "--offline"], ["--push_to_hub=user/name", "contradicts --offline", "push"]),
+        (["--push_to_hub=user/name", "--exports=litert"], ["--push_to_hub=user/name", "add hf to --exports"]),
+    ],
+)
+def test_an_upload_that_cannot_be_is_refused_before_training(given, says):
+    with flags_of("train") as command:
+        arguments = flags.FLAGS(["train", "--dataset=rotten_tomatoes", *given])[1:]
+        with pytest.raises(UserError) as caught:
+            command.main(arguments)
+    (problem,) = caught.value.problems
+    for words in says:
+        assert words in problem

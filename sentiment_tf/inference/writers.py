@@ -150,7 +150,12 @@ def _text(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
     return Layout(b"", lambda row: None, record, belongs, answer, begins)
 
 
-_LAYOUTS = {"json": _json_lines, "csv": _csv, SAFE_CSV: functools.partial(_csv, safe=True), "text": _text}
+_LAYOUTS: dict[str, Callable[..., Layout]] = {
+    "json": _json_lines,
+    "csv": _csv,
+    SAFE_CSV: functools.partial(_csv, safe=True),
+    "text": _text,
+}
 
 
 class Written(NamedTuple):
