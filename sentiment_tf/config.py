@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_tf.data import packaged, registry, settings
+from sentiment_tf.data.columns import has_control_characters
 from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.depth import DepthSetting, parse_depth
 from sentiment_tf.errors import UserError
@@ -337,6 +338,10 @@ def _broken_rule(field: dataclasses.Field, value: Any) -> str | None:
     rules = field.metadata
     if value is None:
         return None
+    if isinstance(value, str) and has_control_characters(value):
+        return f"--{field.name}={value!r}: holds a line end or another control character; leave it out"
+    if isinstance(value, str) and value != value.rstrip():
+        return f"--{field.name}={value!r}: ends with a space, which a flagfile cannot hold; leave it out"
     if "choices" in rules and value not in rules["choices"]:
         return f"--{field.name}={value}: not known; choose from {', '.join(rules['choices'])}"
     limits = {

@@ -152,6 +152,10 @@ def _minor(version: str) -> str:
 def check_imports() -> list[Finding]:
     """Loads TensorFlow and its text operations, and looks for devices."""
     try:
+        runtime.check_platform()
+    except UserError as error:
+        return [Finding(BROKEN, f"no training here: {error}")]
+    try:
         with runtime.quiet_stderr():
             tensorflow = importlib.import_module("tensorflow")
             devices = tensorflow.config.list_physical_devices("GPU")

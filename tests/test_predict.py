@@ -431,3 +431,14 @@ def test_an_unknown_flag(run_folder):
     assert asked.returncode == 2
     assert out == b""
     assert re.fullmatch(rb"error: .*modle.*\n", err)
+
+
+def test_safe_csv_is_for_csv(call, tmp_path):
+    source = write_csv(tmp_path / "in.csv", ["=1+1", "good"])
+    answered = tmp_path / "out.csv"
+    call(f"--input={source}", f"--output={answered}", "--safe_csv")
+    assert [row["text"] for row in read_csv(answered)] == ["'=1+1", "good"]
+    call(f"--input={source}", f"--output={answered}", "--safe_csv", "--resume")
+    assert len(read_csv(answered)) == 2
+    with pytest.raises(UserError, match="^--safe_csv: is for CSV, and the output is json; pass --format=csv"):
+        call(f"--input={source}", "--format=json", "--safe_csv")

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sentiment_tf.data.columns import has_control_characters
 from sentiment_tf.data.readers import Raw, quiet, row_name
 from sentiment_tf.data.tokenization import LINE_BREAK
 from sentiment_tf.errors import UserError
@@ -21,6 +22,7 @@ _MISSING_ADVICE = (
     "-1 and blanks mean unlabelled; leave such rows out, or number the classes from 0 (0 and 1 for -1 and 1)"
 )
 _LIKE_MISSING = ("nan", "null", "n/a", "#n/a", "<na>")  # how programs write a missing value; no known class's name
+_CONTROL_ADVICE = "a label must not hold tabs, line ends or other control characters"
 _NUMBER = re.compile(r"([+-]?\d+)(?:\.0*)?")
 _LONG_FORMS = {"neg": "negative", "neu": "neutral", "pos": "positive"}
 
@@ -38,15 +40,17 @@ def names_of(raw: Raw) -> tuple[str, ...]:
 
     Raises:
       UserError: fewer than two classes, more than `MAX_CLASSES`, labels that hardly repeat, numbers mixed with names,
-        a number below 0, or a label that is missing or looks so.
+        a number below 0, a control character, or a label that is missing or looks so.
     """
     values = {value: _plain(value) for value in _distinct(raw)}
     _refuse(raw, [value for value, label in values.items() if label in _MISSING], _MISSING_ADVICE)
     _check_number_of_classes(raw, set(values.values()))
     if raw.class_names:
+        _refuse_control_characters(raw)
         return raw.class_names
     unclear = [value for value in values if value.casefold() in _LIKE_MISSING]
     _refuse(raw, unclear, "a class, or a missing label? Leave such rows out, or give the class another name")
+    _refuse(raw, list(filter(has_control_characters, values)), _CONTROL_ADVICE)
     present = set(values.values())
     numbers = {label for label in present if _NUMBER.fullmatch(label)}
     if not numbers:
@@ -195,6 +199,12 @@ def _refuse_undecodable(raw: Raw, column: str) -> None:
                 raise UserError(
                     f"{raw.name}: {row} has bytes that are not UTF-8 in its {column}; save the file as UTF-8"
                 ) from None
+
+
+def _refuse_control_characters(raw: Raw) -> None:
+    """Raises a UserError if a class name of a data set that names its classes holds a control character."""
+    for name in filter(has_control_characters, raw.class_names):
+        raise UserError(f"{raw.name}: has the class {name!r}; {_CONTROL_ADVICE}")
 
 
 def _refuse(raw: Raw, values: Sequence[str], advice: str) -> None:

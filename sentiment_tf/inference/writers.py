@@ -2,10 +2,12 @@
 
 import contextlib
 import csv
+import functools
 import json
+import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,8 @@ from sentiment_tf.system import signals
 
 STDOUT = "-"
 FORMATS = ("json", "csv", "text")
+SAFE_CSV = "safe_csv"  # CSV in which no cell is a formula
+_FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")  # how a cell begins that spreadsheets run
 _DIGITS = 6  # decimals of a probability; float32 has no more
 
 
@@ -49,7 +53,7 @@ def layout(output_format: str, *, columns: Sequence[str], label_names: Sequence[
     input has a column of that name, all of them get the prefix "predicted_".
 
     Args:
-      output_format: One of FORMATS.
+      output_format: One of FORMATS, or SAFE_CSV.
       columns: Column names of the input.
       label_names: Class names of the model.
     """
@@ -92,15 +96,17 @@ def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layou
     return Layout(b"", refuse, record, belongs, answer, begins)
 
 
-def _csv(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
+def _csv(columns: tuple[str, ...], label_names: tuple[str, ...], *, safe: bool = False) -> Layout:
     added = apart(("label", "probability", *(f"probability_{name}" for name in label_names)), columns)
+    neutral = _without_formula if safe else str
+    written_labels = {neutral(name): name for name in label_names}
 
     def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
         each = _rounded(probabilities)
-        return _csv_line([*cells(row), label, each[label_names.index(label)], *each])
+        return _csv_line([*cells(row), neutral(label), each[label_names.index(label)], *each])
 
     def cells(row: Row) -> list[str]:
-        return [_cell(row.columns.get(name)) for name in columns]
+        return [neutral(_cell(row.columns.get(name))) for name in columns]
 
     def belongs(record: bytes, row: Row) -> bool:
         # Compared as bytes, so that nothing has to be parsed.
@@ -116,9 +122,9 @@ def _csv(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
     def answer(record: bytes, row: Row) -> tuple[str, float]:
         added_cells = record[len(prefix(row)) :].decode()  # the csv module cannot read every cell of the input
         label, probability, *_ = next(csv.reader([added_cells]))
-        return label, float(probability)
+        return written_labels.get(label, label), float(probability)
 
-    header = _csv_line([*columns, *added])
+    header = _csv_line(map(neutral, [*columns, *added]))
     return Layout(header, refuse, record, belongs, answer, header.startswith, quoted=True)
 
 
@@ -144,7 +150,12 @@ def _text(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
     return Layout(b"", lambda row: None, record, belongs, answer, begins)
 
 
-_LAYOUTS = {"json": _json_lines, "csv": _csv, "text": _text}
+_LAYOUTS: dict[str, Callable[..., Layout]] = {
+    "json": _json_lines,
+    "csv": _csv,
+    SAFE_CSV: functools.partial(_csv, safe=True),
+    "text": _text,
+}
 
 
 class Written(NamedTuple):
@@ -298,7 +309,21 @@ def _parse(content: str | bytes) -> Any:
     return json.loads(content, parse_constant=lambda name: None)
 
 
-def _csv_line(cells: Sequence[Any]) -> bytes:
+def _without_formula(cell: str) -> str:
+    """Returns a cell that no spreadsheet runs: an apostrophe stands before what would be a formula; numbers stay.
+
+    The characters are those of OWASP's page on CSV injection (owasp.org/www-community/attacks/CSV_Injection).
+    """
+    if not _FORMULA.match(cell):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def _csv_line(cells: Iterable[Any]) -> bytes:
     """Joins cells as the csv module does; that module cannot write NUL in Python 3.10."""
     return _encode(",".join(map(_quoted, map(str, cells))) + "\n")
 

@@ -149,15 +149,20 @@ def load_classifier(directory: str, *, label_names: tuple[str, ...], name: str, 
         label2id={label: number for number, label in enumerate(label_names)},
     )
     keras.utils.set_random_seed(seed)
+    weights = model_files.weights_file(directory, name)
     try:
+        if weights.name == model_files.H5_WEIGHTS:
+            model_files.check_h5(weights, name)
         model, found = transformers.TFDistilBertForSequenceClassification.from_pretrained(
             directory,
             config=config,
-            use_safetensors=model_files.weights_file(directory, name).name == model_files.SAFETENSORS,
+            use_safetensors=weights.name == model_files.SAFETENSORS,
             ignore_mismatched_sizes=True,  # a checkpoint's own head may have another number of classes
             local_files_only=True,
             output_loading_info=True,
         )
+    except UserError:
+        raise
     except tf.errors.OpError:  # with several workers, the chief sends the values; another worker is gone
         raise
     except Exception as error:  # every reader below raises its own kind for a damaged file

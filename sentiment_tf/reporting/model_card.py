@@ -84,6 +84,14 @@ def _settings(config: Mapping) -> dict[str, Any]:
     }
 
 
+def on_the_hub(card: str, repository: str) -> str:
+    """Returns a card whose example loads ``user/name`` from the hub instead of the run's folder; the rest is kept."""
+    example = 'pipeline("text-classification", '
+    before, found, rest = card.partition(example)
+    _, end, rest = rest.partition(")\n")
+    return f"{before}{found}{templates.python_literal(repository)}{end}{rest}" if found and end else card
+
+
 def _base_model(model: str) -> str | None:
     """Returns the hub id of the base model, or None for a local folder."""
     model = _BASE_MODELS.get(model, model)

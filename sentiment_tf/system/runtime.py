@@ -2,15 +2,35 @@
 
 import collections
 import contextlib
+import importlib.util
 import os
+import platform
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from sentiment_tf.errors import UserError
+
 # A training batch is split into parts that run side by side: at most so many, each with at least so many texts. On
 # a CPU with more cores, several threads share a part's operations.
 LEAST_ROWS, MOST_PARTS = 8, 4
+
+
+def check_platform() -> None:
+    """Checks that TensorFlow Text, which training and the SavedModel need, has builds for this machine.
+
+    Raises:
+      UserError: it has none, and nobody has built it here.
+    """
+    system = platform.system()
+    without = system == "Windows" or (system == "Darwin" and platform.machine() != "arm64")
+    if without and not importlib.util.find_spec("tensorflow_text"):
+        name = {"Windows": "Windows", "Darwin": "Intel Macs"}[system]
+        raise UserError(
+            f"TensorFlow Text has no builds for {name}: train on Linux (on Windows in WSL 2) or on a Mac with Apple "
+            "silicon; a run's LiteRT files answer on Windows, too: predict --engine=litert"
+        )
 
 
 def start(*, deterministic: bool = False):
@@ -25,7 +45,11 @@ def start(*, deterministic: bool = False):
 
     Returns:
       The tensorflow module.
+
+    Raises:
+      UserError: this is no machine for TensorFlow; see `check_platform`.
     """
+    check_platform()
     with quiet_stderr():
         import tensorflow as tf
 

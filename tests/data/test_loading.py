@@ -425,6 +425,19 @@ def bad_csv(rows, **settings):
     return lambda folder: load(train_file=write(folder / "bad.csv", rows), **settings)
 
 
+def bad_classes(names):
+    def mistake(folder):
+        features = hf_datasets.Features(
+            {"text": hf_datasets.Value("string"), "label": hf_datasets.ClassLabel(names=names)}
+        )
+        rows = hf_datasets.Dataset.from_dict({"text": list("abcd"), "label": [0, 1, 0, 1]}, features=features)
+        with readers.quiet():
+            rows.to_parquet(folder / "a.parquet")
+        load(train_file=folder / "a.parquet")
+
+    return mistake
+
+
 def bad_bytes(name, data):
     def run(folder):
         (folder / name).write_bytes(data)
@@ -566,6 +579,14 @@ MISTAKES = {
     ),
     "no label": (bad_csv([*GOOD, ("x", "")]), "row 5 .* has no label"),
     "name among numbers": (bad_csv([*GOOD, ("x", "good")]), "row 5 .* has the label 'good'; expected whole numbers"),
+    "tab in a label": (
+        bad_bytes("a.csv", b'text,label\na,good\nb,"ba\td"\n'),
+        r"row 2 .* has the label 'ba\\td'; a label must not hold tabs, line ends",
+    ),
+    "line end in a class name": (
+        bad_classes(["bad", "go\nod"]),
+        r"a.parquet: has the class 'go\\nod'; a label must not hold tabs, line ends",
+    ),
     "fraction": (bad_csv([*GOOD, ("x", "0.5")]), "row 5 .* has the label '0.5'; expected whole numbers"),
     "negative number": (bad_csv([*GOOD, ("x", "-2")]), "row 5 .* has the label '-2'; expected whole numbers from 0"),
     "number among names": (

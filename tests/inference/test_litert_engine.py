@@ -245,6 +245,13 @@ def test_a_model_of_other_classes(copy):
     assert "the model has 3 classes, config.json names 2" in problem(copy)
 
 
+@pytest.mark.parametrize("names", [["a", "b\tc", "d"], ["a", "b\n", "d"], ["a", 1, "d"], 3, None])
+def test_labels_that_would_break_the_lines_of_answers(copy, names):
+    path = copy / "litert" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"label_names": names}))
+    assert "is damaged or of another program" in problem(copy)
+
+
 def test_a_file_of_another_program(copy, tmp_path):
     from sentiment_tf.modeling.tflite_graph import Graph
 

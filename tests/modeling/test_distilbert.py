@@ -196,3 +196,30 @@ def test_a_linear_head_gives_the_logits_of_its_kernel_and_bias(classes):
     ids = random.integers(1, 200, (16, 9))
     cls = model.distilbert(ids).last_hidden_state[:, 0].numpy()
     np.testing.assert_allclose(model(ids).logits.numpy(), cls @ kernel + bias, atol=1e-4)
+
+
+@pytest.mark.parametrize("file", ["vocab.txt", "tokenizer.json", "tokenizer_config.json"])
+def test_tokenizer_files_larger_than_any_are_refused_unread(tmp_path, file):
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    with open(tmp_path / file, "wb") as huge:
+        huge.truncate(10**10)  # zeros that take no space on the disk
+    with pytest.raises(UserError, match=f"^--model=mine: .*{file} has 10,000,000,000 bytes; at most"):
+        distilbert.load_tokenizer(str(tmp_path), name="mine", vocabulary_size=len(WORDS))
+
+
+def test_config_larger_than_any_is_refused_unread(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    with open(tmp_path / "config.json", "wb") as huge:
+        huge.truncate(10**10)
+    with pytest.raises(UserError, match="^--model=mine: config.json cannot be read .*has 10,000,000,000 bytes"):
+        distilbert.read_settings(str(tmp_path), "mine")
+
+
+def test_devices_are_not_read(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    for name in ("config.json", "vocab.txt"):
+        (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="^--model=mine: .*config.json is not a regular file"):
+        distilbert.read_settings(str(tmp_path), "mine")
+    with pytest.raises(UserError, match="^--model=mine: .*vocab.txt is not a regular file"):
+        distilbert.load_tokenizer(str(tmp_path), name="mine", vocabulary_size=len(WORDS))

@@ -1,5 +1,7 @@
 """The model card, read back as the hub reads it."""
 
+import ast
+
 import pytest
 from huggingface_hub import ModelCard
 
@@ -91,3 +93,24 @@ def test_class_names_are_code_whatever_they_hold(run, tmp_path):
 def test_commands_are_quoted(run, tmp_path):
     model_card.write(tmp_path / "README.md", run=run | {"config": run["config"] | {"run_name": "my films"}})
     assert "--model='saved_models/my films' " in (tmp_path / "README.md").read_text()
+
+
+def test_the_folder_in_the_example_is_a_python_literal(run, tmp_path):
+    config = run["config"] | {"run_name": 'a"); print("owned'}
+    model_card.write(tmp_path / "README.md", run=run | {"config": config})
+    text = (tmp_path / "README.md").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("classify = ")]
+    (call,) = ast.parse(line).body
+    assert [argument.value for argument in call.value.args] == [
+        "text-classification",
+        'saved_models/a"); print("owned/hf',
+    ]
+
+
+def test_on_the_hub_the_example_names_the_repository_and_the_rest_is_kept(run, tmp_path):
+    model_card.write(tmp_path / "README.md", run=run)
+    card = (tmp_path / "README.md").read_text()
+    uploaded = model_card.on_the_hub(card, "user/films")
+    assert uploaded == card.replace('"saved_models/films/hf"', '"user/films"')
+    assert uploaded != card
+    assert model_card.on_the_hub("# A card of one's own", "user/films") == "# A card of one's own"

@@ -7,7 +7,6 @@ cores, which is made again after a large request.
 import concurrent.futures
 import importlib
 import importlib.util
-import json
 import os
 import threading
 from collections.abc import Sequence
@@ -15,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from sentiment_tf.data.columns import has_control_characters
 from sentiment_tf.errors import UserError
 from sentiment_tf.exporting import layout, manifest
 from sentiment_tf.inference import classifier
 from sentiment_tf.modeling import litert_runtime
-from sentiment_tf.system import runtime
+from sentiment_tf.system import runtime, small_files
 
 _INSTALL = "pip install ai-edge-litert tokenizers"
 
@@ -144,7 +144,8 @@ def load(path: str | os.PathLike, *, precision: str = "float32", cores: int | No
     manifest.check_files(folder.parent, [model, folder / layout.LITERT_CONFIG, folder / layout.TOKENIZER])
     try:
         config = _read_config(folder / layout.LITERT_CONFIG)
-        tokenizer = tokenizers.Tokenizer.from_file(str(folder / layout.TOKENIZER))
+        file = small_files.check_size(folder / layout.TOKENIZER, most=small_files.LARGEST_TOKENIZER)
+        tokenizer = tokenizers.Tokenizer.from_file(str(file))
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length=config["max_length"])
         tokenizer.encode_special_tokens = True  # a literal "[SEP]" in a text is ordinary text
@@ -178,8 +179,10 @@ def find(path: str | os.PathLike, *, precision: str = "float32") -> Path:
 
 
 def _read_config(path: Path) -> dict:
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = small_files.read_object(path)
     missing = {"label_names", "max_length"} - set(config)
     if missing:
         raise ValueError(f"{path.name} lacks {', '.join(sorted(missing))}")
+    if any(not isinstance(name, str) or has_control_characters(name) for name in config["label_names"]):
+        raise ValueError(f"{path.name} has label_names that are not one line of text each")
     return config

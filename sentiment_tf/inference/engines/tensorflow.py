@@ -66,6 +66,7 @@ def load(path: str | os.PathLike, *, precision: str = "float32") -> classifier.C
       UserError: nothing is there, it is half-written, or it is some other SavedModel.
     """
     if not installed():
+        runtime.check_platform()
         raise UserError("--engine=tensorflow: is not installed; run: pip install tensorflow tensorflow-text")
     folder = find(path, precision=precision)
     if precision == "bfloat16":
