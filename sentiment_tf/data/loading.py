@@ -209,7 +209,8 @@ def _missing_classes(split: str, numbers: np.ndarray, label_names: Sequence[str]
     if not absent:
         return None
     if len(absent) == len(label_names) - 1:
-        return f"{split}: every row has the label {label_names[counts.argmax()]}; ROC-AUC and the like are undefined."
+        only = label_names[int(counts.argmax())]
+        return f"{split}: every row has the label {only}; ROC-AUC and the like are undefined."
     others = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
     return f"{split}: no row has the label {', '.join(absent[:5])}{others}."
 
