@@ -9,7 +9,7 @@ from typing import Any
 from sentiment_tf.data import packaged, registry, settings
 from sentiment_tf.data.columns import has_control_characters
 from sentiment_tf.data.settings import DataSettings
-from sentiment_tf.depth import DepthSetting, parse_depth
+from sentiment_tf.depth import Depth, DepthSetting, parse_depth
 from sentiment_tf.errors import UserError
 from sentiment_tf.exporting import formats
 from sentiment_tf.modeling import distilbert
@@ -128,6 +128,13 @@ class TrainConfig:
 
     calibrate: str = _setting(
         "on", "Fit a temperature on the validation rows and fold it into every export.", choices=("on", "off")
+    )
+
+    audit_labels: str = _setting(
+        "auto",
+        "Look for wrong labels among the training rows: head by a solved head, deep by training once more per fold, "
+        "auto by the head if its features are at hand.",
+        choices=("auto", "head", "deep", "off"),
     )
 
     exports: str = _setting(formats.ALL, "Export formats, separated by commas.")
@@ -291,7 +298,7 @@ def default_learning_rate(config: TrainConfig) -> float | None:
     return registry.default_learning_rate(config.dataset, config.depth)
 
 
-def at_depth(config: TrainConfig, depth: int) -> TrainConfig:
+def at_depth(config: TrainConfig, depth: Depth) -> TrainConfig:
     """Returns the config of one depth of the search of ``auto``: with this depth, and its own rate if none is set."""
     config = dataclasses.replace(config, trainable_layers=str(depth))
     return dataclasses.replace(config, learning_rate=config.learning_rate or default_learning_rate(config))

@@ -146,3 +146,26 @@ def test_a_solved_head_says_which_settings_have_no_effect_and_a_trained_one_uses
     trained = record_of(tmp_path / "sgd" / "run")
     assert len(trained["history"]) == 2
     assert record["metrics"]["after"]["loss"] < trained["metrics"]["after"]["loss"]
+
+
+@pytest.mark.parametrize(("depth", "way"), [(0, "auto"), (1, "head"), (1, "deep")])
+def test_labels_that_look_wrong_are_listed_by_file_and_row(own, tmp_path, depth, way):
+    texts, labels = sentences(200, seed=6)
+    wrong = [17, 60, 144]
+    given = [1 - label if number in wrong else label for number, label in enumerate(labels)]
+    with open(tmp_path / "noisy.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["text", "label"], *zip(texts, given, strict=True)])
+    settings = {"trainable_layers": depth, "audit_labels": way, "exports": "saved_model", "epochs": 3}
+    printed = succeeded(train(*own_flags(own, tmp_path / "m", train_file=tmp_path / "noisy.csv", **settings)))
+    assert "training labels look wrong" in printed
+    with open(tmp_path / "m" / "run" / "suspicious_labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    first = {int(row["row"]) - 1 for row in rows[:6]}
+    assert len(first & set(wrong)) >= 2
+    assert all(row["file"] == "noisy.csv" and row["given"] != row["likely"] for row in rows)
+    assert all(texts[int(row["row"]) - 1] == row["text"] for row in rows)
+    audit = record_of(tmp_path / "m" / "run")["label_audit"]
+    assert audit["way"] == ("head" if way == "auto" else way)
+    assert audit["suspicious"] == len(rows)
+    assert audit["interval"][0] <= audit["share"] <= audit["interval"][1]
+    assert "Labels that look wrong" in (tmp_path / "m" / "run" / "report.html").read_text()

@@ -50,6 +50,14 @@ class Features:
         features, mask = batching.pad(self.values, self.offsets, rows, most=self.most, least=self.least)
         return {"features": features, "attention_mask": mask}
 
+    def take(self, rows: np.ndarray) -> "Features":
+        """Returns the features of some rows, int64[rows], copied into memory."""
+        if self.offsets is None:
+            return dataclasses.replace(self, values=self.values[rows])
+        lengths = self.lengths[rows]
+        values = np.concatenate([self.values[self.offsets[row] : self.offsets[row + 1]] for row in rows])
+        return dataclasses.replace(self, values=values, offsets=np.concatenate([[0], np.cumsum(lengths)]))
+
     def padding_share(self, plan: np.ndarray) -> float:
         """Returns the share of padding in the batches of a plan; 0 if there is one vector per text."""
         if self.offsets is None:

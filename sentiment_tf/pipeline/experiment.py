@@ -18,8 +18,9 @@ from sentiment_tf.data import batching
 from sentiment_tf.distributed import cluster
 from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.evaluation import calibration
+from sentiment_tf.evaluation.label_noise import LabelNoise
 from sentiment_tf.exporting import manifest
-from sentiment_tf.pipeline import depth_search, fine_tuning, seeds, setup
+from sentiment_tf.pipeline import depth_search, fine_tuning, label_audit, seeds, setup
 from sentiment_tf.pipeline.run_directory import RECORD, RunDirectory
 from sentiment_tf.pipeline.setup import RunState
 from sentiment_tf.reporting import formatting, summary
@@ -52,6 +53,7 @@ class Outcome:
     depths: list[dict]  # what the depth search tried; empty without one
     skipped: list[dict]  # what it did not try, and why
     seeds: list[dict]  # what --seeds trained; empty for one seed
+    label_noise: LabelNoise | None  # among the training rows, where it was looked for
     trained_parameters: int
 
 
@@ -193,8 +195,13 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
     with clock.step("evaluate_after") as details:
         after = fine_tuning.predict_splits(state, at)
         details.append(_headline(after[reported], labels, reported))
+    depth, found = next((row["trainable_layers"] for row in depths if row.get("chosen")), config.depth), None
+    if label_audit.way(config, depth):
+        with clock.step("audit_labels") as details:
+            found = label_audit.audit(config, state, at, depth)
+            details.append(f"{found.suspicious.sum():,} of {len(found.scores):,} training labels look wrong")
     parameters = sum(int(np.prod(variable.shape)) for variable in at.model.trainable_variables)
-    return Outcome(before, after, history, depths, skipped, of_seeds, parameters)
+    return Outcome(before, after, history, depths, skipped, of_seeds, found, parameters)
 
 
 def _export_and_report(
@@ -214,6 +221,8 @@ def _export_and_report(
     with clock.step("report"):
         rows = outputs.reported_rows(state, outcome, temperature=temperature)
         content = outputs.describe(config, state, outcome, rows, temperature=temperature)
+        if outcome.label_noise:
+            label_audit.write(state, outcome.label_noise, directory.building / label_audit.FILE)
         content |= _export_record(exported) | {"times": clock.seconds}
         outputs.write(config, outcome, rows, content, directory.building)
         manifest.write(directory.building, folders=exports.folders(config, directory))

@@ -9,7 +9,7 @@ import numpy as np
 from sentiment_tf.config import TrainConfig, at_depth, to_flags
 from sentiment_tf.data import leaks, loading
 from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics
-from sentiment_tf.pipeline import seeds
+from sentiment_tf.pipeline import label_audit, seeds
 from sentiment_tf.pipeline.setup import RunState
 from sentiment_tf.reporting import model_card, plots, report, tensorboard
 from sentiment_tf.reporting.rows import ReportedRows
@@ -39,8 +39,9 @@ def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, 
     found = leaks.audit({split: loading.text_array(texts) for split, texts in splits.rows.items()}, reported)
     _log_leaks(found)
     _name_examples(splits, found)
+    used = effective(config, state, outcome.depths)
     return {
-        "config": dataclasses.asdict(effective(config, state, outcome.depths)),
+        "config": dataclasses.asdict(used),
         "flags": dataclasses.asdict(config),
         "label_names": list(splits.label_names),
         "data": {
@@ -76,6 +77,11 @@ def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, 
         ),
         "history": outcome.history,
         **({"depths": outcome.depths, "skipped_depths": outcome.skipped} if outcome.depths else {}),
+        **(
+            {"label_audit": label_audit.record(state, outcome.label_noise, label_audit.way(config, used.depth))}
+            if outcome.label_noise
+            else {}
+        ),
         **({"seeds": outcome.seeds} if outcome.seeds else {}),
         "leaks": found,
         "versions": provenance.versions(),

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,8 +62,14 @@ def fit(
     return solved.record["history"]
 
 
-def _solve(config: TrainConfig, state: RunState, features, callbacks) -> tuple[LinearHead, dict]:
-    """Returns the head, and the record of how it was found."""
+def problem(config: TrainConfig, state: RunState, vectors: np.ndarray) -> tuple[Rows, Callable]:
+    """Returns what a head is fitted to, and which rows belong together.
+
+    Args:
+      config: Its class_weight and label_smoothing are used.
+      state: What the run starts from.
+      vectors: float32[rows, D], the [CLS] vectors of the training rows.
+    """
     from sentiment_tf.training import fitting
 
     labels, classes = state.labels["train"], len(state.splits.label_names)
@@ -72,7 +78,21 @@ def _solve(config: TrainConfig, state: RunState, features, callbacks) -> tuple[L
     weights = np.ones(len(labels), np.float32)
     if config.class_weight == "balanced":
         weights = fitting.balanced_weights(labels, classes)[labels]
-    texts, history, since = loading.text_array(state.splits.rows["train"]), [], time.perf_counter()
+    return Rows(vectors, targets, weights), groups(state)
+
+
+def groups(state: RunState) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function from numbers of training rows to numbers of groups: duplicates, phrases of one sentence."""
+    texts = loading.text_array(state.splits.rows["train"])
+    return lambda rows: leaks.groups(texts.take(rows))
+
+
+def _solve(config: TrainConfig, state: RunState, features, callbacks) -> tuple[LinearHead, dict]:
+    """Returns the head, and the record of how it was found."""
+    from sentiment_tf.training import fitting
+
+    rows, group = problem(config, state, features["train"].values)
+    history, since = [], time.perf_counter()
 
     def end_epoch(head: LinearHead, gradient_norm: float) -> None:
         nonlocal since
@@ -86,10 +106,5 @@ def _solve(config: TrainConfig, state: RunState, features, callbacks) -> tuple[L
             callback.on_epoch_end(len(history), dict(row))
         history.append({"epoch": len(history) + 1} | row)
 
-    head, record = solve(
-        Rows(features["train"].values, targets, weights),
-        groups=lambda rows: leaks.groups(texts.take(rows)),
-        seed=config.seed,
-        on_iteration=end_epoch,
-    )
+    head, record = solve(rows, groups=group, seed=config.seed, on_iteration=end_epoch)
     return head, record | {"history": history}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.optimize
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from sentiment_tf.data import splitting
 from sentiment_tf.errors import UserError
@@ -75,16 +75,7 @@ def solve(
     Raises:
       UserError: Fewer rows than folds, or features that are not finite.
     """
-    if len(rows.features) < FOLDS:
-        raise UserError(
-            f"--head=solve: {len(rows.features)} training rows are fewer than the {FOLDS} folds of its "
-            "cross-validation; pass more rows, or --head=sgd"
-        )
-    if not np.isfinite(rows.features).all():
-        raise UserError("--head=solve: the model's [CLS] vectors are not finite numbers; pass another --model")
-    mean, deviation = (statistic(rows.features, axis=0, dtype=np.float64) for statistic in (np.mean, np.std))
-    deviation[deviation == 0] = 1.0  # of a constant, which is 0 once its mean is subtracted
-    standardised = rows._replace(features=((rows.features - mean) / deviation).astype(np.float32))
+    standardised, mean, deviation = _standardise(rows)
 
     def raw(solution: np.ndarray) -> LinearHead:
         """Returns the head for features that are not standardised."""
@@ -102,6 +93,16 @@ def solve(
     return raw(solution), {"penalty": penalty, "cross_validation": losses}
 
 
+def out_of_fold(rows: Rows, *, groups: Callable[[np.ndarray], np.ndarray], seed: int) -> np.ndarray:
+    """Returns float64[rows, classes]: the probabilities of each row by a head that was fitted to the other folds."""
+    rows, _, _ = _standardise(rows)
+    labels, numbers = rows.targets.argmax(axis=1), np.arange(len(rows.features))
+    penalty, _ = choose_penalty(rows, groups=groups, seed=seed)
+    fold = splitting.folds(labels, groups(numbers), count=FOLDS, seed=seed)
+    heads = _minimise(rows, _without_own_fold(rows, fold), penalty, tolerance=COARSE)
+    return softmax(_logits(rows.features, heads)[numbers, fold].astype(np.float64), axis=-1)
+
+
 def choose_penalty(
     rows: Rows, *, groups: Callable[[np.ndarray], np.ndarray], seed: int
 ) -> tuple[float, dict[str, float]]:
@@ -113,7 +114,7 @@ def choose_penalty(
     sampled = splitting.stratified(labels, min(len(labels), CROSS_VALIDATED_ROWS), seed=seed)
     fold = splitting.folds(labels[sampled], groups(sampled), count=FOLDS, seed=seed)
     rows, row = rows.take(sampled), np.arange(len(sampled))
-    weights = rows.weights[:, None] * (fold[:, None] != np.arange(FOLDS))
+    weights = _without_own_fold(rows, fold)
     solution, losses = None, {}
     for penalty in PENALTIES:
         solution = _minimise(rows, weights, penalty, tolerance=COARSE, start=solution)
@@ -122,6 +123,29 @@ def choose_penalty(
         if losses[penalty] > min(losses.values()):
             break
     return float(min(losses, key=losses.get)), {f"{penalty:.0e}": loss for penalty, loss in losses.items()}
+
+
+def _standardise(rows: Rows) -> tuple[Rows, np.ndarray, np.ndarray]:
+    """Returns the rows with standardised features, and the features' means and standard deviations, float64[D].
+
+    Raises:
+      UserError: As `solve`.
+    """
+    if len(rows.features) < FOLDS:
+        raise UserError(
+            f"--head=solve: {len(rows.features)} training rows are fewer than the {FOLDS} folds of its "
+            "cross-validation; pass more rows, or --head=sgd"
+        )
+    if not np.isfinite(rows.features).all():
+        raise UserError("--head=solve: the model's [CLS] vectors are not finite numbers; pass another --model")
+    mean, deviation = (statistic(rows.features, axis=0, dtype=np.float64) for statistic in (np.mean, np.std))
+    deviation[deviation == 0] = 1.0  # of a constant, which is 0 once its mean is subtracted
+    return rows._replace(features=((rows.features - mean) / deviation).astype(np.float32)), mean, deviation
+
+
+def _without_own_fold(rows: Rows, fold: np.ndarray) -> np.ndarray:
+    """Returns float32[rows, folds], the weights with which each row enters the head that answers each fold."""
+    return rows.weights[:, None] * (fold[:, None] != np.arange(FOLDS))
 
 
 def _minimise(

@@ -101,3 +101,16 @@ def test_mistakes_are_one_line():
     features[7, 3] = np.inf
     with pytest.raises(UserError, match="--head=solve: the model's .CLS. vectors are not finite"):
         solve(rows_of(features, labels))
+
+
+def test_out_of_fold_answers_come_from_heads_that_did_not_see_the_row():
+    # Labels at random: whoever saw a row can know its label, nobody else can do better than chance.
+    random = np.random.default_rng(5)
+    rows = rows_of(random.normal(size=(120, 100)).astype(np.float32), random.integers(0, 2, 120))
+    answers = head_solver.out_of_fold(rows, groups=lambda chosen: chosen, seed=0)
+    assert answers.shape == (120, 2)
+    np.testing.assert_allclose(answers.sum(axis=1), 1.0)
+    assert 0.3 < (answers.argmax(axis=1) == rows.targets.argmax(axis=1)).mean() < 0.65
+    features, labels = problem(noise=0.1, rows=600)
+    answers = head_solver.out_of_fold(rows_of(features, labels), groups=lambda chosen: chosen, seed=0)
+    assert (answers.argmax(axis=1) == labels).mean() > 0.9
