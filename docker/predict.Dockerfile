@@ -3,6 +3,8 @@
 #   docker run --rm -v "$PWD/saved_models/sst2:/model:ro" sentiment-predict "a gripping film"
 FROM python:3.12-slim-bookworm
 
+RUN useradd --create-home --uid 10001 answers
+
 COPY docker/predict-requirements.txt docker/constraints.txt /tmp/
 RUN pip install --no-cache-dir --constraint /tmp/constraints.txt -r /tmp/predict-requirements.txt
 
@@ -11,6 +13,5 @@ COPY setup.cfg setup.py pyproject.toml README.md LICENSE /src/
 COPY sentiment_tf /src/sentiment_tf
 RUN pip install --no-cache-dir --no-deps /src
 
-RUN useradd --create-home answers
-USER answers
+USER 10001
 ENTRYPOINT ["python", "-m", "sentiment_tf.predict", "--model=/model"]

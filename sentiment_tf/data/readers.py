@@ -11,7 +11,7 @@ import json
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,11 +134,27 @@ def load_table(path: Path) -> datasets.Dataset:
             options = _csv_options(path) if kind == "csv" else {}
             if kind == "parquet" and (repeated := repeated_column(pq.read_schema(path).names)):
                 raise UserError(f"{path}: {repeated}")
-            return datasets.load_dataset(kind, data_files=[glob.escape(str(path.resolve()))], **options)["train"]
+            load = functools.partial(datasets.load_dataset, kind, data_files=[glob.escape(str(path.resolve()))])
+            return (_load_json(path, load) if kind == "json" else load(**options))["train"]
         except (datasets.exceptions.DatasetGenerationError, OSError, StopIteration, ValueError, Warning) as error:
             problem = _explain(path, error)
             traceback.clear_frames((error.__cause__ or error).__traceback__)  # closes the file
     raise UserError(problem)
+
+
+def _load_json(path: Path, load: Callable[..., datasets.DatasetDict]) -> datasets.DatasetDict:
+    """Loads JSON lines; a file with a column of several types is read in one chunk.
+
+    `datasets` infers types from the first chunk of 10 MB. For a later chunk with a value of another type it would write
+    that chunk's texts as JSON, in quotation marks, among the plain texts of the others.
+    """
+    try:
+        return load(on_mixed_types=None)
+    except datasets.exceptions.DatasetGenerationError as error:
+        cause = error.__cause__
+        if ") changed from" not in f"{cause} {cause and cause.__context__}":
+            raise
+    return load(chunksize=path.stat().st_size)
 
 
 def _explain(path: Path, error: Exception) -> str:
@@ -186,10 +202,8 @@ def _too_long_row(path: Path) -> str | None:
         header = next(records)
         for number, record in enumerate(records, start=1):
             if len(record) > len(header):
-                return (
-                    f"{row_name(number)} has {len(record)} fields, where the header has {len(header)}; put quotation "
-                    "marks around a text that holds the separator"
-                )
+                advice = "a text cannot hold a tab" if options else "put quotation marks around a text with commas"
+                return f"{row_name(number)} has {len(record)} fields, where the header has {len(header)}; {advice}"
     return None
 
 

@@ -654,11 +654,11 @@ MISTAKES = {
     ),
     "fields too many at once": (
         bad_bytes("a.csv", b"text,label\nhello, world,1\n"),
-        "a.csv: row 1 .* has 3 fields, where the header has 2; put quotation marks around a text",
+        "a.csv: row 1 .* has 3 fields, where the header has 2; put quotation marks around a text with",
     ),
     "fields too many in a TSV": (
         bad_bytes("a.tsv", b"text\tlabel\n\nhello\tworld\t1\n"),
-        "a.tsv: row 1 .* has 3 fields, where the header has 2",
+        "a.tsv: row 1 .* has 3 fields, where the header has 2; a text cannot hold a tab",
     ),
     "not Parquet": (bad_bytes("a.parquet", b"text,label\n"), "a.parquet: not a well-formed parquet file"),
     "bytes of another encoding": (
@@ -712,6 +712,16 @@ def test_mistake_is_said_in_one_line(tmp_path, capfd, name):
         run(tmp_path)
     assert all("\n" not in problem and len(problem) < 500 for problem in error.value.problems)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("odd", [{"text": 123, "label": 1}, {"text": "x", "label": "1"}])
+def test_one_odd_row_far_down_a_large_file_is_found(tmp_path, odd):
+    """Beyond the first 10 MB, which `datasets` infers the types from."""
+    rows = [{"text": f"{row} " + "word " * 2000, "label": row % 2} for row in range(1200)]
+    lines = [json.dumps(row) for row in [*rows, odd, {"text": "last", "label": 0}]]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"a.jsonl: row 1,201 \(.*\) has (123 as its text|the label '1')"):
+        load(train_file=tmp_path / "a.jsonl")
 
 
 def test_evaluation_names_its_own_flags():
