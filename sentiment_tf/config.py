@@ -186,6 +186,13 @@ class TrainConfig:
         return parse_depth(self.trainable_layers)
 
     @property
+    def fixed_depth(self) -> Depth:
+        """`depth`, of a config that does not look for it."""
+        depth = self.depth
+        assert depth != "auto"
+        return depth
+
+    @property
     def least_width(self) -> int:
         """Tokens that a training batch is padded to at least; of a resolved config."""
         return self.max_length if self.pad_to_max_length else 2
@@ -193,7 +200,10 @@ class TrainConfig:
     @property
     def profiled_steps(self) -> tuple[int, int] | None:
         """First and last profiled step, or None."""
-        return tuple(map(int, self.profile_steps.split(","))) if self.profile_steps else None
+        if not self.profile_steps:
+            return None
+        first, last = map(int, self.profile_steps.split(","))
+        return first, last
 
 
 # Settings that say where and how loudly, not what is trained: two runs that differ in these alone are the same.

@@ -64,14 +64,15 @@ def tokenize(tokenizer, texts: Sequence[str], *, max_length: int) -> Tokens:
     backend.enable_truncation(max_length=max_length + 1)
     backend.encode_special_tokens = True
     dtype = np.uint16 if len(tokenizer) <= np.iinfo(np.uint16).max else np.int32
-    ids, lengths = [], []
+    ids: list[np.ndarray] = []
+    sizes: list[int] = []
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         encodings = backend.encode_batch_fast(list(texts[start : start + TEXTS_AT_ONCE]))
         rows = [encoding.ids for encoding in encodings]
-        lengths += map(len, rows)
+        sizes += map(len, rows)
         rows = [row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows]
         ids.append(np.fromiter((token for row in rows for token in row), dtype))
-    lengths = np.asarray(lengths, np.int64)
+    lengths = np.asarray(sizes, np.int64)
     offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, max_length))])
     return Tokens(np.concatenate([*ids, np.empty(0, dtype)]), offsets, lengths > max_length)
 

@@ -86,8 +86,8 @@ def cached(
 
 def _of_split(name: str, entries: dict[int, Entry], depth: int, fill: Callable, strategy) -> tuple[np.ndarray, float]:
     found = _open(entries[depth])
-    there = [found is not None if at == depth else os.path.exists(entry.folder) for at, entry in entries.items()]
-    there = collectives.all_gather(strategy, np.array([there], np.int32)).all(axis=0)
+    here = [found is not None if at == depth else os.path.exists(entry.folder) for at, entry in entries.items()]
+    there = np.all(collectives.all_gather(strategy, np.array([here], np.int32)), axis=0)
     missing = [at for at, is_there in zip(entries, there, strict=True) if not is_there]
     if missing:
         began = time.perf_counter()
@@ -164,7 +164,7 @@ def _new(entry: Entry, began: float) -> Iterator[np.ndarray]:
         disk.allocate(building / "values", entry.bytes)
         values = np.memmap(building / "values", dtype, "r+", shape=shape) if shape[0] else np.empty(shape, dtype)
         yield values
-        if shape[0]:
+        if isinstance(values, np.memmap):
             values.flush()
         record = {"shape": list(shape), "dtype": dtype.name, "xxh3": disk.checksum(building / "values")}
         (building / "features.json").write_text(json.dumps(record | {"seconds": time.perf_counter() - began}))

@@ -59,5 +59,5 @@ def measure(models: Sequence[Classifier], data: DataSettings, *, seed: int) -> d
         for values, probabilities in zip(logits, answers, strict=True)
     ]
     if len(models) == 2:
-        found["comparison"] = comparison.compare(*logits, labels)
+        found["comparison"] = comparison.compare(logits[0], logits[1], labels)
     return found
