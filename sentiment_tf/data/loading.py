@@ -66,7 +66,7 @@ class Splits:
 
     def row_names(self, split: str) -> list[str]:
         """Returns a name of each row by which a person finds it: its file, and its number there."""
-        return [self.origins[split].of_row(number) for number in self.rows[split]["row"]]
+        return [self.origins[split].of_row(number) for number in self.rows[split]["row"][:]]
 
 
 def load(data: DataSettings, *, seed: int = 0, limit: int | None = None) -> Splits:
@@ -209,7 +209,9 @@ def _missing_classes(split: str, numbers: np.ndarray, label_names: Sequence[str]
     if not absent:
         return None
     if len(absent) == len(label_names) - 1:
-        return f"{split}: every row has the label {label_names[counts.argmax()]}; ROC-AUC and the like are undefined."
+        return (
+            f"{split}: every row has the label {label_names[int(counts.argmax())]}; ROC-AUC and the like are undefined."
+        )
     others = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
     return f"{split}: no row has the label {', '.join(absent[:5])}{others}."
 

@@ -13,7 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import huggingface_hub.utils
@@ -196,7 +196,7 @@ def _csv_options(path: Path) -> dict:
 
 def _too_long_row(path: Path) -> str | None:
     """Returns which row of a CSV or TSV has more fields than its header, or None."""
-    options = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix.lower() == ".tsv" else {}
+    options: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix.lower() == ".tsv" else {}
     with path.open(encoding="utf-8-sig", newline="") as lines, contextlib.suppress(csv.Error):
         records = (record for record in csv.reader(lines, **options) if record)
         header = next(records)
