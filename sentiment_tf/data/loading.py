@@ -66,7 +66,7 @@ class Splits:
 
     def row_names(self, split: str) -> list[str]:
         """Returns a name of each row by which a person finds it: its file, and its number there."""
-        return [self.origins[split].of_row(number) for number in self.rows[split]["row"]]
+        return [self.origins[split].of_row(number) for number in self.rows[split]["row"][:]]
 
 
 def load(data: DataSettings, *, seed: int = 0, limit: int | None = None) -> Splits:
