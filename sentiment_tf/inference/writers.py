@@ -98,7 +98,7 @@ def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layou
 
 def _csv(columns: tuple[str, ...], label_names: tuple[str, ...], *, safe: bool = False) -> Layout:
     added = apart(("label", "probability", *(f"probability_{name}" for name in label_names)), columns)
-    neutral = _without_formula if safe else str
+    neutral = without_formula if safe else str
     written_labels = {neutral(name): name for name in label_names}
 
     def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
@@ -309,7 +309,7 @@ def _parse(content: str | bytes) -> Any:
     return json.loads(content, parse_constant=lambda name: None)
 
 
-def _without_formula(cell: str) -> str:
+def without_formula(cell: str) -> str:
     """Returns a cell that no spreadsheet runs: an apostrophe stands before what would be a formula; numbers stay.
 
     The characters are those of OWASP's page on CSV injection (owasp.org/www-community/attacks/CSV_Injection).
