@@ -122,15 +122,15 @@ class TrainConfig:
         least=1,
     )
     cache: str = _setting(
-        "on", "Keep what the frozen layers computed, so that the next run need not.", choices=("on", "off")
+        "on", "Keep tokens and what the frozen layers computed, so that the next run need not.", choices=("on", "off")
     )
     cache_dir: str | None = _setting(
         None, "Where that and the converted model are kept (default: ~/.cache/sentiment_tf)."
     )
     cache_limit: str = _setting(
         "25%",
-        "Size of the cache, in percent of its disk or as in 50GB; the least recently used features of other runs are "
-        "deleted above it.",
+        "Size of the cache, in percent of its disk or as in 50GB; what other runs used least recently is deleted above "
+        "it.",
     )
     output_dir: str = _setting("saved_models", "Runs are written to a folder here.")
     run_name: str | None = _setting(None, "Name of that folder (default: the data set's name).")
