@@ -72,6 +72,8 @@ def cluster(address: str | None, *, startup_timeout: float) -> Iterator[None]:
             ray.init(**settings, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
             problem = error  # raised outside, for the messages before it say no more
+    if problem and not address:
+        raise UserError(f"Ray does not start on this machine: {first_line(problem)}") from problem
     if problem:
         raise UserError(
             f"--ray_address={address}: no Ray cluster answers ({first_line(problem)}); pass the host:port of its head "
