@@ -149,15 +149,17 @@ class TrainConfig:
         least=1,
     )
     cache: str = _setting(
-        "on", "Keep the output of the frozen layers on disk and reuse it in later runs.", choices=("on", "off")
+        "on",
+        "Keep tokens and the output of the frozen layers on disk and reuse them in later runs.",
+        choices=("on", "off"),
     )
     cache_dir: str | None = _setting(
         None, "Folder for cached features and the converted model (default: ~/.cache/sentiment_tf)."
     )
     cache_limit: str = _setting(
         "25%",
-        "Maximum size of the cache, in percent of its disk or as in 50GB; beyond it, the least recently used features "
-        "of other runs are deleted.",
+        "Maximum size of the cache, in percent of its disk or as in 50GB; beyond it, what other runs used least recently "
+        "is deleted.",
     )
     output_dir: str = _setting("saved_models", "Folder that holds the runs' folders.")
     run_name: str | None = _setting(None, "Name of the run's folder (default: the data set's name).")

@@ -175,7 +175,7 @@ def find(path: str | os.PathLike, *, precision: str = "float32") -> Path:
         raise UserError(f"--precision={precision}: {folder} has no {name}; pass --precision={others[0]}")
     raise UserError(
         f"--model={path}: holds no LiteRT export ({layout.LITERT_FOLDER}/{name}); "
-        "pass --engine=tensorflow, or a run whose --exports include litert"
+        "pass a run whose --exports include litert (predict has --engine=tensorflow, too)"
     )
 
 
