@@ -9,6 +9,7 @@ from typing import Any
 from sentiment_tf.data import packaged, registry, settings
 from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.errors import UserError
+from sentiment_tf.evaluation import thresholds
 from sentiment_tf.exporting import formats
 from sentiment_tf.modeling import distilbert
 
@@ -107,6 +108,17 @@ class TrainConfig:
 
     calibrate: str = _setting(
         "on", "Fit a temperature on the validation rows and store it in the export.", choices=("on", "off")
+    )
+
+    threshold: str | None = _setting(
+        None,
+        "With two classes, the probability from which a text gets the second one, 0 to 1, or auto: the best macro F1 "
+        "on the validation rows (default: the larger probability decides).",
+    )
+    threshold_for: str | None = _setting(
+        None,
+        "The threshold that keeps a precision of the second class on the validation rows and finds the most of it, "
+        "such as precision:0.9; or recall:0.9, the other way round.",
     )
 
     exports: str = _setting(formats.ALL, "Formats that the model is written in, separated by commas.")
@@ -210,6 +222,7 @@ def validate(config: TrainConfig) -> None:
         + _name_problems(config)
         + _profile_problems(config.profile_steps)
         + _export_problems(config.exports)
+        + thresholds.problems(config.threshold, config.threshold_for)
     )
     if problems:
         raise UserError(*problems)

@@ -126,12 +126,20 @@ def by_name(name: str) -> Metric:
     return found[name]
 
 
-def evaluate(logits: ArrayLike, labels: ArrayLike, *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
+def evaluate(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    predicted: ArrayLike | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Computes every metric.
 
     Args:
-      logits: float32[rows, classes]; a row's highest is its prediction.
+      logits: float32[rows, classes].
       labels: int[rows], from 0 to classes - 1.
+      predicted: int[rows], the classes that a decision threshold gives; None: each row's highest logit.
       resamples: number of bootstrap resamples behind the intervals; 0 leaves the intervals out.
       seed: Random seed of the bootstrap; the same rows with the same seed give the same intervals.
 
@@ -145,7 +153,7 @@ def evaluate(logits: ArrayLike, labels: ArrayLike, *, resamples: int = 1000, see
     Raises:
       ValueError: as for ``Predictions``.
     """
-    predictions = Predictions(logits, labels)
+    predictions = Predictions(logits, labels, predicted)
     found = {name: float(value[0]) for name, value in _measure(METRICS, Sample.whole(predictions)).items()}
     values = {name: value if np.isfinite(value) else None for name, value in found.items()}
     resampled = [metric for metric in METRICS if metric.interval and values[metric.name] is not None]

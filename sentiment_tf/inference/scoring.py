@@ -1,13 +1,13 @@
 """Files of any size through a loaded export: rows in, answers beside them out, in order and resumable."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from sentiment_tf.errors import UserError
 from sentiment_tf.inference import readers, writers
-from sentiment_tf.inference.classifier import TEXTS_AT_ONCE, Classifier
+from sentiment_tf.inference.classifier import SAME_MODEL, TEXTS_AT_ONCE, Classifier
 
-SAME_MODEL = 5e-4  # difference of a probability, from one engine to another and by rounding to four digits
+_EXPLAINED_AT_ONCE = 16  # takes seconds
 _CHARACTERS_AT_ONCE = 4_000_000  # of the texts asked together: a few long ones fill memory, too
 
 
@@ -88,6 +88,8 @@ def answer(
     form: writers.Layout,
     output: writers.Output,
     progress: Callable[[int], object],
+    *,
+    explain: bool = False,
 ) -> None:
     """Streams rows through the model into the output.
 
@@ -97,14 +99,15 @@ def answer(
       form: of the records.
       output: gets whole records, and the header where it is empty.
       progress: called with the number of rows answered since the last call.
+      explain: whether each answer comes with the weights of the text's words.
 
     Raises:
       UserError: a row can't be answered; those before it are in the output.
     """
-    windows, ahead = itertools.tee(_windows(rows))
-    answers = model.stream([row.text for row in window] for window in ahead)
-    for window, probabilities in zip(windows, answers, strict=True):
-        records = map(form.record, window, model.labels(probabilities), probabilities)
+    windows, ahead = itertools.tee(_windows(rows, _EXPLAINED_AT_ONCE if explain else TEXTS_AT_ONCE))
+    requests = ([row.text for row in window] for window in ahead)
+    for window, answers in zip(windows, _answers(model, requests, explain), strict=True):
+        records = (form.record(row, *each) for row, each in zip(window, answers, strict=True))
         output.write((form.header if output.is_empty else b"") + b"".join(records))
         progress(len(window))
     if rows.first_bad and not rows.bad:
@@ -113,13 +116,23 @@ def answer(
         output.write(form.header)
 
 
-def _windows(rows: GoodRows) -> Iterator[list[readers.Row]]:
+def _answers(model: Classifier, requests: Iterator[list[str]], explain: bool) -> Iterator[Iterable[tuple]]:
+    """Yields for each request label, probabilities and, if they are explained, words of its texts."""
+    if explain:
+        for texts in requests:
+            yield [(each.label, each.probabilities, each.words) for each in model.explain(texts)]
+    else:
+        for probabilities in model.stream(requests):
+            yield zip(model.labels(probabilities), probabilities, strict=True)
+
+
+def _windows(rows: GoodRows, size: int) -> Iterator[list[readers.Row]]:
     """Cuts rows into lists that are asked together."""
     window, characters = [], 0
     for row in rows:
         window.append(row)
         characters += len(row.text)
-        if len(window) == TEXTS_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
+        if len(window) == size or characters >= _CHARACTERS_AT_ONCE:
             yield window
             window, characters = [], 0
     if window:

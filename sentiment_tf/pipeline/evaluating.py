@@ -8,7 +8,7 @@ import numpy as np
 from sentiment_tf.data import loading, settings
 from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.errors import UserError
-from sentiment_tf.evaluation import comparison, metrics
+from sentiment_tf.evaluation import comparison, metrics, thresholds
 from sentiment_tf.inference.classifier import Classifier
 
 SMALLEST_PROBABILITY = 1e-30  # of a class; its logarithm stays finite
@@ -51,9 +51,13 @@ def measure(models: Sequence[Classifier], data: DataSettings, *, seed: int) -> d
     rows = splits.rows[splits.report_split]
     labels, texts = loading.label_array(rows), rows["text"]
     # Probabilities are calibrated; their logarithms are logits of the same answers.
-    logits = [np.log(np.maximum(model.predict(texts)[1], SMALLEST_PROBABILITY)) for model in models]
+    probabilities = [model.predict(texts)[1] for model in models]
+    logits = [np.log(np.maximum(values, SMALLEST_PROBABILITY)) for values in probabilities]
+    classes = [thresholds.decide(values, model.threshold) for model, values in zip(models, probabilities, strict=True)]
     found: dict[str, Any] = {"rows": splits.report_split, "label_names": list(label_names)}
-    found["models"] = [metrics.evaluate(values, labels) for values in logits]
+    found["models"] = [
+        metrics.evaluate(values, labels, predicted=predicted) for values, predicted in zip(logits, classes, strict=True)
+    ]
     if len(models) == 2:
-        found["comparison"] = comparison.compare(*logits, labels)
+        found["comparison"] = comparison.compare(*logits, labels, predicted=tuple(classes))
     return found

@@ -2,11 +2,15 @@
 
 import dataclasses
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from sentiment_tf.config import TrainConfig, at_depth, to_flags
 from sentiment_tf.data import leaks, loading
-from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics
+from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics, thresholds
+from sentiment_tf.inference.classifier import softmax
 from sentiment_tf.pipeline.setup import RunState
 from sentiment_tf.reporting import model_card, plots, report, tensorboard
 from sentiment_tf.reporting.rows import ReportedRows
@@ -15,9 +19,29 @@ from sentiment_tf.system import provenance
 log = logging.getLogger("sentiment_tf")
 
 
-def reported_rows(state: RunState, outcome) -> ReportedRows:
+def choose_threshold(config: TrainConfig, state: RunState, outcome, *, temperature: float) -> dict | None:
+    """Returns the decision threshold that the settings ask for, found on the validation rows; None without one."""
+    probabilities = softmax(outcome.after["validation"] / temperature)
+    labels = state.labels["validation"]
+    chosen = thresholds.choose(probabilities, labels, threshold=config.threshold, threshold_for=config.threshold_for)
+    if chosen and not chosen["reached"]:
+        log.warning(
+            "  --threshold_for=%s: no threshold reaches it on the validation rows; the nearest, %.4f, has a precision "
+            "of %.1f %% and a recall of %.1f %%",
+            chosen["rule"],
+            chosen["value"],
+            100 * chosen["precision"],
+            100 * chosen["recall"],
+        )
+    return chosen
+
+
+def reported_rows(
+    state: RunState, outcome, *, temperature: float = 1.0, threshold: float | None = None
+) -> ReportedRows:
     """Returns the rows that the run is reported on, with the logits before and after training."""
     split = state.splits.report_split
+    probabilities = softmax(outcome.after[split] / temperature)
     return ReportedRows(
         texts=state.splits.rows[split]["text"],
         labels=state.labels[split],
@@ -25,11 +49,20 @@ def reported_rows(state: RunState, outcome) -> ReportedRows:
         logits_after=outcome.after[split],
         lengths=state.tokens[split].lengths,
         truncated=state.tokens[split].truncated,
+        predicted=None if threshold is None else thresholds.decide(probabilities, threshold),
     )
 
 
-def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, *, temperature: float) -> dict:
-    """Returns the content of run.json without the times and without the export's figures."""
+def describe(
+    config: TrainConfig,
+    state: RunState,
+    outcome,
+    rows: ReportedRows,
+    *,
+    temperature: float,
+    threshold: dict | None = None,
+) -> dict:
+    """Returns the content of run.json without the times, the explanations and the export's figures."""
     splits, reported = state.splits, state.splits.report_split
     labels, before, after = rows.labels, rows.logits_before, rows.logits_after
     found = leaks.audit({split: loading.text_array(texts) for split, texts in splits.rows.items()}, reported)
@@ -51,17 +84,24 @@ def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, 
         "frozen_parameters": state.model.count_params() - outcome.trained_parameters,
         "metrics": {
             "before": metrics.evaluate(before, labels),
-            "after": metrics.evaluate(after, labels)
+            "after": metrics.evaluate(after, labels, predicted=rows.predicted)
             | {
-                "accuracy_without_leaks": breakdown.accuracy_without(found["leaked_rows"], after, labels),
-                "by_length": breakdown.by_length(after, labels, rows.lengths),
-                "by_truncation": breakdown.by_truncation(after, labels, rows.truncated),
+                "accuracy_without_leaks": breakdown.accuracy_without(
+                    found["leaked_rows"], after, labels, predicted=rows.predicted
+                ),
+                "by_length": breakdown.by_length(after, labels, rows.lengths, predicted=rows.predicted),
+                "by_truncation": breakdown.by_truncation(after, labels, rows.truncated, predicted=rows.predicted),
             },
-            "comparison": comparison.compare(before, after, labels),
+            "comparison": comparison.compare(before, after, labels, predicted=(None, rows.predicted)),
         },
         **(
             {"calibration": calibration.summarize(after, labels, temperature=temperature) | {"folded": True}}
             if config.calibrate == "on"  # without it, report and model card mention no temperature
+            else {}
+        ),
+        **(
+            {"threshold": _on_reported_rows(threshold, softmax(outcome.after[reported] / temperature), labels)}
+            if threshold
             else {}
         ),
         "history": outcome.history,
@@ -70,6 +110,14 @@ def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, 
         "versions": provenance.versions(),
         "hardware": provenance.hardware(),
         "commit": provenance.commit(),
+    }
+
+
+def _on_reported_rows(threshold: dict, probabilities: np.ndarray, labels: np.ndarray) -> dict:
+    """Returns the chosen threshold with what it gives on the reported rows, beside the larger probability's."""
+    return threshold | {
+        "reported": thresholds.measure(probabilities, labels, threshold["value"]),
+        "larger_probability": thresholds.measure(probabilities, labels, 0.5),
     }
 
 
@@ -106,8 +154,19 @@ def _log_leaks(found: dict) -> None:
     log.info("  %s of %s %s rows are in another split: %s", f"{total:,}", f"{found['rows'][split]:,}", split, counts)
 
 
-def write(config: TrainConfig, outcome, rows: ReportedRows, content: dict, building: Path) -> None:
-    """Writes the figures, the report, the model card, TensorBoard's results, history.csv and run.flags."""
+def write(
+    config: TrainConfig, outcome, rows: ReportedRows, content: dict, building: Path, *, words: Mapping[int, Sequence]
+) -> None:
+    """Writes the figures, the report, the model card, TensorBoard's results, history.csv and run.flags.
+
+    Args:
+      config: Settings of the run.
+      outcome: What training did.
+      rows: The reported rows.
+      content: Of run.json.
+      building: The run's folder.
+      words: By row, the `attributions.Word`s of the rows that are explained.
+    """
     before_training = {name: content["metrics"]["before"][name] for name in ("loss", "accuracy")}
     start = before_training if content["data"]["report_split"] == "validation" else None
     plots.save(plots.history(outcome.history, before=start), building / "history.png")
@@ -117,7 +176,7 @@ def write(config: TrainConfig, outcome, rows: ReportedRows, content: dict, build
     )
     if outcome.depths:
         plots.save(plots.depth(outcome.depths), building / "depths.png")
-    report.write(building / "report.html", run=content, rows=rows)
+    report.write(building / "report.html", run=content, rows=rows, words=words)
     model_card.write(building / "hf" / "README.md", run=content)
     tensorboard.write_results(building / "logs", run=content, rows=rows)
     provenance.write_history(building / "history.csv", outcome.history)

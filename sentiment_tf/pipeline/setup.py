@@ -67,6 +67,7 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
     """Data → tokens → model."""
     with clock.step("data") as said:
         splits = loading.load(config.data, seed=config.seed, limit=config.limit)
+        _check_threshold(config, splits.label_names)
         said += [f"{len(rows):,} {split}" for split, rows in splits.rows.items()]
     for note in splits.notes:
         log.info("  %s", note)
@@ -102,6 +103,12 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
             )
         said.append(f"{config.model}: {model.config.num_hidden_layers} blocks; matmuls in {compute_dtype.name}")
     return RunState(splits, labels, tokens, tokenizer, files, strategy, model, compute_dtype, checkpoints)
+
+
+def _check_threshold(config: TrainConfig, label_names: Sequence[str]) -> None:
+    for name in ("threshold", "threshold_for"):
+        if (value := getattr(config, name)) is not None and len(label_names) != 2:
+            raise UserError(f"--{name}={value}: is for two classes; the data has {len(label_names)}; leave it out")
 
 
 def freeze(

@@ -1,6 +1,14 @@
 """Numbers as text, the same on the terminal, in the report and in the model card."""
 
+import os
+from typing import TextIO
+
 UNKNOWN = "–"
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Returns whether a text stream is a terminal that shows colours and NO_COLOR is not set."""
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def value(name: str, number: float | None) -> str:

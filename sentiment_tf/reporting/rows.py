@@ -16,6 +16,7 @@ class ReportedRows:
       logits_before, logits_after: float32[rows, classes], without temperature.
       lengths: int[rows], in tokens, after truncation.
       truncated: bool[rows], whether the text was longer than the model reads.
+      predicted: int[rows], the classes after training that a decision threshold gives; None: the highest logits.
     """
 
     texts: Sequence[str]
@@ -24,3 +25,4 @@ class ReportedRows:
     logits_after: np.ndarray
     lengths: np.ndarray
     truncated: np.ndarray
+    predicted: np.ndarray | None = None

@@ -85,3 +85,10 @@ def test_without_a_fitted_temperature_none_is_claimed(run, tmp_path):
 def test_commands_are_quoted(run, tmp_path):
     model_card.write(tmp_path / "README.md", run=run | {"config": run["config"] | {"run_name": "my films"}})
     assert "--model='saved_models/my films' " in (tmp_path / "README.md").read_text()
+
+
+def test_the_threshold_is_in_the_text(card, bare_run, tmp_path):
+    assert "labelled `POSITIVE` from a probability of **0.6200** on" in card.text
+    assert "a precision of 92.0 % and a recall of 81.0 % of this class" in card.text
+    model_card.write(tmp_path / "README.md", run=bare_run)
+    assert "from a probability of" not in (tmp_path / "README.md").read_text(encoding="utf-8")
