@@ -40,7 +40,7 @@ def explain(
 
     Returns:
       By reported row the words of its text, and what run.json says: "method", "texts" (of the curve),
-      "largest_error" (of completeness, a share) and "deletion", see `attributions.deletion_curve`.
+      "largest_missed" (see `attributions.Explanation`) and "deletion", see `attributions.deletion_curve`.
     """
     shown = breakdown.mistakes(rows.logits_after, rows.labels, predicted=rows.predicted)[:SHOWN]
     mistakes = model.explain([rows.texts[row] for row in shown])
@@ -58,7 +58,7 @@ def explain(
     content = {
         "method": attributions.METHOD,
         "texts": len(texts),
-        "largest_error": max(each.error for each in [*mistakes, *explained]),
+        "largest_missed": max(each.missed for each in [*mistakes, *explained]),
         "deletion": curve,
     }
     return {row: each.words for row, each in zip(shown, mistakes, strict=True)}, content

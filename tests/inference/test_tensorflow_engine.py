@@ -124,7 +124,7 @@ def test_explains_with_the_runs_weights_for_transformers(copy):
     for found, label, each in zip(model.explain(texts), labels, probabilities, strict=True):
         assert found.label == label
         np.testing.assert_allclose(found.probabilities, each, atol=1e-4)
-        assert found.error < 0.01
+        assert sum(word.weight for word in found.words) == pytest.approx(found.log_odds - found.baseline, abs=1e-4)
     assert saved_model.load(copy / "1").explain([]) == []
 
 

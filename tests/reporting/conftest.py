@@ -109,7 +109,7 @@ def run(rows):
         "explanations": {
             "method": "integrated gradients",
             "texts": 32,
-            "largest_error": 0.004,
+            "largest_missed": 0.009,
             "deletion": {
                 "share": [0.0, 0.1, 0.2, 0.3, 0.4, 0.5],
                 "top_words": [0.9, 0.6, 0.45, 0.36, 0.31, 0.28],

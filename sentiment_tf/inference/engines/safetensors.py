@@ -88,8 +88,7 @@ class FusedClassifier(classifier.Classifier):
                 self.label_names[label],
                 each,
                 attributions.words(text, encoding, attribution.weights),
-                attribution.log_odds,
-                attribution.baseline,
+                *attribution[1:],
             )
             for text, encoding, label, each, attribution in zip(
                 given, encodings, labels, probabilities, found, strict=True
