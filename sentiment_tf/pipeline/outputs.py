@@ -26,13 +26,12 @@ def choose_threshold(config: TrainConfig, state: RunState, outcome, *, temperatu
     chosen = thresholds.choose(probabilities, labels, threshold=config.threshold, threshold_for=config.threshold_for)
     if chosen and not chosen["reached"]:
         log.warning(
-            "  --threshold_for=%s: no threshold reaches it on the validation rows; the nearest, %.4f, has a precision "
-            "of %.1f %% and a recall of %.1f %%",
-            chosen["rule"],
-            chosen["value"],
-            100 * chosen["precision"],
-            100 * chosen["recall"],
+            "  --threshold_for=%s: no threshold reaches it on the validation rows; the nearest is taken", chosen["rule"]
         )
+    if chosen:
+        shares = (f"{100 * chosen[name]:.1f} %" for name in ("precision", "recall"))
+        label = state.splits.label_names[1]
+        log.info("  %s from a probability of %.4f on: precision %s, recall %s", label, chosen["value"], *shares)
     return chosen
 
 
