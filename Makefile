@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4
 INTEROP := tests/interop
 INTEROP_VENV := .venv-interop
 
-.PHONY: train check test quality style benchmark faults interop clean
+.PHONY: train check test quality style wheel audit fuzz notebook benchmark results faults interop clean
 
 train: $(READY)
 	$(BIN)/python -m sentiment_tf.train --flagfile=flags/offline.flags
@@ -37,7 +37,30 @@ $(READY): setup.cfg setup.py pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(INTEROP_VENV) $(INTEROP)/node_modules build *.egg-info
+	rm -rf $(VENV) $(INTEROP_VENV) .venv-audit .venv-benchmark $(INTEROP)/node_modules build dist *.egg-info
+
+# Builds the package, checks it, installs it into a fresh environment and uses it there.
+wheel: $(READY)
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m tests.installed dist/*.whl
+
+# Known vulnerabilities of everything that is installed, but for those that .github/accepted-findings.txt explains.
+audit: $(READY)
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit
+	.venv-audit/bin/pip-audit --skip-editable --path $$(echo $(VENV)/lib/python*/site-packages) \
+	  $$(sed -n 's/^\([A-Z]\{2,\}-[^ ]*\) .*/--ignore-vuln \1/p' .github/accepted-findings.txt)
+
+# The property tests with new random examples, many of them; make check runs a few that are always the same.
+fuzz: $(READY)
+	$(BIN)/python -m pytest --hypothesis-profile=explore --hypothesis-show-statistics tests/fuzzing
+
+# Runs docs/quickstart.ipynb and stores its output in it.
+notebook: $(READY)
+	$(BIN)/python -m tests.notebook docs/quickstart.ipynb
 
 # The peers (PyTorch, KerasHub) live in an environment of their own.
 benchmark: $(READY)
@@ -45,9 +68,14 @@ benchmark: $(READY)
 	.venv-benchmark/bin/python -m pip install --quiet -r benchmarks/requirements.txt
 	$(BIN)/python benchmarks/run.py
 
-# Kills real runs at many moments and compares what they end with.
+# Every published accuracy again, three seeds each; goes on where it stopped. SST2=folder: GLUE's, without a hub.
+results: $(READY)
+	$(BIN)/python benchmarks/accuracy.py $(if $(SST2),--sst2_dir=$(SST2))
+
+# Kills real runs, and real scoring jobs on a Ray cluster, at many moments and compares what they end with.
 faults: $(READY)
 	$(BIN)/python -m tests.support.faults --kills=20
+	$(BIN)/python -m tests.support.score_faults --kills=20
 
 # Opens the hf/ folder of a run (RUN=folder, or a small new one) in PyTorch, in Node and in Chromium.
 interop: interop-tools $(READY) $(INTEROP_VENV)/.ready $(INTEROP)/node_modules/.ready

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from sentiment_tf.config import TrainConfig, resolve
 
 BF16 = "--precision=bfloat16"
+INT8 = "--precision=int8"
 WHOLE = "Raw texts to trained weights; accuracy on held-out rows, mean and range over the rounds' seeds."
 
 
@@ -39,8 +40,8 @@ class Item(NamedTuple):
 
 def _training(layers: str, dataset: str = "rotten_tomatoes") -> tuple[str, str]:
     """Returns the flags for training the head (0), k blocks under it, or all, at this project's default rate."""
-    rate = resolve(TrainConfig(dataset=dataset, trainable_layers=layers)).learning_rate
-    return f"--trainable={'head' if layers == '0' else layers}", f"--learning_rate={rate}"
+    config = TrainConfig(dataset=dataset, trainable_layers=layers, head="sgd" if layers == "0" else None)
+    return f"--trainable={'head' if layers == '0' else layers}", f"--learning_rate={resolve(config).learning_rate}"
 
 
 def _ours(name: str, *flags: str, **fields) -> Contestant:
@@ -50,10 +51,14 @@ def _ours(name: str, *flags: str, **fields) -> Contestant:
 TRAINER = Contestant("PyTorch Trainer, defaults, float32", "trainer.py")
 TRAINER_BF16 = Contestant("PyTorch Trainer, defaults, bf16", "trainer.py", (BF16,))
 TUNED = Contestant("PyTorch, tuned loop, bf16", "tuned_torch.py", (BF16,))
+REGRESS_BF16 = Contestant("PyTorch bf16, encode once + LogisticRegression", "regress_torch.py", (BF16,))
+REGRESS = Contestant("PyTorch float32, encode once + LogisticRegression", "regress_torch.py")
+REGRESS_OPENVINO = Contestant(
+    "OpenVINO bf16, encode once + LogisticRegression", "regress_openvino.py", (BF16,), before="onnx_export.py"
+)
 KERAS_FIT = Contestant("transformers' TF, Keras fit, padded to 128", "tf_keras_fit.py", slow=True)
 KERAS_HUB = Contestant("KerasHub DistilBertTextClassifier, padded to 128", "keras_hub_fit.py", slow=True)
 
-INT8 = "--precision=int8"
 ENGINES = (
     Contestant("ONNX Runtime, int8 (quantize_dynamic)", "onnxruntime_predict.py", (INT8,), before="onnx_export.py"),
     Contestant("OpenVINO, bf16", "openvino_predict.py", (BF16,), before="onnx_export.py"),
@@ -75,9 +80,14 @@ ITEMS = {
         "Rotten Tomatoes, head only",
         f"{WHOLE} “Cached features” is a second run over rows that an earlier run has seen.",
         (
-            _ours("bf16", BF16),
-            _ours("float32"),
-            _ours("bf16, cached features", BF16, "--cache=warm", before="ours.py"),
+            REGRESS_OPENVINO,
+            REGRESS_BF16,
+            REGRESS,
+            _ours("int8 encoder, solved head", INT8),
+            _ours("bf16 encoder, solved head", BF16),
+            _ours("float32 encoder, solved head"),
+            _ours("bf16 encoder, head by SGD", BF16, "--head=sgd"),
+            _ours("int8, cached features", INT8, "--cache=warm", before="ours.py"),
             TRAINER,
             TRAINER_BF16,
             TUNED,
@@ -86,7 +96,20 @@ ITEMS = {
         ),
         _training("0"),
     ),
-    "sst2_head": Item("SST-2, head only", WHOLE, (_ours("bf16", BF16), TUNED), _training("0", "sst2"), data="sst2"),
+    "sst2_head": Item(
+        "SST-2, head only",
+        WHOLE,
+        (
+            REGRESS_OPENVINO,
+            REGRESS_BF16,
+            _ours("int8 encoder, solved head", INT8),
+            _ours("bf16 encoder, solved head", BF16),
+            _ours("bf16 encoder, head by SGD", BF16, "--head=sgd"),
+            TUNED,
+        ),
+        _training("0", "sst2"),
+        data="sst2",
+    ),
     "sst2_depth": Item(
         "SST-2 by depth",
         f"{WHOLE} Each depth at its default rate.",

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from sentiment_tf.inference.engines import load
     from sentiment_tf.pipeline.evaluating import evaluate
     from sentiment_tf.pipeline.experiment import train
+    from sentiment_tf.pipeline.hub import push
 
 # transformers' TensorFlow classes are Keras 2 code; this must be set before TensorFlow is imported.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
 __version__ = "0.1.0"
-__all__ = ["DataSettings", "TrainConfig", "UserError", "__version__", "evaluate", "load", "train"]
+__all__ = ["DataSettings", "TrainConfig", "UserError", "__version__", "evaluate", "load", "push", "train"]
 
 # Loaded when they are first used: answering from LiteRT must not load what training needs.
 _MODULES = {
@@ -34,6 +35,7 @@ _MODULES = {
     "UserError": "errors",
     "evaluate": "pipeline.evaluating",
     "load": "inference.engines",
+    "push": "pipeline.hub",
     "train": "pipeline.experiment",
 }
 

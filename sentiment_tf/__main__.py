@@ -6,7 +6,9 @@ import sys
 COMMANDS = {
     "train": "fine-tune a model, and leave a folder with everything that was made of it",
     "predict": "answer texts, from the command line or from files of any size",
+    "score": "answer many files on every core, or on a Ray cluster",
     "evaluate": "measure a model on labelled texts",
+    "push": "upload a finished run to the Hugging Face hub",
     "compare": "list runs by accuracy",
     "doctor": "check versions, devices, the hub and the disk",
 }

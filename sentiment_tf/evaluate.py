@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     seed = options.seed if options.seed is not None else _recorded_seed(options.model)
     result = evaluating.measure(models, _data(options), seed=seed)
     result["models"] = dict(zip(names, result["models"], strict=True))
-    print(summary.table(result["models"], colour=False))
+    print(*result["notes"], summary.table(result["models"], colour=False), sep="\n")
     first = result["models"][names[0]]
     print(_confusion_table(first["confusion"], models[0].label_names))
     if options.compare:

@@ -43,6 +43,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     switch("explain", False, "Add the words' weights: what each adds to the log-odds of the label. Needs tensorflow.")
     switch("resume", False, "Go on where --output stops.")
     switch("skip_bad_rows", False, "Leave out rows that can't be read, and count them.")
+    switch("safe_csv", False, "In CSV, put an apostrophe before cells that a spreadsheet would run as formulas.")
     switch("verify", False, "First check the model's files against its MANIFEST.")
     flag_values.set_gnu_getopt(True)  # flags may follow texts
 
@@ -102,6 +103,8 @@ def _check(options, texts: list[str]) -> None:
         problems += _check_output(options)
     elif options.resume:
         problems.append("--resume: what has gone to stdout can't be read back; pass --output=FILE")
+    if options.safe_csv and _output_format(options) != writers.SAFE_CSV:
+        problems.append(f"--safe_csv: is for CSV, and the output is {_output_format(options)}; pass --format=csv")
     if problems:
         raise UserError(*problems)
 
@@ -162,7 +165,8 @@ def _output_format(options) -> str:
     input_format = options.input_format or readers.guess_format(options.input or "")
     by_name = {".csv": "csv", ".json": "json", ".jsonl": "json", ".txt": "text"}
     by_input = {"text": "text", "csv": "csv", "tsv": "csv", "jsonl": "json", "parquet": "json"}
-    return options.format or by_name.get(Path(options.output).suffix) or by_input[input_format]
+    output_format = options.format or by_name.get(Path(options.output).suffix) or by_input[input_format]
+    return writers.SAFE_CSV if options.safe_csv and output_format == "csv" else output_format
 
 
 def _progress_bar(options):

@@ -6,7 +6,9 @@ Hugging Face model, plots and TensorBoard logs. Your own texts: --data_dir or --
 """
 
 import dataclasses
+import logging
 import typing
+from pathlib import Path
 
 from absl import flags
 from absl import logging as absl_logging  # noqa: F401  defines --verbosity
@@ -14,6 +16,10 @@ from absl import logging as absl_logging  # noqa: F401  defines --verbosity
 from sentiment_tf import cli
 from sentiment_tf.config import TrainConfig, resolve, validate
 from sentiment_tf.errors import UserError
+from sentiment_tf.exporting import formats
+from sentiment_tf.system import runtime
+
+log = logging.getLogger("sentiment_tf")
 
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool}
 
@@ -25,10 +31,14 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         annotation = types[field.name]
         (kind,) = _DEFINE.keys() & {annotation, *typing.get_args(annotation)}  # "int | None" is an int flag
         _DEFINE[kind](field.name, field.default, field.metadata["help"], flag_values=flag_values)
-    # A property of the call, not a setting of the run: no run.json records it.
+    # Properties of the call, not settings of the run: no run.json records them.
     flags.DEFINE_bool(
         "dry_run", False, "Print what the run would need, minutes included, and train nothing.", flag_values=flag_values
     )
+    flags.DEFINE_string(
+        "push_to_hub", None, "user/name on the Hugging Face hub that the finished run is uploaded to.", flag_values
+    )
+    flags.DEFINE_bool("private", False, "With --push_to_hub: make the repository private.", flag_values)
 
 
 def main(arguments: list[str]) -> int:
@@ -38,15 +48,43 @@ def main(arguments: list[str]) -> int:
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     config = TrainConfig(**{name: getattr(flags.FLAGS, name) for name in names})
     validate(config)
+    runtime.check_platform()
+    _check_push(config)
     verbosity = flags.FLAGS["verbosity"]
     cli.log_to_stdout(quiet=config.quiet, verbosity=verbosity.value if verbosity.present else 0)
     from sentiment_tf.pipeline import dry_run, experiment  # after validation: loading TensorFlow takes seconds
 
     if flags.FLAGS.dry_run:
         print(dry_run.report(resolve(config)))
-    else:
-        experiment.train(config)
+        return 0
+    run = experiment.train(config)
+    if run and flags.FLAGS.push_to_hub:
+        log.info("uploaded: %s", _push(config, run.directory))
     return 0
+
+
+def _check_push(config: TrainConfig) -> None:
+    """Checks, before hours of training, what would keep the run from being uploaded."""
+    repository = flags.FLAGS.push_to_hub
+    if not repository and flags.FLAGS.private:
+        raise UserError("--private: is for a repository on the hub; pass --push_to_hub=user/name, too")
+    if not repository:
+        return
+    if config.offline:
+        raise UserError(f"--push_to_hub={repository}: contradicts --offline; upload later with: sentiment-tf push")
+    if "hf" not in [each.name for each in formats.parse(config.exports)]:
+        raise UserError(f"--push_to_hub={repository}: uploads the transformers folder; add hf to --exports")
+    resolved = resolve(config)
+    if not flags.FLAGS.dry_run and not Path(resolved.output_dir, resolved.run_name).exists():
+        from sentiment_tf.pipeline import hub  # for runs that are uploaded: its libraries take a second to load
+
+        hub.check_access(repository, overwrite=config.overwrite)
+
+
+def _push(config: TrainConfig, directory: Path) -> str:
+    from sentiment_tf.pipeline import hub
+
+    return hub.push(directory, flags.FLAGS.push_to_hub, private=flags.FLAGS.private, overwrite=config.overwrite)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a hub; those with a loopback hub do so in their own process
 
+import hypothesis
 import pytest
 
 from sentiment_tf.system import runtime
@@ -16,6 +17,11 @@ from sentiment_tf.inference.engines import tensorflow  # noqa: E402
 from tests.support import tiny_export  # noqa: E402
 from tests.support.commands import own_texts  # noqa: E402
 from tests.support.tiny_classifier import make_tiny_classifier  # noqa: E402
+
+# The same examples every time, few enough for `make check`; `make fuzz` looks for new ones.
+hypothesis.settings.register_profile("bounded", max_examples=60, deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("explore", max_examples=1000, deadline=None, database=None)
+hypothesis.settings.load_profile("bounded")
 
 CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)

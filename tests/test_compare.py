@@ -44,6 +44,13 @@ def test_a_run_given_twice_is_shown_once(runs):
     assert len(compare.read([runs[0], runs[0] + "/"])) == 1
 
 
+def test_a_name_with_a_line_break_stays_on_its_line(tmp_path):
+    rows = compare.read([write_run(tmp_path / "one\ntwo", 0.8)])
+    assert len(compare.table(rows).splitlines()) == 2
+    assert len(compare.metrics_table(rows).splitlines()) == 2
+    assert f"{tmp_path}/one two  80.0 %" in compare.table(rows)
+
+
 def test_what_a_run_does_not_say_is_a_dash(tmp_path):
     run = write_run(tmp_path / "old", 0.5, times={}, export={}, metrics={"after": {"accuracy": 0.5, "examples": 9}})
     (row,) = compare.read([run])

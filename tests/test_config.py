@@ -9,6 +9,7 @@ from absl import flags
 from sentiment_tf import config
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.errors import UserError
+from tests.support.commands import flags_of
 
 train = importlib.import_module("sentiment_tf.train")  # the command; sentiment_tf.train is the API's function
 
@@ -56,7 +57,7 @@ def test_defaults_are_valid_once_a_data_set_is_named():
         ({"seed": -1}, ["--seed=-1", "at least 0"]),
         ({"limit": 1}, ["--limit=1", "at least 2"]),
         ({"strategy": "tpu9"}, ["--strategy=tpu9", "auto, default, mirrored"]),
-        ({"precision": "int8"}, ["--precision=int8", "mixed_bfloat16"]),
+        ({"precision": "int4"}, ["--precision=int4", "mixed_bfloat16"]),
         ({"cache": "maybe"}, ["--cache=maybe", "on, off"]),
         ({"calibrate": "maybe"}, ["--calibrate=maybe", "on, off"]),
         ({"trainable_layers": "-1"}, ["--trainable_layers=-1", "all"]),
@@ -65,7 +66,13 @@ def test_defaults_are_valid_once_a_data_set_is_named():
         ({"profile_steps": "0,3"}, ["--profile_steps=0,3", "counted from 1"]),
         ({"profile_steps": "5,2"}, ["--profile_steps=5,2", "first,last"]),
         ({"profile_steps": "a,b"}, ["--profile_steps=a,b", "10,20"]),
+        ({"cache_limit": "much"}, ["--cache_limit=much", "25%", "50GB"]),
         ({"run_name": "a/b"}, ["--run_name=a/b", "--output_dir"]),
+        ({"run_name": "nl\n--epochs=50"}, [r"--run_name='nl\n--epochs=50'", "control character"]),
+        ({"run_name": "a\u2028b"}, [r"--run_name='a\u2028b'", "line end"]),
+        ({"output_dir": "\x1b[31mruns"}, [r"--output_dir='\x1b[31mruns'", "control character"]),
+        ({"run_name": "films "}, ["--run_name='films '", "ends with a space"]),
+        ({"cache_dir": "\udcff"}, [r"--cache_dir='\udcff'", "control character"]),
         ({"train_file": "x.csv"}, ["--train_file", "--dataset=sst2", "not both"]),
         ({"dataset": None, "test_file": "x.csv"}, ["--train_file: is missing", "--test_file"]),
         ({"dataset": None, "train_file": "/nowhere.csv"}, ["--train_file=/nowhere.csv", "no such file"]),
@@ -88,6 +95,11 @@ def test_a_mistake_is_said_with_its_value_and_what_is_allowed(settings, says):
     (problem,) = problems_of(**settings)
     for words in says:
         assert words in problem
+
+
+@pytest.mark.parametrize("name", ["Filme 2024", "電影", "films\u200d", "a\u00a0b", "=1+1", "--epochs=50"])
+def test_names_of_all_scripts_are_allowed(name):
+    config.validate(TrainConfig(dataset="sst2", run_name=name))
 
 
 def test_all_mistakes_are_said_at_once():
@@ -184,3 +196,21 @@ def test_written_flags_start_the_same_run(tmp_path):
     mine = config.resolve(TrainConfig(dataset="imdb", offline=True, trainable_layers="2", limit=100))
     (tmp_path / "run.flags").write_text(config.to_flags(mine))
     assert parse(tmp_path / "run.flags") == mine
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--private"], ["--private", "--push_to_hub=user/name"]),
+        (["--push_to_hub=user/name", "--offline"], ["--push_to_hub=user/name", "contradicts --offline", "push"]),
+        (["--push_to_hub=user/name", "--exports=litert"], ["--push_to_hub=user/name", "add hf to --exports"]),
+    ],
+)
+def test_an_upload_that_cannot_be_is_refused_before_training(given, says):
+    with flags_of("train") as command:
+        arguments = flags.FLAGS(["train", "--dataset=rotten_tomatoes", *given])[1:]
+        with pytest.raises(UserError) as caught:
+            command.main(arguments)
+    (problem,) = caught.value.problems
+    for words in says:
+        assert words in problem

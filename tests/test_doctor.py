@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from sentiment_tf import doctor
+from sentiment_tf.system import cache_folder
 
 WANTED = [
     "tensorflow~=2.21.0",
@@ -132,6 +133,39 @@ def test_disk(free, state, monkeypatch, tmp_path):
 def test_findings_are_laid_out_with_what_mends_them():
     finding = doctor.Finding(doctor.BROKEN, "x is missing", "pip install x")
     assert doctor.format_finding(finding) == "broken  x is missing\n        try: pip install x"
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """A cache with two entries of features and a model."""
+    for name in ("features/a", "features/b", "models/minilm-l6"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "values").write_bytes(bytes(2_000_000))
+    return tmp_path
+
+
+def test_what_the_cache_holds(cache):
+    text = doctor.describe_cache(cache).text
+    assert text.startswith(f"{cache} holds features of frozen layers: 2 (")
+    assert "converted models: 1 (" in text
+    assert doctor.describe_cache(cache / "none").text == f"{cache / 'none'} holds nothing"
+
+
+def test_the_cache_is_emptied_but_for_what_is_read(cache):
+    assert cache_folder.hold(cache / "features" / "b")
+    said = doctor.clean_cache(cache)
+    assert said.startswith("deleted features of frozen layers: 1 (")
+    assert said.endswith(f"from {cache}; 1 more are in use")
+    assert [path.name for path in cache.glob("*/*")] == ["b"]
+
+
+@pytest.mark.slow
+def test_command_that_cleans_the_cache(cache):
+    call = [sys.executable, "-m", "sentiment_tf.doctor", "--clean_cache", f"--cache_dir={cache}"]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("deleted features of frozen layers: 2 (")
+    assert list(cache.glob("*/*")) == []
 
 
 @pytest.mark.slow

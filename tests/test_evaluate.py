@@ -67,6 +67,12 @@ def test_prints_and_writes_what_the_labels_say(folder, tmp_path, capsys, log):
     assert (tmp_path / "metrics.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_texts_of_one_class_get_a_note(folder, tmp_path, capsys, log):
+    (tmp_path / "one.csv").write_text("text,label\ngood film,POSITIVE\nbad film,positive\n")
+    assert evaluate(folder, f"--model={folder}/a", f"--test_file={tmp_path}/one.csv") == 0
+    assert capsys.readouterr().out.startswith("test: every row has the label POSITIVE; ROC-AUC and the like are undefi")
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pyarrow as pa
@@ -268,7 +269,7 @@ def test_resume_with_another_input_is_refused(call, tmp_path, other):
 def test_resume_keeps_its_hands_off_another_file(call, tmp_path, format):
     source, output = write_csv(tmp_path / "in.csv", TEXTS[:5]), tmp_path / "notes"
     output.write_text('a "note of mine, without an end')
-    with pytest.raises(UserError, match="holds no whole answer"):
+    with pytest.raises(UserError, match="holds no complete record"):
         call(f"--input={source}", f"--output={output}", f"--format={format}", "--resume")
     assert output.read_text() == 'a "note of mine, without an end'
 
@@ -286,7 +287,9 @@ def test_resume_never_takes_the_input_for_its_answers(call, tmp_path, name, made
         os.link(source, output)
     else:
         output = source
-    problem = "do not answer|its header is not" if made == "copy" else f"--output={output}: is the same file as --input"
+    problem = (
+        "do not answer|its header differs" if made == "copy" else f"--output={output}: is the same file as --input"
+    )
     with pytest.raises(UserError, match=problem):
         call(f"--input={source}", f"--output={output}", "--resume")
     assert source.read_text() == output.read_text() == content + end
@@ -328,6 +331,34 @@ def test_a_broken_row_ends_the_run_behind_the_rows_before_it(call, tmp_path, exp
     assert_answers([json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()], expected)
     assert b"600 rows answered" in told.out
     assert re.fullmatch(rb"skipped 1 bad rows; the first: .*in.jsonl row 551: not JSON .*\n", told.err)
+
+
+def test_rows_that_are_all_bad_are_a_mistake(call, tmp_path):
+    (tmp_path / "in.jsonl").write_text('{broken\n{"text": 3}\n')
+    arguments = f"--input={tmp_path / 'in.jsonl'}", f"--output={tmp_path / 'out.jsonl'}", "--skip_bad_rows"
+    message = r"none of the 2 rows can be answered; the first: .*in.jsonl row 1: not JSON .*; fix the input"
+    with pytest.raises(UserError, match=message):
+        call(*arguments)
+    assert not (tmp_path / "out.jsonl").exists()
+    (tmp_path / "in.jsonl").write_text("")
+    assert call(*arguments).out == f"0 rows answered in {tmp_path / 'out.jsonl'}\n".encode()  # no rows are no mistake
+
+
+def test_a_pipe_is_read(call, tmp_path):
+    os.mkfifo(tmp_path / "in.csv")
+    writer = threading.Thread(target=(tmp_path / "in.csv").write_text, args=["text\ngood film\n"])
+    writer.start()
+    out = call(f"--input={tmp_path / 'in.csv'}").out.decode()
+    writer.join()
+    assert [line.split(",")[0] for line in out.splitlines()] == ["text", "good film"]
+
+
+@pytest.mark.slow
+def test_dev_stdin_is_read(run_folder):
+    running = process(f"--model={run_folder}", "--input=/dev/stdin")
+    out, _ = running.communicate(b"good film\n", timeout=120)
+    assert running.returncode == 0
+    assert out.decode().endswith("\tgood film\n")
 
 
 def test_verify_passes_what_was_exported(call, run_folder):
@@ -452,3 +483,14 @@ def test_an_unknown_flag(run_folder):
     assert asked.returncode == 2
     assert out == b""
     assert re.fullmatch(rb"error: .*modle.*\n", err)
+
+
+def test_safe_csv_is_for_csv(call, tmp_path):
+    source = write_csv(tmp_path / "in.csv", ["=1+1", "good"])
+    answered = tmp_path / "out.csv"
+    call(f"--input={source}", f"--output={answered}", "--safe_csv")
+    assert [row["text"] for row in read_csv(answered)] == ["'=1+1", "good"]
+    call(f"--input={source}", f"--output={answered}", "--safe_csv", "--resume")
+    assert len(read_csv(answered)) == 2
+    with pytest.raises(UserError, match="^--safe_csv: is for CSV, and the output is json; pass --format=csv"):
+        call(f"--input={source}", "--format=json", "--safe_csv")

@@ -89,7 +89,7 @@ def test_overwrite_starts_afresh_where_the_data_of_a_killed_run_has_changed(tmp_
     assert killed.returncode == -9, killed.stdout + killed.stderr
     write_csv(tmp_path / "train.csv", 200, seed=7)
     refused(train(*flags), "changed since this unfinished run began: the train rows", "--overwrite")
-    assert "it starts afresh" in succeeded(train(*flags, "--overwrite"))
+    assert "starting again" in succeeded(train(*flags, "--overwrite"))
 
 
 def test_an_output_folder_that_holds_something_else_is_left_alone(own, tmp_path):

@@ -4,7 +4,12 @@ import csv
 
 import numpy as np
 import pytest
+import sklearn.metrics
 
+from sentiment_tf.data import loading
+from sentiment_tf.data.settings import DataSettings
+from sentiment_tf.inference.engines import tensorflow as saved_model
+from sentiment_tf.pipeline.evaluating import evaluate
 from tests.support.commands import own_flags, record_of, succeeded, train
 from tests.support.hub import sentences
 
@@ -50,7 +55,9 @@ def test_every_way_of_training_at_once(own, tmp_path):
 
 def test_three_classes_by_name(own, tmp_path):
     names = ["bad", "good", "so-so"]
-    rows = [[text, names[number % 3]] for number, text in enumerate(sentences(240, seed=4)[0])]
+    texts, labels = sentences(240, seed=4)
+    numbers = [2 if number % 5 == 0 else label for number, label in enumerate(labels)]
+    rows = [[text, names[number]] for text, number in zip(texts, numbers, strict=True)]
     with open(tmp_path / "three.csv", "w", newline="") as file:
         csv.writer(file).writerows([["review", "stars"], *rows])
     flags = [
@@ -58,14 +65,31 @@ def test_three_classes_by_name(own, tmp_path):
         "--text_column=review",
         "--label_column=stars",
         f"--model={own['model']}",
+        f"--cache_dir={own['cache']}",
+        f"--output_dir={tmp_path}/m",
     ]
-    succeeded(
-        train(*flags, f"--cache_dir={own['cache']}", f"--output_dir={tmp_path}/m", "--epochs=1", "--strategy=default")
+    printed = succeeded(
+        train(*flags, "--epochs=6", "--learning_rate=0.01", "--strategy=default", "--precision=float32")
     )
     record = record_of(tmp_path / "m" / "three")
     assert record["label_names"] == names
     assert np.array(record["metrics"]["after"]["confusion"]).shape == (3, 3)
-    assert record["data"]["rows"] == {"train": 216, "validation": 24}
+    assert record["data"]["rows"] == {"train": 215, "validation": 25}
+    assert record["calibration"]["temperature"] != 1
+    assert "after: calibrated with a temperature of" in printed
+
+    # What the run reports is what its export answers: dividing logits changes the ranks of several classes.
+    settings = DataSettings(files={"train": tmp_path / "three.csv"}, text_column="review", label_column="stars")
+    splits = loading.load(settings)
+    labels = loading.label_array(splits.rows["validation"])
+    exported = saved_model.load(tmp_path / "m" / "three").predict(splits.rows["validation"]["text"])[1]
+    after = record["metrics"]["after"]
+    assert after["loss"] == pytest.approx(sklearn.metrics.log_loss(labels, exported, labels=[0, 1, 2]), abs=1e-5)
+    area = sklearn.metrics.roc_auc_score(labels, exported, multi_class="ovr")
+    assert after["roc_auc"] == pytest.approx(area, abs=1e-6)
+    precision = sklearn.metrics.average_precision_score(np.eye(3)[labels], exported, average="macro")
+    assert after["average_precision"] == pytest.approx(precision, abs=1e-6)
+    assert evaluate(saved_model.load(tmp_path / "m" / "three"), settings)["roc_auc"] == pytest.approx(area, abs=1e-9)
 
 
 def test_texts_without_words_and_very_long_ones_are_no_mistake(own, tmp_path):
@@ -90,3 +114,58 @@ def test_frozen_features_are_found_again_and_a_damaged_cache_is_rebuilt(own, tmp
 
 def test_quiet_prints_nothing(own, tmp_path):
     assert succeeded(train(*own_flags(own, tmp_path, epochs=1), "--quiet")) == ""
+
+
+def test_seeds_train_as_runs_of_their_own_and_the_best_on_validation_is_exported(own, tmp_path):
+    settings = {"trainable_layers": 1, "epochs": 1, "exports": "saved_model"}
+    printed = succeeded(train(*own_flags(own, tmp_path / "both", **settings, seeds=2, seed=4)))
+    record = record_of(tmp_path / "both" / "run")
+    succeeded(train(*own_flags(own, tmp_path / "alone", **settings, seed=5)))
+    alone = record_of(tmp_path / "alone" / "run")["metrics"]["after"]
+    first, second = record["seeds"]
+    assert [row["seed"] for row in record["seeds"]] == [4, 5]
+    assert second["metrics"] == {name: alone[name] for name in second["metrics"]}
+    assert first["metrics"] != second["metrics"]
+    chosen = max(record["seeds"], key=lambda row: (row["validation"]["accuracy"], -row["validation"]["loss"]))
+    assert chosen["chosen"]
+    assert record["metrics"]["after"]["loss"] == pytest.approx(chosen["metrics"]["loss"])
+    over, losses = record["metrics"]["over_seeds"]["loss"], [row["metrics"]["loss"] for row in record["seeds"]]
+    assert (over["mean"], over["least"], over["most"]) == (pytest.approx(np.mean(losses)), min(losses), max(losses))
+    assert "seeds: 4" in printed
+    assert "over the seeds" in printed
+
+
+def test_a_solved_head_says_which_settings_have_no_effect_and_a_trained_one_uses_them(own, tmp_path):
+    flags = {"exports": "saved_model", "learning_rate": 1e-2, "epochs": 2}
+    printed = succeeded(train(*own_flags(own, tmp_path / "solved", **flags)))
+    assert "no effect on a solved head: --epochs, --learning_rate; pass --head=sgd" in printed
+    record = record_of(tmp_path / "solved" / "run")
+    assert record["config"]["head"] == "solve"
+    assert record["history"][-1]["loss"] < record["history"][0]["loss"]
+    succeeded(train(*own_flags(own, tmp_path / "sgd", **flags, head="sgd")))
+    trained = record_of(tmp_path / "sgd" / "run")
+    assert len(trained["history"]) == 2
+    assert record["metrics"]["after"]["loss"] < trained["metrics"]["after"]["loss"]
+
+
+@pytest.mark.parametrize(("depth", "way"), [(0, "auto"), (1, "head"), (1, "deep")])
+def test_labels_that_look_wrong_are_listed_by_file_and_row(own, tmp_path, depth, way):
+    texts, labels = sentences(200, seed=6)
+    wrong = [17, 60, 144]
+    given = [1 - label if number in wrong else label for number, label in enumerate(labels)]
+    with open(tmp_path / "noisy.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["text", "label"], *zip(texts, given, strict=True)])
+    settings = {"trainable_layers": depth, "audit_labels": way, "exports": "saved_model", "epochs": 3}
+    printed = succeeded(train(*own_flags(own, tmp_path / "m", train_file=tmp_path / "noisy.csv", **settings)))
+    assert "training labels look wrong" in printed
+    with open(tmp_path / "m" / "run" / "suspicious_labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    first = {int(row["row"]) - 1 for row in rows[:6]}
+    assert len(first & set(wrong)) >= 2
+    assert all(row["file"] == "noisy.csv" and row["given"] != row["likely"] for row in rows)
+    assert all(texts[int(row["row"]) - 1] == row["text"] for row in rows)
+    audit = record_of(tmp_path / "m" / "run")["label_audit"]
+    assert audit["way"] == ("head" if way == "auto" else way)
+    assert audit["suspicious"] == len(rows)
+    assert audit["interval"][0] <= audit["share"] <= audit["interval"][1]
+    assert "Labels that look wrong" in (tmp_path / "m" / "run" / "report.html").read_text()

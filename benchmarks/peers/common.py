@@ -64,6 +64,7 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_argument("--trainable", default="head", help="head, all, or the number of blocks under the head.")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "bfloat16_weights", "int8"))
     parser.add_argument("--max_length", type=int, default=MAX_LENGTH, help="Of predictions by engine.")
+    parser.add_argument("--head", default="solve", choices=("solve", "sgd"), help="Of this project, trained alone.")
     parser.add_argument("--engine", default="auto", help="Of this project's predictions.")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning_rate", type=float, default=1e-3)

@@ -16,19 +16,25 @@ def tokenizer_of(arguments) -> tokenizers.Tokenizer:
 
 
 def classify(tokenizer: tokenizers.Tokenizer, infer, texts: list[str]) -> np.ndarray:
-    """Returns a class number for each text: tokenized at once, sorted by length, in batches of 64.
+    """Returns a class number for each text; see `in_batches`."""
+    return in_batches(tokenizer, infer, texts).argmax(axis=-1)
+
+
+def in_batches(tokenizer: tokenizers.Tokenizer, infer, texts: list[str]) -> np.ndarray:
+    """Returns what ``infer`` gives for each text: tokenized at once, sorted by length, in batches of 64.
 
     Args:
       tokenizer: from `tokenizer_of`.
-      infer: (input_ids, attention_mask: int64[batch, length]) -> logits.
+      infer: (input_ids, attention_mask: int64[batch, length]) -> float32[batch, …].
       texts: any number.
     """
     ids = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
-    answers = np.empty(len(texts), np.int64)
+    answers = [None] * len(texts)
     for rows in common.by_length([len(row) for row in ids]):
         shape = [len(rows), max(len(ids[row]) for row in rows)]
         padded, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         for place, row in enumerate(rows):
             padded[place, : len(ids[row])], mask[place, : len(ids[row])] = ids[row], 1
-        answers[rows] = infer(padded, mask).argmax(axis=-1)
-    return answers
+        for row, answer in zip(rows, infer(padded, mask), strict=True):
+            answers[row] = answer
+    return np.stack(answers)

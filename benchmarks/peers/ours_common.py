@@ -10,20 +10,21 @@ runtime.start()  # sets the thread layout, so it comes before anything that load
 import tensorflow as tf  # noqa: E402
 
 from sentiment_tf.data import tokenization  # noqa: E402
+from sentiment_tf.depth import Depth  # noqa: E402
 from sentiment_tf.distributed import strategies  # noqa: E402
 from sentiment_tf.modeling import distilbert, model_files, trainable  # noqa: E402
 
-PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "int8": "int8"}
 
 
 class Loaded(NamedTuple):
-    """A classifier, its tokenizer, the dtype of its matmuls, and the number of blocks that are trained."""
+    """A classifier, its tokenizer, the dtype of the frozen layers' matmuls, and how much is trained."""
 
     model: object  # TFDistilBertForSequenceClassification
     tokenizer: object  # DistilBertTokenizerFast
     tail: trainable.TrainableLayers
-    compute_dtype: tf.DType
-    depth: int | None
+    frozen_dtype: tf.DType
+    depth: Depth
 
 
 def load(arguments) -> Loaded:
@@ -32,11 +33,13 @@ def load(arguments) -> Loaded:
     directory, name = files.directory, arguments.model
     model = distilbert.load_classifier(directory, label_names=common.LABEL_NAMES, name=name, seed=arguments.seed)
     tokenizer = distilbert.load_tokenizer(directory, name=name, vocabulary_size=model.config.vocab_size)
-    dtype = strategies.compute_dtype(PRECISIONS[arguments.precision])
+    precision = PRECISIONS[arguments.precision]
+    dtype = strategies.compute_dtype(precision)
+    depth = "all" if arguments.depth is None else arguments.depth
     tail = trainable.TrainableLayers(
-        model, depth=arguments.depth, compute_dtype=dtype, seed=arguments.seed, parts=runtime.parts(common.BATCH_SIZE)
+        model, depth=depth, compute_dtype=dtype, seed=arguments.seed, parts=runtime.parts(common.BATCH_SIZE)
     )
-    return Loaded(model, tokenizer, tail, dtype, arguments.depth)
+    return Loaded(model, tokenizer, tail, strategies.frozen_dtype(precision), depth)
 
 
 def tokenize(loaded: Loaded, texts) -> tokenization.Tokens:

@@ -26,7 +26,7 @@ def load(arguments) -> Forward:
     """Reads the model and packs its weights."""
     loaded = ours_common.load(arguments)
     config, weights = loaded.model.config, distilbert.read_weights(loaded.model)
-    weights = weights._replace(blocks=encoder.cast_for_compute(weights.blocks, loaded.compute_dtype))
+    weights = weights._replace(blocks=encoder.cast_for_compute(weights.blocks, loaded.frozen_dtype))
 
     @tf.function(reduce_retracing=True)
     def graph(weights, ids, mask):

@@ -1,7 +1,7 @@
-"""Which texts stand in which batch: plans, made in NumPy from (lengths, seed, epoch), and their tf.data form.
+"""Batch plans: which rows are in which batch, computed from (lengths, seed, epoch), and read by tf.data.
 
-A plan is int64[steps, batch_size] of row numbers; `PAD_ROW` stands for no row. A plan says everything about
-the order of training, so that step n of epoch e is the same batch in every process and after every restart.
+A plan is int64[steps, batch_size] of row numbers; `PAD_ROW` marks an empty slot. The plan alone determines the order of
+training, so step n of epoch e is the same batch in every process and after every restart.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,22 +9,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 PAD_ROW = -1
-POOL = 64  # batches that are sorted by length together: enough to waste little, few enough to stay random
-WIDTH_MULTIPLE = 4  # widths are rounded up to it: fewer shapes, aligned rows
+POOL = 64  # batches that are sorted by length together: large enough for little padding, small enough for random order
+WIDTH_MULTIPLE = 4  # widths are rounded up to a multiple of it: fewer shapes, aligned rows
 
 
 def training_plan(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """Plans an epoch: every row exactly once, in random order, texts of like length together.
+    """Plans an epoch: every row exactly once, in random order, with texts of similar length in one batch.
 
-    Rows are shuffled, cut into pools of `POOL` batches, sorted by length inside each pool, cut into
-    batches, and the batches shuffled. The end of an incomplete batch holds `PAD_ROW`; such rows
-    have weight 0 in the loss, so that each text weighs the same.
+    Rows are shuffled and divided into pools of `POOL` batches. Each pool is sorted by length and divided into batches,
+    and the batches are shuffled. An incomplete batch is filled with `PAD_ROW`, which has weight 0 in the loss, so every
+    text has the same weight.
 
     Args:
-      lengths: int[rows]; all equal where padding costs nothing.
-      batch_size: rows per batch.
-      seed: Random seed of the run.
-      epoch: counted from 0.
+      lengths: int[rows]; all equal if padding costs nothing.
+      batch_size: Rows per batch.
+      seed: Random seed; the same seed gives the same batches.
+      epoch: Number of the epoch, from 0.
 
     Returns:
       int64[steps, batch_size].
@@ -40,16 +40,16 @@ def training_plan(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int
 
 
 def share(plan: np.ndarray, worker: int, workers: int, replicas: int) -> np.ndarray:
-    """Returns a worker's share of a plan, a row for each of its replicas at each step.
+    """Returns a worker's share of a plan: at each step, one row of the result for each of its replicas.
 
-    Every row of the plan is in exactly one share. A batch is in order of length: dealt out in turn, so that no
-    worker gets its long texts.
+    Every row number of the plan is in exactly one share. Batches are sorted by length, so their rows are distributed in
+    turn; otherwise one worker would get all long texts.
 
     Args:
       plan: int64[steps, batch_size].
-      worker: from 0.
-      workers: how many.
-      replicas: of each worker.
+      worker: Number of the worker, from 0.
+      workers: Number of workers.
+      replicas: Number of replicas of each worker.
 
     Returns:
       int64[steps × replicas, batch_size / (workers × replicas)].
@@ -59,21 +59,21 @@ def share(plan: np.ndarray, worker: int, workers: int, replicas: int) -> np.ndar
 
 
 def evaluation_plan(lengths: np.ndarray, *, batch_size: int) -> np.ndarray:
-    """Plans one pass in order of length, every row exactly once; int64[steps, batch_size] with `PAD_ROW`."""
+    """Plans one pass over all rows, sorted by length: int64[steps, batch_size], filled up with `PAD_ROW`."""
     return _rows_to_batches(np.argsort(lengths, kind="stable"), batch_size)
 
 
 def padded_width(lengths: np.ndarray, most: int, *, least: int = 2) -> int:
-    """Returns the width a batch of these lengths is padded to: a multiple of `WIDTH_MULTIPLE`, up to ``most``."""
+    """Returns the width that a batch is padded to: a multiple of `WIDTH_MULTIPLE` if that is not above ``most``."""
     longest = max(int(lengths.max(initial=1)), least)
     return max(min(-(-longest // WIDTH_MULTIPLE) * WIDTH_MULTIPLE, most), longest)
 
 
 def padding_share(lengths: np.ndarray, plan: np.ndarray, most: int, *, least: int = 2) -> float:
-    """Returns the share of padded places among all places that a plan's batches compute, between 0 and 1."""
+    """Returns the fraction of padding among all token slots of a plan's batches, between 0 and 1."""
     batches = [lengths[batch[batch != PAD_ROW]] for batch in plan]
-    places = sum(len(batch) * padded_width(batch, most, least=least) for batch in batches)
-    return 1.0 - float(lengths.sum()) / max(places, 1)
+    slots = sum(len(batch) * padded_width(batch, most, least=least) for batch in batches)
+    return 1.0 - float(lengths.sum()) / max(slots, 1)
 
 
 def to_dataset(
@@ -86,16 +86,16 @@ def to_dataset(
     first_epoch: int = 0,
     first_step: int = 0,
 ):
-    """Turns plans into a tf.data pipeline: epoch after epoch, batches gathered ahead of the training loop.
+    """Builds a tf.data pipeline from plans; batches are gathered ahead of the training loop.
 
     Args:
-      plan_of_epoch: gives int64[steps, batch_size] for an epoch counted from 0; called when its turn comes.
-      epochs: how many.
-      gather: turns the row numbers of one batch into a nest of arrays as ``signature`` says.
-      signature: nest of tf.TensorSpec.
-      batch_size: of the plans.
-      first_epoch: where to begin, counted from 0.
-      first_step: of that epoch, counted from 0; the batches before it are not even gathered.
+      plan_of_epoch: Function from an epoch, counted from 0, to int64[steps, batch_size]; called when the epoch begins.
+      epochs: Number of epochs.
+      gather: Function from the row numbers of one batch to a nest of arrays with the structure of ``signature``.
+      signature: Nest of tf.TensorSpec.
+      batch_size: Batch size of the plans.
+      first_epoch: First epoch, counted from 0.
+      first_step: First step of that epoch, counted from 0; earlier batches are not gathered.
 
     Returns:
       tf.data.Dataset.
@@ -117,7 +117,7 @@ def to_dataset(
         return tf.nest.pack_sequence_as(signature, arrays)
 
     options = tf.data.Options()
-    # Every worker reads its own share of the plan; tf.data must not share it out a second time.
+    # Every worker reads its own share of the plan; tf.data must not shard it again.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     rows = tf.data.Dataset.range(first_epoch, epochs).flat_map(plan).skip(first_step)
     return rows.map(load, num_parallel_calls=2, deterministic=True).prefetch(4).with_options(options)
@@ -126,14 +126,14 @@ def to_dataset(
 def pad(
     values: np.ndarray, offsets: np.ndarray, rows: Sequence[int], *, most: int, least: int = 2
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gathers texts of one batch from a flat array and pads them on the right with zeros.
+    """Gathers the texts of one batch from a flat array and pads them on the right with zeros.
 
     Args:
-      values: [total, …], all texts' entries one after another.
-      offsets: int64[texts + 1].
-      rows: Of the batch; `PAD_ROW` gives a row with one zero entry.
-      most: widest batch allowed.
-      least: narrowest batch allowed.
+      values: [total, …], the entries of all texts, concatenated.
+      offsets: int64[texts + 1], index of each text's first entry.
+      rows: Row numbers of the batch; `PAD_ROW` gives a row with one zero entry.
+      most: Largest width.
+      least: Smallest width.
 
     Returns:
       [batch, width, …] of the values' dtype, and the mask, int32[batch, width].

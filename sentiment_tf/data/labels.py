@@ -4,18 +4,25 @@ import re
 from collections.abc import Iterator, Sequence
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sentiment_tf.data.readers import Raw, quiet
+from sentiment_tf.data.columns import has_control_characters
+from sentiment_tf.data.readers import Raw, quiet, row_name
 from sentiment_tf.data.tokenization import LINE_BREAK
 from sentiment_tf.errors import UserError
 
 MAX_CLASSES = 1000  # more than that is a wrong column
+FEW_CLASSES = 10  # beyond that many, most classes must occur in several rows
 
 _BATCH = 100_000
 _MISSING = ("", "-1")  # GLUE marks unlabelled rows with -1
-_MISSING_ADVICE = "-1 and blanks mean unlabelled; leave such rows out"
+_MISSING_ADVICE = (
+    "-1 and blanks mean unlabelled; leave such rows out, or number the classes from 0 (0 and 1 for -1 and 1)"
+)
+_LIKE_MISSING = ("nan", "null", "n/a", "#n/a", "<na>")  # how programs write a missing value; no known class's name
+_CONTROL_ADVICE = "a label must not hold tabs, line ends or other control characters"
 _NUMBER = re.compile(r"([+-]?\d+)(?:\.0*)?")
 _LONG_FORMS = {"neg": "negative", "neu": "neutral", "pos": "positive"}
 
@@ -32,18 +39,19 @@ def names_of(raw: Raw) -> tuple[str, ...]:
     negative before positive. A ``ClassLabel`` has names and order of its own.
 
     Raises:
-      UserError: fewer than two classes, more than `MAX_CLASSES`, numbers mixed with names, a number below 0, or a
-        missing label.
+      UserError: fewer than two classes, more than `MAX_CLASSES`, labels that hardly repeat, numbers mixed with names,
+        a number below 0, a control character, or a label that is missing or looks so.
     """
     values = {value: _plain(value) for value in _distinct(raw)}
     _refuse(raw, [value for value, label in values.items() if label in _MISSING], _MISSING_ADVICE)
-    present = set(values.values())
-    if len(present) < 2:
-        raise UserError(f"{raw.name}: only one class ({', '.join(present)}); two or more are needed")
-    if len(present) > MAX_CLASSES:
-        raise UserError(f"{raw.name}: {len(present):,} different labels; name the right column with --label_column")
+    _check_number_of_classes(raw, set(values.values()))
     if raw.class_names:
+        _refuse_control_characters(raw)
         return raw.class_names
+    unclear = [value for value in values if value.casefold() in _LIKE_MISSING]
+    _refuse(raw, unclear, "a class, or a missing label? Leave such rows out, or give the class another name")
+    _refuse(raw, list(filter(has_control_characters, values)), _CONTROL_ADVICE)
+    present = set(values.values())
     numbers = {label for label in present if _NUMBER.fullmatch(label)}
     if not numbers:
         by_folded = {label.casefold(): label for label in sorted(present)}
@@ -54,35 +62,43 @@ def names_of(raw: Raw) -> tuple[str, ...]:
     return tuple(sorted(numbers, key=int))
 
 
+def _check_number_of_classes(raw: Raw, present: set[str]) -> None:
+    classes, rows = len(present), len(raw.rows)
+    if classes < 2:
+        raise UserError(f"{raw.name}: only one class ({', '.join(present)}); two or more are needed")
+    if classes > MAX_CLASSES or (classes > FEW_CLASSES and 2 * classes > rows):
+        raise UserError(
+            f"{raw.name}: {classes:,} different labels in {rows:,} rows; name the column of the classes with "
+            "--label_column, or turn scores into a few classes"
+        )
+
+
 def class_number(value: str, label_names: Sequence[str], class_names: Sequence[str] | None = None) -> int | None:
     """Returns the class number that a label stands for, or None if there is no such class.
 
-    A label is a class name in upper or lower case, its short form (neg, neu, pos), or a class number. If the class
-    names are numbers, a number is always a name.
+    A label is a class name in upper or lower case, its short or long form (neg and negative, neu and neutral, pos and
+    positive), or a class number. If the class names are numbers, a number is always a name.
 
     Args:
       value: the label as written in the data.
       label_names: the class names, in the order of the class numbers.
       class_names: names of the data's own label numbers, if it has any.
     """
-    known = {name.casefold(): number for number, name in enumerate(label_names)}
     label = _plain(value)
     if class_names and label.isdecimal() and int(label) < len(class_names):
-        name = class_names[int(label)].casefold()
-        by_name = known.get(name, known.get(_LONG_FORMS.get(name, name)))
+        by_name = _find_name(class_names[int(label)], label_names)
         # Classes that are called 0, 1, … can only be matched by their order.
-        return known.get(label) if by_name is None and _are_numbers(label_names) else by_name
-    folded = label.casefold()
-    for name in (folded, _LONG_FORMS.get(folded, folded)):
-        if name in known:
-            return known[name]
-    if label.isdecimal() and int(label) < len(label_names) and not _are_numbers(label_names):
+        return _find_name(label, label_names) if by_name is None and _are_numbers(label_names) else by_name
+    by_name = _find_name(label, label_names)
+    if by_name is None and label.isdecimal() and int(label) < len(label_names) and not _are_numbers(label_names):
         return int(label)
-    return None
+    return by_name
 
 
 def encode(raw: Raw, label_names: Sequence[str]) -> datasets.Dataset:
-    """Returns the rows with columns text (string) and label (int64); line-break tags in texts become spaces.
+    """Returns the rows with the columns text (string), label (int64) and row (int64, its number in the file, from 1).
+
+    Line-break tags in texts become spaces.
 
     Args:
       raw: a split as it was read.
@@ -101,20 +117,38 @@ def encode(raw: Raw, label_names: Sequence[str]) -> datasets.Dataset:
     _refuse(raw, unknown, advice)
     keys, codes = pa.array(numbers, pa.string()), pa.array(numbers.values(), pa.int64())
 
-    def clean(batch: pa.Table) -> pa.Table:
+    def clean(batch: pa.Table, indices: Sequence[int]) -> pa.Table:
         texts = pc.fill_null(batch["text"].cast(pa.string()), "")
         texts.validate(full=True)  # Parquet and JSON may hold any bytes for a string
         texts = pc.replace_substring_regex(texts, LINE_BREAK, " ")
-        return pa.table({"text": texts, "label": pc.take(codes, pc.index_in(_spell(batch["label"]), keys))})
+        numbers = np.asarray(indices, np.int64) + 1 if raw.numbers is None else raw.numbers[indices]
+        coded = pc.take(codes, pc.index_in(_spell(batch["label"]), keys))
+        return pa.table({"text": texts, "label": coded, "row": numbers})
 
-    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.Value("int64")})
+    whole = datasets.Value("int64")
+    features = datasets.Features({"text": datasets.Value("string"), "label": whole, "row": whole})
+    options = {"batched": True, "with_indices": True, "batch_size": 10_000, "features": features}
     try:
         with quiet():
-            rows = raw.rows.with_format("arrow").map(clean, batched=True, batch_size=10_000, features=features)
+            rows = raw.rows.with_format("arrow").map(clean, **options)
     except pa.ArrowInvalid:
         _refuse_undecodable(raw, "text")
         raise
     return rows.with_format(None)
+
+
+def _find_name(name: str, label_names: Sequence[str]) -> int | None:
+    """Returns the class of a name: in any case, or else in its short or long form."""
+    for form in (str.casefold, _long_form):
+        known = {form(known): number for number, known in enumerate(label_names)}
+        if form(name) in known:
+            return known[form(name)]
+    return None
+
+
+def _long_form(name: str) -> str:
+    """Returns neg, neu and pos written out, other names in lower case."""
+    return _LONG_FORMS.get(name.casefold(), name.casefold())
 
 
 def _are_numbers(label_names: Sequence[str]) -> bool:
@@ -153,10 +187,6 @@ def _distinct(raw: Raw) -> list[str]:
     return list(seen)
 
 
-def _row(index: int) -> str:
-    return f"row {index + 1:,} (counted from 1, without header and blank lines)"
-
-
 def _refuse_undecodable(raw: Raw, column: str) -> None:
     """Raises a UserError for the first row whose ``column`` is not UTF-8, if there is one."""
     rows = raw.rows.select_columns(column).with_format("arrow")
@@ -165,10 +195,16 @@ def _refuse_undecodable(raw: Raw, column: str) -> None:
             try:
                 (data or b"").decode()
             except UnicodeDecodeError:
-                row = _row(number * _BATCH + index)
+                row = row_name(number * _BATCH + index + 1)
                 raise UserError(
                     f"{raw.name}: {row} has bytes that are not UTF-8 in its {column}; save the file as UTF-8"
                 ) from None
+
+
+def _refuse_control_characters(raw: Raw) -> None:
+    """Raises a UserError if a class name of a data set that names its classes holds a control character."""
+    for name in filter(has_control_characters, raw.class_names):
+        raise UserError(f"{raw.name}: has the class {name!r}; {_CONTROL_ADVICE}")
 
 
 def _refuse(raw: Raw, values: Sequence[str], advice: str) -> None:
@@ -181,5 +217,5 @@ def _refuse(raw: Raw, values: Sequence[str], advice: str) -> None:
         if found >= 0:
             value = labels[found].as_py()
             label = f"the label {value!r}" if value else "no label"
-            raise UserError(f"{raw.name}: {_row(start + found)} has {label}; {advice}")
+            raise UserError(f"{raw.name}: {row_name(start + found + 1)} has {label}; {advice}")
         start += len(labels)

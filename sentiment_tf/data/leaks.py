@@ -1,7 +1,7 @@
-"""Rows that stand on both sides of a split: exact and near duplicates, and phrases of one sentence.
+"""Rows that occur in two splits: exact duplicates, near duplicates, and texts that contain one another.
 
-A model that has seen them in training is not put to the test by them. `audit` counts them; `groups` says
-which rows to keep together when a split is made.
+Rows that a model has seen in training do not test it. `audit` counts them; `groups` finds the rows that must stay
+together when a split is made.
 """
 
 import itertools
@@ -16,7 +16,7 @@ import scipy.sparse.csgraph
 from sentiment_tf.data import similarity
 
 KINDS = ("exact", "near", "contained")
-MOST_WORDS = 20_000_000  # beyond it, only exact duplicates are looked for: memory is about 100 bytes a word
+MOST_WORDS = 20_000_000  # with more, only exact duplicates are searched for: others take 100 bytes of memory per word
 
 _EXAMPLES = 5
 _EXAMPLE_CHARACTERS = 300
@@ -27,28 +27,27 @@ Texts = list[str] | pa.ChunkedArray
 
 
 def kinds_looked_for(texts: pa.ChunkedArray) -> tuple[str, ...]:
-    """Returns which of `KINDS` are looked for among these texts: all, or exact duplicates beyond `MOST_WORDS`."""
+    """Returns which of `KINDS` are searched for: all, or only exact ones if there are more than `MOST_WORDS` words."""
     return KINDS if similarity.count_words(texts) <= MOST_WORDS else KINDS[:1]
 
 
 def audit(splits: Mapping[str, Texts], report_split: str) -> dict:
-    """Looks for rows of one split that stand in another.
+    """Finds rows of one split that also occur in another.
 
-    A row is of the first kind that fits: "exact", the same but for case and white space; "near", a Jaccard
-    similarity of word triples of `similarity.NEAR` or more; "contained", all its words stand in a row of the
-    other split in their order, or the other way round, the shorter having `similarity.PHRASE_WORDS` words or
-    more.
+    A row counts as the first kind that applies: "exact" if only case and white space differ; "near" if the Jaccard
+    similarity of the word triples is `similarity.NEAR` or more; "contained" if one text contains all words of the other
+    in a row, and the shorter one has `similarity.PHRASE_WORDS` words or more.
 
     Args:
-      splits: texts by split.
-      report_split: the split that results are reported on.
+      splits: Texts by split.
+      report_split: The split that results are reported on.
 
     Returns:
-      What JSON can hold: ``report_split``; ``rows`` by split; ``kinds``, those looked for (exact alone where
-      there are more than `MOST_WORDS`); ``thresholds``; ``leaked``, the number of rows of the report split
-      of each kind against all other splits, and their ``total``; ``leaked_rows``, their row numbers;
-      ``examples`` by kind, a few rows with their duplicates; ``between``, the same numbers for each two splits;
-      ``repeated``, the rows by split that repeat an earlier row of it exactly.
+      JSON-serialisable dict: ``report_split``; ``rows``, number of rows by split; ``kinds``, those searched for;
+      ``thresholds``; ``leaked``, by kind the number of rows of the report split that occur in any other split, and
+      their ``total``; ``leaked_rows``, their indices in the split, from 0; ``examples``, by kind a few rows with their
+      duplicates; ``between``, the same numbers for every pair of splits; ``repeated``, by split the number of rows that
+      repeat an earlier row of the same split exactly.
     """
     table = _Table.of(splits)
     codes = similarity.plain_hashes(table.texts)
@@ -79,18 +78,18 @@ def audit(splits: Mapping[str, Texts], report_split: str) -> dict:
 
 
 def groups(texts: Texts) -> np.ndarray:
-    """Says which rows belong together: those of one group must stay on one side of a split.
+    """Groups rows that must stay in the same split.
 
-    Exact duplicates, near duplicates and texts contained in others are linked, and links of links too. So
-    that commonplaces don't link everything, a text under `similarity.PHRASE_WORDS` words, or one that stands
-    in `similarity.PLACES` texts or more, joins one text that holds it and links no others. Beyond
-    `MOST_WORDS` words only exact duplicates are grouped.
+    Groups are the connected components of exact duplicates, near duplicates and texts that contain one another. A
+    common phrase must not connect everything: a text of fewer than `similarity.PHRASE_WORDS` words, or one that
+    `similarity.PLACES` texts or more contain, is connected to only one of these texts. With more than `MOST_WORDS`
+    words in total, only exact duplicates are grouped.
 
     Args:
-      texts: strings.
+      texts: Strings.
 
     Returns:
-      int64[texts] group numbers from 0, the same for the same texts.
+      int64[texts], group numbers from 0; the same texts always get the same numbers.
     """
     array = similarity.as_arrow(texts)
     hashes = similarity.plain_hashes(array)
@@ -111,11 +110,11 @@ def groups(texts: Texts) -> np.ndarray:
 
 
 class _Table(NamedTuple):
-    """The texts of all splits, one split after the other."""
+    """The texts of all splits, concatenated."""
 
     texts: pa.ChunkedArray
     names: list[str]
-    bounds: np.ndarray  # int64[splits + 1], where each split begins
+    bounds: np.ndarray  # int64[splits + 1], index of each split's first row
 
     @classmethod
     def of(cls, splits: Mapping[str, Texts]) -> "_Table":
@@ -133,12 +132,12 @@ class _Table(NamedTuple):
         return np.arange(self.begin(split), self.bounds[self.names.index(split) + 1])
 
     def repeated(self, split: str, codes: np.ndarray) -> int:
-        """Returns how many rows of a split have the code of an earlier row of it."""
+        """Returns the number of rows of a split that have the same code as an earlier row of the split."""
         own = codes[self.rows(split)]
         return len(own) - len(np.unique(own))
 
     def example(self, row: int, other: int) -> dict:
-        """Returns two rows, numbered through all splits, as the audit shows them."""
+        """Returns an example for the audit: a row and its duplicate, given by their indices in all splits together."""
         at, other_at = np.searchsorted(self.bounds, [row, other], side="right") - 1
         return {
             "row": int(row - self.bounds[at]),
@@ -152,7 +151,7 @@ class _Table(NamedTuple):
 def _pairs(
     codes: np.ndarray, corpus: similarity.Corpus | None, rows: np.ndarray, others: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Returns int64[pairs, 2] for each kind: one of ``rows`` and its like among ``others``."""
+    """Returns int64[pairs, 2] by kind: a row of ``rows`` and its duplicate in ``others``."""
     query, place = similarity.lookup(codes[others], codes[rows], most=1)
     exact = np.stack([rows[query], others[place]], 1)
     if corpus is None:
@@ -164,7 +163,7 @@ def _pairs(
 
 
 def _once(pairs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Keeps one pair for each row, of the first kind that it has one of."""
+    """Keeps one pair per row, of the first kind that applies."""
     kept, seen = {}, np.empty(0, np.int64)
     for kind, found in pairs.items():
         found = found[~np.isin(found[:, 0], seen)]

@@ -7,13 +7,15 @@ if the requested source is not available, the error names those that are.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sentiment_tf.data import labels, leaks, settings, sources, splitting
+from sentiment_tf.data import labels, leaks, readers, settings, sources, splitting
 from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.errors import UserError
 
@@ -21,16 +23,33 @@ VALIDATION_FRACTION = 0.1
 LONG_TEXT = 20_000  # characters; longer texts are kept, and counted in a note
 
 
+class Origin(NamedTuple):
+    """Where the rows of a split come from.
+
+    name: the file, without its folder, or the data set and split on the hub.
+    files: name of each row's own file, if every row has one; else None.
+    """
+
+    name: str
+    files: tuple[str, ...] | None
+
+    def of_row(self, number: int) -> str:
+        """Names a row by its number, counted from 1 without header and blank lines: "reviews.csv, row 5"."""
+        return self.files[number - 1] if self.files else f"{self.name}, row {number:,}"
+
+
 @dataclass(frozen=True)
 class Splits:
     """The rows of a data set, ready to be tokenized.
 
     name: name of the data set, "custom" for the user's own.
-    rows: "train", "validation" and perhaps "test", each with the columns text (string) and label (int64).
+    rows: "train", "validation" and perhaps "test", each with the columns text (string), label (int64) and row (int64,
+      the row's number in its file, from 1).
     label_names: the class names, in the order of the class numbers.
     source: for run.json: kind ("hub", "packaged" or "files"), id, revision (the commit), files, columns (the first
       file's names of the text and label columns, or None), and a fingerprint of each split's texts and labels.
-    notes: one sentence for each split that was made or dropped and for unusual texts.
+    notes: one sentence for each split that was made or dropped, for unusual texts and for classes without rows.
+    origins: by split, where its rows come from.
     """
 
     name: str
@@ -38,11 +57,16 @@ class Splits:
     label_names: tuple[str, ...]
     source: dict
     notes: tuple[str, ...]
+    origins: dict[str, Origin]
 
     @property
     def report_split(self) -> str:
         """The split that results are reported on."""
         return "test" if "test" in self.rows else "validation"
+
+    def row_names(self, split: str) -> list[str]:
+        """Returns a name of each row by which a person finds it: its file, and its number there."""
+        return [self.origins[split].of_row(number) for number in self.rows[split]["row"]]
 
 
 def load(data: DataSettings, *, seed: int = 0, limit: int | None = None) -> Splits:
@@ -160,6 +184,7 @@ def _splits(
     source: sources.Source, rows: dict[str, datasets.Dataset], label_names: Sequence[str], notes: list[str]
 ) -> Splits:
     order = [split for split in settings.SPLITS if split in rows]
+    missing = [note for split in order if (note := _missing_classes(split, label_array(rows[split]), label_names))]
     fingerprint = {split: _fingerprint(rows[split]) for split in order}
     columns = next(iter(source.splits.values())).columns
     return Splits(
@@ -167,8 +192,27 @@ def _splits(
         rows=datasets.DatasetDict({split: rows[split] for split in order}),
         label_names=tuple(label_names),
         source=source.described | {"columns": columns, "fingerprint": fingerprint},
-        notes=tuple(notes),
+        notes=(*notes, *missing),
+        origins={split: _origin(source, source.splits.get(split, source.splits.get("train"))) for split in order},
     )
+
+
+def _origin(source: sources.Source, raw: readers.Raw) -> Origin:
+    name = raw.name if source.described["kind"] == "hub" else Path(raw.name).name
+    return Origin(name, raw.files)
+
+
+def _missing_classes(split: str, numbers: np.ndarray, label_names: Sequence[str]) -> str | None:
+    """Returns a note if some class has no row in a split."""
+    counts = np.bincount(numbers, minlength=len(label_names))
+    absent = [name for name, count in zip(label_names, counts, strict=True) if not count]
+    if not absent:
+        return None
+    if len(absent) == len(label_names) - 1:
+        only = label_names[int(counts.argmax())]
+        return f"{split}: every row has the label {only}; ROC-AUC and the like are undefined."
+    others = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+    return f"{split}: no row has the label {', '.join(absent[:5])}{others}."
 
 
 def _count_odd(rows: datasets.Dataset) -> tuple[int, int]:

@@ -8,20 +8,24 @@ import csv
 import functools
 import glob
 import json
-import os.path
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import huggingface_hub.utils
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from sentiment_tf.data.columns import LABEL_COLUMNS, TEXT_COLUMNS, find_column
+from sentiment_tf.data.columns import LABEL_COLUMNS, TEXT_COLUMNS, find_column, repeated_column, separator_problem
+from sentiment_tf.data.settings import compression_problem, file_problem
 from sentiment_tf.errors import UserError
+
+_TEXT_TYPES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 
 FORMATS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 
@@ -33,12 +37,16 @@ class Raw(NamedTuple):
     name: the file, or the data set and split, for error messages.
     class_names: names of the label numbers, if the file has them (a ``ClassLabel``), else None.
     columns: the file's names of the text and label columns, or None.
+    numbers: int64[rows], the rows' numbers in the file, from 1; None if they are all of the file's rows, in its order.
+    files: name of each row's own file, if every row has one; else None.
     """
 
     rows: datasets.Dataset
     name: str
     class_names: tuple[str, ...] | None = None
     columns: tuple[str, str] | None = None
+    numbers: np.ndarray | None = None
+    files: tuple[str, ...] | None = None
 
 
 @contextlib.contextmanager
@@ -82,10 +90,12 @@ def read_file(
       UserError: no such file or column, an unknown extension, bytes that are not UTF-8, or a malformed file.
     """
     path = Path(path).expanduser()
+    if problem := compression_problem(path):
+        raise UserError(f"{path}: {problem}")
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"{path}: unknown extension {path.suffix!r}; known are {', '.join(FORMATS)}")
-    if not os.path.isfile(path):  # Path.is_file raises for some paths
-        raise UserError(f"{path}: no such file")
+    if problem := file_problem(path):
+        raise UserError(f"{path}: {problem}")
     columns = {"text_column": text_column, "label_column": label_column}
     return select_columns(load_table(path), str(path), **columns, labels_required=labels_required)
 
@@ -104,7 +114,9 @@ def read_review_folder(folder: Path) -> Raw:
         raise UserError(f"{folder}: expected reviews in neg/*.txt and pos/*.txt")
     texts = pa.array((_read_text(file) for group in files for file in group), pa.string())
     labels = pa.array([0] * len(files[0]) + [1] * len(files[1]), pa.int64())
-    return Raw(datasets.Dataset(pa.table({"text": texts, "label": labels})), str(folder), ("neg", "pos"))
+    names = tuple("/".join([folder.name, *file.parts[-2:]]) for group in files for file in group)
+    rows = datasets.Dataset(pa.table({"text": texts, "label": labels}))
+    return Raw(rows, str(folder), ("neg", "pos"), files=names)
 
 
 def load_table(path: Path) -> datasets.Dataset:
@@ -120,11 +132,29 @@ def load_table(path: Path) -> datasets.Dataset:
         warnings.filterwarnings("ignore", category=ResourceWarning)  # `datasets` does not close a CSV
         try:
             options = _csv_options(path) if kind == "csv" else {}
-            return datasets.load_dataset(kind, data_files=[glob.escape(str(path.resolve()))], **options)["train"]
+            if kind == "parquet" and (repeated := repeated_column(pq.read_schema(path).names)):
+                raise UserError(f"{path}: {repeated}")
+            load = functools.partial(datasets.load_dataset, kind, data_files=[glob.escape(str(path.resolve()))])
+            return (_load_json(path, load) if kind == "json" else load(**options))["train"]
         except (datasets.exceptions.DatasetGenerationError, OSError, StopIteration, ValueError, Warning) as error:
             problem = _explain(path, error)
             traceback.clear_frames((error.__cause__ or error).__traceback__)  # closes the file
     raise UserError(problem)
+
+
+def _load_json(path: Path, load: Callable[..., datasets.DatasetDict]) -> datasets.DatasetDict:
+    """Loads JSON lines; a file with a column of several types is read in one chunk.
+
+    `datasets` infers types from the first chunk of 10 MB. For a later chunk with a value of another type it would write
+    that chunk's texts as JSON, in quotation marks, among the plain texts of the others.
+    """
+    try:
+        return load(on_mixed_types=None)
+    except datasets.exceptions.DatasetGenerationError as error:
+        cause = error.__cause__
+        if ") changed from" not in f"{cause} {cause and cause.__context__}":
+            raise
+    return load(chunksize=path.stat().st_size)
 
 
 def _explain(path: Path, error: Exception) -> str:
@@ -141,6 +171,8 @@ def _explain(path: Path, error: Exception) -> str:
             return f"{path}: not well-formed JSON lines: {_first_bad_line(path) or cause}"
         except UnicodeDecodeError:
             return _first_undecodable(path)
+    if FORMATS[path.suffix.lower()] == "csv" and (problem := _too_long_row(path)):
+        return f"{path}: {problem}"
     return f"{path}: not a well-formed {path.suffix[1:]} file: {cause}"
 
 
@@ -152,11 +184,32 @@ def _csv_options(path: Path) -> dict:
     if path.suffix.lower() == ".tsv":
         options |= {"sep": "\t", "quoting": csv.QUOTE_NONE}
     try:
-        header = pandas.read_csv(path, nrows=0, encoding="utf-8", **options).columns
+        written = pandas.read_csv(path, nrows=1, header=None, dtype=str, encoding="utf-8", **options).iloc[0]
+        header = pandas.read_csv(path, nrows=0, encoding="utf-8", **options).columns  # renames repeated columns
     except pandas.errors.EmptyDataError:
         raise UserError(f"{path}: is empty; expected a header line and rows") from None
+    if repeated := repeated_column([name for name in written if name]):
+        raise UserError(f"{path}: {repeated}")
     features = datasets.Features({str(name): datasets.Value("string") for name in header})
     return options | {"features": features}
+
+
+def _too_long_row(path: Path) -> str | None:
+    """Returns which row of a CSV or TSV has more fields than its header, or None."""
+    options: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix.lower() == ".tsv" else {}
+    with path.open(encoding="utf-8-sig", newline="") as lines, contextlib.suppress(csv.Error):
+        records = (record for record in csv.reader(lines, **options) if record)
+        header = next(records)
+        for number, record in enumerate(records, start=1):
+            if len(record) > len(header):
+                advice = "a text cannot hold a tab" if options else "put quotation marks around a text with commas"
+                return f"{row_name(number)} has {len(record)} fields, where the header has {len(header)}; {advice}"
+    return None
+
+
+def row_name(number: int) -> str:
+    """Names a row by its number, from 1, for an error message."""
+    return f"row {number:,} (counted from 1, without header and blank lines)"
 
 
 def select_columns(
@@ -183,8 +236,8 @@ def select_columns(
     if text == label:
         raise UserError(f"--text_column={text}: is also the label column in {name}; name two different columns")
     features = rows.features
-    if getattr(features[text], "dtype", None) not in ("string", "large_string"):
-        raise UserError(f"--text_column={text}: holds {features[text]} in {name}, not text")
+    if getattr(features[text], "dtype", None) not in _TEXT_TYPES:
+        raise UserError(_not_text(rows, text, name))
     if label is None:
         return Raw(rows.select_columns([text]).rename_columns({text: "text"}), name)
     if not isinstance(features[label], (datasets.Value, datasets.ClassLabel)):
@@ -209,6 +262,8 @@ def _find_column(
     if found is not None or not required:
         return found
     listing = ", ".join(columns)
+    if problem := separator_problem(columns):
+        raise UserError(f"{name}: {problem}")
     if wanted is not None:
         raise UserError(f"--{flag}={wanted}: no such column in {name}; its columns are {listing}")
     kind = flag.removesuffix("_column")
@@ -218,15 +273,35 @@ def _find_column(
     )
 
 
+def _not_text(rows: datasets.Dataset, column: str, name: str) -> str:
+    """Returns which row of a JSON file has no text among texts, or what the column holds instead of texts."""
+    with contextlib.suppress(ValueError):
+        values = _written_values(rows, column, name)
+        odd = [number for number, value in enumerate(values, start=1) if not isinstance(value, (str, type(None)))]
+        if 0 < len(odd) < len(values):
+            value = json.dumps(values[odd[0] - 1], ensure_ascii=False, default=str)
+            return f"{name}: {row_name(odd[0])} has {value:.60} as its {column}; put quotation marks around it"
+    return f"--text_column={column}: holds {rows.features[column]} in {name}, not text"
+
+
+def _written_values(rows: datasets.Dataset, column: str, name: str) -> list:
+    """Returns the values of a column as a JSON file has them: where types are mixed, `datasets` reads "1" as 1."""
+    if not name.lower().endswith((".json", ".jsonl")):
+        return rows[column][:]
+    content = Path(name).read_text(encoding="utf-8-sig").strip()
+    items = json.loads(content) if content.startswith("[") else map(json.loads, filter(str.strip, content.split("\n")))
+    return [item.get(column) for item in items]
+
+
 def _mixed_labels(rows: datasets.Dataset, column: str, name: str) -> str:
     """Returns which row of a JSON file has a label of another type, or what the column holds instead of labels."""
-    with contextlib.suppress(UnicodeDecodeError):
-        first = rows[0][column]
-        for row, value in enumerate(rows[column], start=1):
+    with contextlib.suppress(ValueError):
+        first, *others = _written_values(rows, column, name)
+        for row, value in enumerate([first, *others], start=1):
             if isinstance(value, (list, dict)):
                 break
             if type(value) is not type(first):
-                return f"{name}: row {row} has the label {value!r}, row 1 has {first!r}; use one kind"
+                return f"{name}: {row_name(row)} has the label {value!r}, row 1 has {first!r}; use one kind"
     return f"--label_column={column}: holds {rows.features[column]} in {name}, not a number or a name"
 
 

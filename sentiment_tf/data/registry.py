@@ -15,6 +15,7 @@ Flag help, default settings, labels, error messages, the doctor and the model ca
 
 from dataclasses import dataclass
 
+from sentiment_tf.depth import Depth
 from sentiment_tf.errors import UserError
 
 # What --data_dir may hold, as help texts and error messages spell it.
@@ -147,15 +148,15 @@ def default_max_length(dataset: str | None) -> int:
     return DATASETS[dataset].max_length if dataset in DATASETS else DEFAULT_MAX_LENGTH
 
 
-def default_learning_rate(dataset: str | None, blocks: int | None) -> float:
+def default_learning_rate(dataset: str | None, depth: Depth) -> float:
     """Returns the default peak learning rate.
 
     Args:
       dataset: name of the data set, or None for the user's own.
-      blocks: number of trained blocks, or None for all blocks and the embeddings.
+      depth: How much of the model is trained.
     """
     rates = DATASETS[dataset].learning_rates if dataset in DATASETS else DEFAULT_LEARNING_RATES
-    return rates[-1 if blocks is None else min(blocks, len(rates) - 1)]
+    return rates[-1 if depth == "all" else min(depth, len(rates) - 1)]
 
 
 def alternatives(names: list[str] | None = None, *, conjunction: str = "or") -> str:

@@ -10,6 +10,7 @@ from sentiment_tf.data import registry
 from sentiment_tf.errors import UserError
 
 SPLITS = ("train", "validation", "test")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 @dataclass(frozen=True)
@@ -113,4 +114,22 @@ def _missing_paths(data: DataSettings) -> list[str]:
     # Path.is_dir and Path.is_file raise for a name that is too long and for a path below an unreadable folder.
     if data.folder is not None and not os.path.isdir(data.folder):
         return [f"--data_dir={data.data_dir}: no such folder"]
-    return [f"{flag}={file}: no such file" for flag, file in _flags(data).items() if not os.path.isfile(file)]
+    problems = ((f"{flag}={file}", file_problem(file)) for flag, file in _flags(data).items())
+    return [f"{given}: {problem}" for given, problem in problems if problem]
+
+
+def file_problem(path: str | Path) -> str | None:
+    """Returns why a file of rows cannot be read again and again, as training does, or None."""
+    if os.path.isfile(path):  # Path.is_file raises for some paths
+        return None
+    if os.path.isdir(path):
+        return "is a folder; pass a file"
+    if os.path.exists(path):
+        return "is a pipe or a device, and rows are read more than once; save them as a file and pass that"
+    return "no such file"
+
+
+def compression_problem(path: str | Path) -> str | None:
+    """Returns what to do about a file that is compressed, by its extension, or None."""
+    extension = Path(path).suffix.lower()
+    return f"is compressed ({extension}); unpack it and pass the file in it" if extension in COMPRESSED else None

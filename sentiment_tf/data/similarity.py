@@ -1,13 +1,13 @@
-"""Near duplicates, and texts that contain others, found by word hashes: vectorised, for 10⁷ words.
+"""Finds near duplicates and texts that contain others, with vectorised word hashes; scales to 10⁷ words.
 
-A word is a run of letters and digits in lower case; punctuation and spacing are ignored. A window is a sequence of
-words; its hash is a polynomial of its words' hashes (Rabin and Karp, modulo 2⁶⁴), which prefix sums give for any
-window in constant time.
+A word is a sequence of letters and digits in lower case; punctuation and spacing are ignored. A window is a sequence of
+words. Its hash is a polynomial in the hashes of its words (Rabin and Karp, modulo 2⁶⁴), computed from prefix sums in
+constant time.
 
 datasketch finds the same near duplicates with the same bands and threshold, but takes several times as long, because
-it handles shingles one by one in Python. On 25,000 IMDb reviews (6.1 million words), in CPU seconds, 2 cores of an AMD
+it processes shingles one by one in Python. CPU seconds for 25,000 IMDb reviews (6.1 million words) on 2 cores of an AMD
 EPYC: 1.2 s for MinHash, bands and pairs here, after 1.8 s for the word hashes and prefix sums, which `contained_pairs`
-needs, too; 8.4 s with datasketch 2.0 and xxHash, 12.2 s with its default hash, SHA-1.
+also uses; 8.4 s with datasketch 2.0 and xxHash, 12.2 s with its default hash, SHA-1.
 """
 
 from typing import NamedTuple
@@ -18,12 +18,12 @@ import pyarrow.compute as pc
 import scipy.sparse
 import xxhash
 
-PHRASE_WORDS = 5  # shorter texts are commonplaces: that two are alike means nothing
+PHRASE_WORDS = 5  # shorter texts are too common for a match to mean anything
 SHINGLE_WORDS = 3
-NEAR = 0.6  # Jaccard similarity of two texts' shingles, from which they are near duplicates
-PLACES = 20  # occurrences of a text's rarest window that are compared with the text
+NEAR = 0.6  # near duplicates have at least this Jaccard similarity of their shingles
+PLACES = 20  # at most this many occurrences of a text's rarest window are checked
 
-_BANDS, _BAND_ROWS = 20, 3  # finds a pair of similarity s with probability 1 − (1 − s³)²⁰: 99 % at `NEAR`
+_BANDS, _BAND_ROWS = 20, 3  # a pair of similarity s is found with probability 1 − (1 − s³)²⁰: 99 % at `NEAR`
 _BATCH = 100_000
 _BYTES_PER_WORD = 5
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2⁶⁴
@@ -31,13 +31,13 @@ _INVERSE = pow(_BASE, -1, 2**64)
 
 
 class Corpus(NamedTuple):
-    """Texts as hashed words, one after the other.
+    """The hashed words of all texts, concatenated.
 
-    offsets: int64[texts + 1], where each text's words begin.
-    sums: uint64[words + 1], prefix sums of hash × base**place.
-    inverses: uint64[words + 1], base**-place, which moves a window's sum to place 0.
-    bands: uint64[bands, texts], MinHash keys; texts that share one are candidates for near duplicates.
-    phrases: int64[windows], a number for each window of `PHRASE_WORDS` words, equal for equal windows.
+    offsets: int64[texts + 1], index of each text's first word.
+    sums: uint64[words + 1], prefix sums of hash × base**index.
+    inverses: uint64[words + 1], base**-index, which shifts a window's sum to index 0.
+    bands: uint64[bands, texts], MinHash keys; texts with a common key are candidates for near duplicates.
+    phrases: int64[windows], a number for each window of `PHRASE_WORDS` words; equal windows have equal numbers.
     """
 
     offsets: np.ndarray
@@ -48,7 +48,7 @@ class Corpus(NamedTuple):
 
     @property
     def lengths(self) -> np.ndarray:
-        """Words of each text, int64[texts]."""
+        """Number of words of each text, int64[texts]."""
         return np.diff(self.offsets)
 
 
@@ -62,7 +62,7 @@ def as_arrow(texts: list[str] | pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def plain_hashes(texts: pa.ChunkedArray) -> np.ndarray:
-    """Returns uint64[texts], equal for texts that differ in case and white space at most."""
+    """Returns uint64[texts], hashes that ignore case and white space."""
     hashes = [np.empty(0, np.uint64)]
     for start in range(0, len(texts), _BATCH):
         batch = pc.replace_substring_regex(pc.utf8_lower(texts.slice(start, _BATCH)), r"[\s\p{Z}]+", " ")
@@ -72,12 +72,12 @@ def plain_hashes(texts: pa.ChunkedArray) -> np.ndarray:
 
 
 def count_words(texts: pa.ChunkedArray) -> int:
-    """Returns about how many words the texts have, from their bytes; costs nothing."""
+    """Estimates the number of words from the number of bytes."""
     return (pc.sum(pc.binary_length(texts)).as_py() or 0) // _BYTES_PER_WORD
 
 
 def prepare(texts: pa.ChunkedArray) -> Corpus:
-    """Hashes the words of the texts; takes about 100 bytes of memory a word."""
+    """Hashes the words of the texts; takes about 100 bytes of memory per word."""
     words, offsets = _words(texts.combine_chunks())
     powers = np.multiply.accumulate(np.r_[np.uint64(1), np.full(len(words), _BASE, np.uint64)])
     inverses = np.multiply.accumulate(np.r_[np.uint64(1), np.full(len(words), _INVERSE, np.uint64)])
@@ -87,14 +87,17 @@ def prepare(texts: pa.ChunkedArray) -> Corpus:
 
 
 def near_pairs(corpus: Corpus, queries: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Returns int64[pairs, 2]: texts of ``queries`` with the near duplicates that they have in ``index``.
+    """Finds the near duplicates of some texts among others.
 
-    Candidates share a band of MinHash values (Broder 1997; banding after Leskovec, Rajaraman and Ullman,
-    Mining of Massive Datasets, 3.4); a pair counts when its true Jaccard similarity is `NEAR` or more. Texts
-    under `PHRASE_WORDS` words have none.
+    Candidates have a band of MinHash values in common (Broder 1997; banding: Leskovec, Rajaraman and Ullman, Mining of
+    Massive Datasets, 3.4). A pair is returned if its exact Jaccard similarity is `NEAR` or more. Texts of fewer than
+    `PHRASE_WORDS` words are skipped.
 
     Args:
-      queries, index: int64 row numbers; a row is no pair of itself.
+      queries, index: int64, indices of texts. A text is not its own duplicate.
+
+    Returns:
+      int64[pairs, 2]: a text of ``queries`` and one of ``index``.
     """
     queries, index = (rows[corpus.lengths[rows] >= PHRASE_WORDS] for rows in (queries, index))
     found = [lookup(keys[index], keys[queries], most=4) for keys in corpus.bands]
@@ -105,22 +108,25 @@ def near_pairs(corpus: Corpus, queries: np.ndarray, index: np.ndarray) -> np.nda
 
 
 def contained_pairs(corpus: Corpus, queries: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Returns int64[pairs, 2]: texts of ``queries`` with longer texts of ``index`` whose words hold theirs.
+    """Finds texts that are contained in longer texts.
 
-    Each text is looked for at the places of its rarest window of `PHRASE_WORDS` words, `PLACES` of them at
-    most. Shorter texts are not looked for.
+    A text is compared at the occurrences of its rarest window of `PHRASE_WORDS` words, at most `PLACES` of them. Texts
+    with fewer words are skipped.
 
     Args:
-      queries, index: int64 row numbers.
+      queries, index: int64, indices of texts.
+
+    Returns:
+      int64[pairs, 2]: a text of ``queries`` and a longer one of ``index`` that contains all its words in order.
     """
     rows, starts, phrases = _phrase_windows(corpus, index)
-    totals = np.bincount(phrases, minlength=len(corpus.phrases) + 1)  # of each phrase in the index
+    totals = np.bincount(phrases, minlength=len(corpus.phrases) + 1)  # occurrences of each phrase in the index
     order = np.argsort(phrases, kind="stable")
 
     own_rows, own_starts, own_phrases = _phrase_windows(corpus, _made_of_shared_phrases(corpus, queries))
     count = totals[own_phrases]
     rarest = np.lexsort((count, own_rows))[np.flatnonzero(np.diff(own_rows, prepend=-1))]
-    count = np.minimum(count[rarest], PLACES + 1)  # one may be the text's own
+    count = np.minimum(count[rarest], PLACES + 1)  # one of them may be the text itself
     query = np.repeat(rarest, count)
     step = np.arange(len(query)) - np.repeat(np.cumsum(count) - count, count)
     place = order[(np.cumsum(totals) - totals)[own_phrases[query]] + step]
@@ -136,7 +142,7 @@ def contained_pairs(corpus: Corpus, queries: np.ndarray, index: np.ndarray) -> n
 
 
 def contained_phrases(corpus: Corpus) -> np.ndarray:
-    """Returns int64[pairs, 2]: each text under `PHRASE_WORDS` words with one text that holds it, if any has."""
+    """Returns int64[pairs, 2]: texts of fewer than `PHRASE_WORDS` words, each with one text that contains it."""
     long = np.flatnonzero(corpus.lengths >= PHRASE_WORDS)
     pairs = [np.empty((0, 2), np.int64)]
     for words in range(1, PHRASE_WORDS):
@@ -150,18 +156,18 @@ def contained_phrases(corpus: Corpus) -> np.ndarray:
 
 
 def _words(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the words' hashes, uint64[words], and where each text's words begin, int64[texts + 1]."""
+    """Returns the words' hashes, uint64[words], and the index of each text's first word, int64[texts + 1]."""
     spaced = pc.replace_substring_regex(pc.utf8_lower(texts), r"[^\p{L}\p{N}]+", " ")
     lists = pc.utf8_split_whitespace(spaced)
     words, rows = pc.list_flatten(lists), pc.list_parent_indices(lists).to_numpy()
-    real = pc.not_equal(words, "").to_numpy(zero_copy_only=False)  # splitting leaves empty ends
+    real = pc.not_equal(words, "").to_numpy(zero_copy_only=False)  # splitting yields empty strings at both ends
     codes = words.dictionary_encode().indices.to_numpy()[real]
     lengths = np.bincount(rows[real], minlength=len(texts))
     return _mix(codes.astype(np.uint64)), np.r_[0, np.cumsum(lengths)].astype(np.int64)
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
-    """Scrambles uint64 values one to one (the finalizer of Steele, Lea and Flood's SplitMix64, 2014)."""
+    """Mixes the bits of uint64 values by a bijection (the finalizer of SplitMix64: Steele, Lea and Flood 2014)."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -169,7 +175,7 @@ def _mix(values: np.ndarray) -> np.ndarray:
 
 
 def _windows(corpus: Corpus, rows: np.ndarray, words: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns every window of so many words in these rows: its row and where it starts, int64[windows]."""
+    """Returns every window of ``words`` words in these texts: its text and its first word, int64[windows] each."""
     counts = np.maximum(corpus.lengths[rows] - words + 1, 0)
     row = np.repeat(rows, counts)
     return row, corpus.offsets[row] + np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -181,20 +187,20 @@ def _hash(corpus: Corpus, starts: np.ndarray, lengths: np.ndarray | int) -> np.n
 
 
 def _phrases(corpus: Corpus) -> np.ndarray:
-    """Numbers the corpus's windows of `PHRASE_WORDS` words, int64[windows]."""
+    """Returns a number for each window of `PHRASE_WORDS` words, int64[windows]; equal windows have equal numbers."""
     _, starts = _windows(corpus, np.arange(len(corpus.lengths)), PHRASE_WORDS)
     return np.unique(_hash(corpus, starts, PHRASE_WORDS), return_inverse=True)[1]
 
 
 def _phrase_windows(corpus: Corpus, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns every window of `PHRASE_WORDS` words in these rows: row, start and number, int64[windows]."""
+    """Returns every window of `PHRASE_WORDS` words in these texts: text, first word and number, int64[windows] each."""
     counts = np.maximum(corpus.lengths - PHRASE_WORDS + 1, 0)
     row, start = _windows(corpus, rows, PHRASE_WORDS)
     return row, start, corpus.phrases[(np.cumsum(counts) - counts - corpus.offsets[:-1])[row] + start]
 
 
 def _made_of_shared_phrases(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
-    """Returns the rows whose every window stands in the corpus once more: no other row can be contained."""
+    """Returns the texts whose windows all occur more than once in the corpus; only these can be contained in others."""
     rows = rows[corpus.lengths[rows] >= PHRASE_WORDS]
     _, _, phrases = _phrase_windows(corpus, rows)
     single = np.bincount(corpus.phrases)[phrases] == 1 if len(phrases) else np.empty(0, bool)
@@ -203,7 +209,7 @@ def _made_of_shared_phrases(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
 
 
 def _bands(corpus: Corpus) -> np.ndarray:
-    """Returns each text's MinHash values, `_BAND_ROWS` of them mixed to a key, or 0 without shingles."""
+    """Returns each text's band keys, each a hash of `_BAND_ROWS` MinHash values; 0 for a text without shingles."""
     bands = np.zeros((_BANDS, len(corpus.lengths)), np.uint64)
     rows, starts = _windows(corpus, np.arange(len(corpus.lengths)), SHINGLE_WORDS)
     if len(rows) == 0:
@@ -211,7 +217,7 @@ def _bands(corpus: Corpus) -> np.ndarray:
     shingles = _mix(_hash(corpus, starts, SHINGLE_WORDS))
     begins = np.flatnonzero(np.diff(rows, prepend=-1))
     present = rows[begins]
-    factors = _mix(np.arange(_BANDS * _BAND_ROWS, dtype=np.uint64)) | np.uint64(1)  # odd: a permutation each
+    factors = _mix(np.arange(_BANDS * _BAND_ROWS, dtype=np.uint64)) | np.uint64(1)  # odd factors: each is a permutation
     for number, factor in enumerate(factors):
         least = np.minimum.reduceat(shingles * factor, begins)
         band = number // _BAND_ROWS
@@ -220,7 +226,7 @@ def _bands(corpus: Corpus) -> np.ndarray:
 
 
 def lookup(index: np.ndarray, queries: np.ndarray, *, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Finds equal keys: (places in ``queries``, places in ``index``), ``most`` for each query at most."""
+    """Finds equal keys: (indices in ``queries``, indices in ``index``), at most ``most`` per query."""
     order = np.argsort(index, kind="stable")
     ordered = index[order]
     first = np.searchsorted(ordered, queries)
@@ -243,10 +249,10 @@ def _jaccard(corpus: Corpus, pairs: np.ndarray) -> np.ndarray:
     _, shingles = np.unique(_hash(corpus, starts, SHINGLE_WORDS), return_inverse=True)
     owners = np.searchsorted(rows, owners)
     has = scipy.sparse.csr_matrix((np.ones(len(owners), np.int32), (owners, shingles)))
-    has.data[:] = 1  # a shingle that a text repeats counts once
+    has.data[:] = 1  # a repeated shingle counts once
     sizes = np.diff(has.indptr)
     similarity = np.empty(len(pairs))
-    for block in range(0, len(pairs), 50_000):  # bounds the memory of what is gathered
+    for block in range(0, len(pairs), 50_000):  # bounds the memory
         left, right = places[block : block + 50_000].T
         common = np.asarray(has[left].multiply(has[right]).sum(axis=1)).ravel()
         similarity[block : block + 50_000] = common / (sizes[left] + sizes[right] - common)

@@ -90,11 +90,12 @@ def _read_files(data: DataSettings) -> Source:
 def _read_package(spec: DatasetSpec) -> Source:
     """Reads the packaged copy of a named data set, which holds the train split only."""
     file = packaged.data_file(spec.packaged)
-    rows, name = readers.load_table(file), str(file)
+    rows = readers.load_table(file)
+    raw = readers.select_columns(rows, str(file))
     if spec.packaged.source is not None:
-        wanted = np.asarray(rows.with_format("numpy")["source"][:]) == spec.packaged.source
-        rows, name = rows.select(np.flatnonzero(wanted)), f"{file} (source {spec.packaged.source})"
-    splits = {"train": readers.select_columns(rows, name)}
+        wanted = np.flatnonzero(np.asarray(rows.with_format("numpy")["source"][:]) == spec.packaged.source)
+        raw = raw._replace(rows=raw.rows.select(wanted), numbers=wanted + 1)
+    splits = {"train": raw}
     note = "The packaged copy holds the train split only."
     return _source(spec, splits, note, kind="packaged", id=spec.packaged.package, files=[file])
 

@@ -43,19 +43,29 @@ def make_strategy(name: str, *, batch_size: int, startup_timeout: float = 600.0)
 
 
 def compute_dtype(precision: str) -> tf.DType:
-    """Returns the dtype of matrix multiplications; ``auto`` is the fastest that the hardware supports."""
-    return COMPUTE_DTYPES[_fastest_precision() if precision == "auto" else precision]
+    """Returns the dtype of the trained layers' matrix multiplications; ``auto`` is the fastest on this hardware."""
+    return COMPUTE_DTYPES[_fastest_precision() if precision in ("auto", "int8") else precision]
 
 
-def settings_in_use(strategy: tf.distribute.Strategy, compute_dtype: tf.DType) -> dict[str, str]:
-    """Returns the ``--strategy`` and ``--precision`` that give this strategy and dtype without ``auto``."""
+def frozen_dtype(precision: str) -> tf.DType:
+    """Returns the dtype of the frozen layers' matrix multiplications; ``auto`` is the fastest on this hardware."""
+    if precision == "int8" or (precision == "auto" and _int8_is_fastest()):
+        return tf.int8
+    return compute_dtype(precision)
+
+
+def settings_in_use(
+    strategy: tf.distribute.Strategy, compute_dtype: tf.DType, frozen_dtype: tf.DType
+) -> dict[str, str]:
+    """Returns the ``--strategy`` and ``--precision`` that give this strategy and these dtypes without ``auto``."""
     names = {
         tf.distribute.MirroredStrategy: "mirrored",
         tf.distribute.MultiWorkerMirroredStrategy: "multi_worker",
         tf.distribute.TPUStrategy: "tpu",
     }
-    precisions = {dtype: name for name, dtype in COMPUTE_DTYPES.items()}
-    return {"strategy": names.get(type(strategy), "default"), "precision": precisions[compute_dtype]}
+    precisions = {dtype: name for name, dtype in COMPUTE_DTYPES.items()} | {tf.int8: "int8"}
+    precision = precisions[frozen_dtype if frozen_dtype == tf.int8 else compute_dtype]
+    return {"strategy": names.get(type(strategy), "default"), "precision": precision}
 
 
 def _fastest_precision() -> str:
@@ -68,6 +78,12 @@ def _fastest_precision() -> str:
     if runtime.has_fast_bfloat16() or tf.config.list_logical_devices("TPU"):
         return "mixed_bfloat16"
     return "float32"
+
+
+def _int8_is_fastest() -> bool:
+    """Returns whether LiteRT in int8 on the CPU is faster than TensorFlow: no accelerator, but VNNI instructions."""
+    accelerators = tf.config.list_physical_devices("GPU") or tf.config.list_logical_devices("TPU")
+    return not accelerators and runtime.has_fast_int8()
 
 
 def _has_bfloat16(gpu) -> bool:

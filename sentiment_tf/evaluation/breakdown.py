@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest
 
+from sentiment_tf.evaluation import bootstrap
 from sentiment_tf.evaluation.sample import Predictions
 
 Classes = ArrayLike | None  # int[rows], the classes that a decision threshold gives; None: each row's highest logit
@@ -73,11 +73,37 @@ def mistakes(logits: ArrayLike, labels: ArrayLike, *, predicted: Classes = None)
     return wrong[np.argsort(-confidence, kind="stable")].tolist()
 
 
+def confused_pairs(confusion: Sequence[Sequence[int]], *, most: int = 12) -> list[dict[str, Any]]:
+    """Returns the pairs of classes that are most often taken for each other.
+
+    Args:
+      confusion: int[true class][predicted class].
+      most: pairs at most.
+
+    Returns:
+      list of {"true", "predicted", "examples", "share"}, the most frequent first; class numbers, number of rows, and
+      their share of the rows of the true class.
+    """
+    counts = np.array(confusion)
+    wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
+    return [
+        {
+            "true": int(true),
+            "predicted": int(predicted),
+            "examples": int(wrong[true, predicted]),
+            "share": float(wrong[true, predicted] / counts[true].sum()),
+        }
+        for true, predicted in pairs
+        if wrong[true, predicted]
+    ]
+
+
 def _share(correct: np.ndarray) -> dict[str, Any]:
     """Returns {"examples", "accuracy", "interval"} of bool[rows]."""
-    interval = binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
     return {
         "examples": len(correct),
         "accuracy": float(correct.mean()),
-        "interval": [float(interval.low), float(interval.high)],
+        "interval": bootstrap.share(int(correct.sum()), len(correct)),
     }

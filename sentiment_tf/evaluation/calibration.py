@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 BINS = 15
 _LOG_TEMPERATURE = (np.log(0.05), np.log(20.0))
@@ -109,11 +109,20 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, *, bins: int = BINS
 
 
 def summarize(logits: ArrayLike, labels: ArrayLike, *, temperature: float) -> dict[str, float]:
-    """Compares calibration before and after a temperature: {"temperature", "ece_before", "ece_after"}."""
-    logits = np.asarray(logits, np.float64)
-    before, after = softmax(logits, axis=-1), softmax(logits / temperature, axis=-1)
-    return {
-        "temperature": float(temperature),
-        "ece_before": expected_calibration_error(before, labels),
-        "ece_after": expected_calibration_error(after, labels),
-    }
+    """Compares calibration before and after a temperature.
+
+    Args:
+      logits: float32[rows, classes], before the temperature.
+      labels: int[rows].
+      temperature: divisor of the logits.
+
+    Returns:
+      {"temperature", "ece_before", "ece_after", "loss_before", "loss_after"}: the expected calibration error, and the
+      cross-entropy in nats.
+    """
+    found = {"temperature": float(temperature)}
+    for when, scaled in (("before", np.asarray(logits, np.float64)), ("after", logits / np.float64(temperature))):
+        log_probabilities = log_softmax(scaled, axis=-1)
+        found[f"ece_{when}"] = expected_calibration_error(np.exp(log_probabilities), labels)
+        found[f"loss_{when}"] = float(-log_probabilities[np.arange(len(scaled)), labels].mean())
+    return found

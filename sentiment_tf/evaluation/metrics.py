@@ -4,7 +4,7 @@ To add a metric, add an entry to ``METRICS``.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class Metric:
       as_percent: whether it is shown in percent (76.4 %) or as a number (0.764).
       function: from a sample to float64[resamples]; NaN where a resample leaves the metric undefined. Its value
         on the rows themselves and its interval both come from this one function.
-      interval: whether it gets a bootstrap interval.
+      interval: how its interval is computed: "bootstrap"; "wilson" for a share of the rows; None for no interval.
       hub_type: name of the metric on the Hugging Face hub; None leaves it out of the model card's metadata.
     """
 
@@ -34,7 +34,7 @@ class Metric:
     higher_is_better: bool
     as_percent: bool
     function: Callable[[Sample], np.ndarray]
-    interval: bool = True
+    interval: str | None = "bootstrap"
     hub_type: str | None = None
 
 
@@ -64,6 +64,7 @@ METRICS = (
         higher_is_better=True,
         as_percent=True,
         function=lambda sample: sample.mean(sample.predictions.correct),
+        interval="wilson",
         hub_type="accuracy",
     ),
     Metric("macro_f1", "Macro F1", higher_is_better=True, as_percent=True, function=_macro_f1, hub_type="f1"),
@@ -131,6 +132,7 @@ def evaluate(
     labels: ArrayLike,
     *,
     predicted: ArrayLike | None = None,
+    probabilities: ArrayLike | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -140,35 +142,45 @@ def evaluate(
       logits: float32[rows, classes].
       labels: int[rows], from 0 to classes - 1.
       predicted: int[rows], the classes that a decision threshold gives; None: each row's highest logit.
+      probabilities: as for ``Predictions``.
       resamples: number of bootstrap resamples behind the intervals; 0 leaves the intervals out.
       seed: Random seed of the bootstrap; the same rows with the same seed give the same intervals.
 
     Returns:
       JSON-serialisable dict: "examples", number of rows; each metric's name with its value, None where it is
       undefined because a class is missing; "confusion", int[true class][predicted class]; "intervals",
-      {metric: [low, high]}, 95 % percentile bootstrap.
+      {metric: [low, high]}, 95 %, see ``bootstrap``; a metric that is the same in every resample has none.
       With two classes, class 1 is the positive class. With more, ROC-AUC and average precision are means of one
       class against the rest over the classes that have rows.
 
     Raises:
       ValueError: as for ``Predictions``.
     """
-    predictions = Predictions(logits, labels, predicted)
+    predictions = Predictions(logits, labels, predicted, probabilities=probabilities)
     found = {name: float(value[0]) for name, value in _measure(METRICS, Sample.whole(predictions)).items()}
     values = {name: value if np.isfinite(value) else None for name, value in found.items()}
-    resampled = [metric for metric in METRICS if metric.interval and values[metric.name] is not None]
-    intervals = bootstrap.intervals(
-        lambda counts: _measure(resampled, Sample(predictions, counts)),
-        len(predictions),
-        resamples=resamples,
-        seed=seed,
-    )
     return {
         "examples": len(predictions),
         **values,
         "confusion": confusion_matrix(predictions),
-        "intervals": intervals,
+        "intervals": _intervals(predictions, values, resamples=resamples, seed=seed) if resamples else {},
     }
+
+
+def _intervals(
+    predictions: Predictions, values: Mapping[str, float | None], *, resamples: int, seed: int
+) -> dict[str, list[float]]:
+    """Returns {metric: [low, high]} of the metrics that are defined."""
+    rows, defined = len(predictions), [metric for metric in METRICS if values[metric.name] is not None]
+    resampled = [metric for metric in defined if metric.interval == "bootstrap"]
+    shares = {
+        metric.name: bootstrap.share(round(values[metric.name] * rows), rows)
+        for metric in defined
+        if metric.interval == "wilson"
+    }
+    return shares | bootstrap.intervals(
+        lambda counts: _measure(resampled, Sample(predictions, counts)), rows, resamples=resamples, seed=seed
+    )
 
 
 def confusion_matrix(predictions: Predictions) -> list[list[int]]:

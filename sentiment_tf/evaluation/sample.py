@@ -26,19 +26,29 @@ class Predictions:
       predicted: int64[rows], the predicted class.
     """
 
-    def __init__(self, logits: ArrayLike, labels: ArrayLike, predicted: ArrayLike | None = None):
+    def __init__(
+        self,
+        logits: ArrayLike,
+        labels: ArrayLike,
+        predicted: ArrayLike | None = None,
+        *,
+        probabilities: ArrayLike | None = None,
+    ):
         """Checks that logits and labels belong together.
 
         Args:
           logits: float[rows, classes].
           labels: int[rows], from 0 to classes - 1.
           predicted: int[rows], the classes that a decision threshold gives; None: each row's highest logit.
+          probabilities: float32[rows, classes] of an exported model; None computes them from the logits. Rounded to
+            float32, many are equal: ranking them again from their logarithms would break these ties.
 
         Raises:
           ValueError: no rows, shapes that do not match, a label out of range, or logits that are not finite.
         """
         self.logits, self.labels = _checked(logits, labels)
         self.predicted = self.likeliest if predicted is None else np.asarray(predicted, np.int64)
+        self._exported = probabilities
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,7 +66,7 @@ class Predictions:
     @cached_property
     def probabilities(self) -> np.ndarray:
         """float64[rows, classes]."""
-        return np.exp(self.log_probabilities)
+        return np.exp(self.log_probabilities) if self._exported is None else np.asarray(self._exported, np.float64)
 
     @cached_property
     def likeliest(self) -> np.ndarray:

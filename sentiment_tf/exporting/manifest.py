@@ -71,6 +71,10 @@ def _read(directory: Path) -> dict[str, str]:
         digests = {name: digest for digest, name in listed}
     except (OSError, ValueError) as error:
         raise UserError(f"{directory / NAME}: can't be read ({error}); export the model again") from None
+    if outside := [name for name in digests if ".." in Path(name).parts or Path(name).is_absolute()]:
+        raise UserError(
+            f"{directory / NAME}: lists {outside[0]!r}, which is outside of the folder; do not use this model"
+        )
     if not digests:
         raise UserError(f"{directory / NAME}: lists no files; copy or export the model again")
     return digests

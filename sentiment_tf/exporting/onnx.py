@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from sentiment_tf.exporting import layout, quantization
+from sentiment_tf.exporting import layout
 from sentiment_tf.exporting.bundle import Bundle
-from sentiment_tf.modeling import encoder
+from sentiment_tf.modeling import encoder, quantization
 
 OPSET = 17
 _IR_VERSION = 8  # the one that came with opset 17; onnx would write its own newest

@@ -1,4 +1,4 @@
-"""Rows to predict, from text lines, CSV, TSV, JSON lines or Parquet, one after another in constant memory."""
+"""Reads the rows to predict from lines of text, CSV, TSV, JSON lines or Parquet, one at a time, in constant memory."""
 
 import codecs
 import contextlib
@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
-from sentiment_tf.data.columns import TEXT_COLUMNS, find_column
+from sentiment_tf.data.columns import TEXT_COLUMNS, find_column, repeated_column, separator_problem
+from sentiment_tf.data.settings import compression_problem
 from sentiment_tf.errors import UserError
 
 STDIN = "-"
@@ -20,20 +21,20 @@ FORMATS = ("text", "csv", "tsv", "jsonl", "parquet")
 
 _BY_EXTENSION = {".csv": "csv", ".tsv": "tsv", ".json": "jsonl", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _BY_EXTENSION |= {".parquet": "parquet"}
-LONGEST_CELL = 1 << 24  # characters; by default the csv module stops at 131,072, less than a long text
-_PARQUET_ROWS = 1024  # decoded at once
-_LOOKED_AT = 1000  # objects of JSON lines, for one that has a text column
-_UNDECODED = re.compile("[\udc80-\udcff]")  # what the error handler surrogateescape makes of a byte
+LONGEST_CELL = 1 << 24  # characters; the csv module's default of 131,072 is less than a long text
+_PARQUET_ROWS = 1024  # rows decoded at a time
+_LOOKED_AT = 1000  # objects of JSON lines that are searched for a text column
+_UNDECODED = re.compile("[\udc80-\udcff]")  # undecodable bytes, after the error handler surrogateescape
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row that can be answered.
+    """A row that can be predicted.
 
     Attributes:
-      number: counted from 1 over all rows of data, broken ones included.
-      columns: its own columns, in their order.
-      text: what the model is asked.
+      number: Number of the row, from 1; unreadable rows count too.
+      columns: The row's columns, in their order.
+      text: The text to classify.
     """
 
     number: int
@@ -43,7 +44,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Broken:
-    """A row that can't be answered, and why."""
+    """A row that cannot be predicted, and why."""
 
     number: int
     reason: str
@@ -51,12 +52,12 @@ class Broken:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """An open input, good for one pass.
+    """An open input, for a single pass.
 
     Attributes:
-      name: as messages name it.
-      columns: of the header, the schema, or the first good row.
-      rows: in order.
+      name: Name for messages.
+      columns: Column names, from the header, the schema or the first row that has a text.
+      rows: The rows, in order.
     """
 
     name: str
@@ -65,13 +66,13 @@ class Source:
 
 
 def from_arguments(texts: Sequence[str]) -> Source:
-    """Makes rows of the texts of a command line."""
+    """Returns the texts of a command line as rows."""
     rows = (Row(number, {"text": text}, text) for number, text in enumerate(texts, 1))
     return Source("the command line", ("text",), rows)
 
 
 def guess_format(path: str) -> str:
-    """Returns the format that a file's extension stands for; all else, stdin too, is lines of text."""
+    """Returns the format by a file's extension; stdin and unknown extensions are lines of text."""
     return _BY_EXTENSION.get(os.path.splitext(path)[1].lower(), "text")
 
 
@@ -80,23 +81,40 @@ def open_source(path: str, *, input_format: str, text_column: str | None) -> Ite
     """Opens an input.
 
     Args:
-      path: a file, or "-" for stdin.
-      input_format: one of FORMATS.
-      text_column: holds the text; None takes the first of TEXT_COLUMNS that is there.
+      path: A file, or "-" for stdin.
+      input_format: One of FORMATS.
+      text_column: Name of the text column; None takes the first of TEXT_COLUMNS that exists.
 
     Raises:
-      UserError: the input can't be read or has no such column.
+      UserError: The input cannot be read or has no such column.
     """
+    if problem := compression_problem(path):
+        raise UserError(f"--input={path}: {problem}")
     if input_format == "parquet":
         with _open_parquet(path, text_column) as source:
             yield source
         return
-    name = "stdin" if path == STDIN else path
     with _open(path) as file:
-        if file.peek(3).startswith(codecs.BOM_UTF8):
-            file.read(len(codecs.BOM_UTF8))
-        columns, rows = _READERS[input_format](file, text_column, name)
-        yield Source(name, columns, rows)
+        name = "stdin" if path == STDIN else path
+        yield from_stream(file, name=name, input_format=input_format, text_column=text_column)
+
+
+def from_stream(file: BinaryIO, *, name: str, input_format: str, text_column: str | None) -> Source:
+    """Reads an open file of any format but Parquet.
+
+    Args:
+      file: buffered, at its beginning.
+      name: as messages name it.
+      input_format: one of FORMATS.
+      text_column: as in `open_source`.
+
+    Raises:
+      UserError: the file can't be read or has no such column.
+    """
+    if file.peek(3).startswith(codecs.BOM_UTF8):
+        file.read(len(codecs.BOM_UTF8))
+    columns, rows = _READERS[input_format](file, text_column, name)
+    return Source(name, columns, rows)
 
 
 def _open(path: str):
@@ -112,10 +130,10 @@ _Opened = tuple[tuple[str, ...], Iterator[Row | Broken]]
 
 
 def _read_text(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
-    """Reads a text per line."""
+    """Reads one text per line."""
     if text_column:
         raise UserError(
-            f"--text_column={text_column}: {name} is read as lines of text, which have no columns; leave it out"
+            f"--text_column={text_column}: {name} is read as lines of text, which have no columns; omit the flag"
         )
 
     def rows():
@@ -131,13 +149,13 @@ def _read_text(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
 
 
 def _read_csv(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
-    """Reads quoted fields between commas, below a header."""
+    """Reads a header and rows of comma-separated fields, which may be quoted."""
     csv.field_size_limit(LONGEST_CELL)
     return _read_table(csv.reader(map(_decode, file), strict=True), text_column, name)
 
 
 def _read_tsv(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
-    """Reads fields between tabs, below a header; a quotation mark is part of the text, as in GLUE."""
+    """Reads a header and rows of tab-separated fields; a quotation mark is part of the text, as in GLUE."""
     csv.field_size_limit(LONGEST_CELL)
     records = csv.reader(map(_decode, file), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
     return _read_table(records, text_column, name)
@@ -147,12 +165,10 @@ def _read_table(records: Iterator[list[str]], text_column: str | None, name: str
     try:
         columns = tuple(next(records, ()))
     except csv.Error as error:
-        raise UserError(f"{name}: its header can't be read ({error}); the first line must name the columns") from None
+        raise UserError(f"{name}: the header cannot be read ({error}); the first line must name the columns") from None
     if _UNDECODED.search("".join(columns)):
-        raise UserError(f"{name}: its header can't be read (not UTF-8); the first line must name the columns")
-    if len(set(columns)) < len(columns):
-        raise UserError(f"{name}: its header names a column twice ({', '.join(columns)}); rename one")
-    text_column = _find_text_column(columns, text_column, name)
+        raise UserError(f"{name}: the header cannot be read (not UTF-8); the first line must name the columns")
+    text_column = find_text_column(columns, text_column, name)
 
     def rows():
         numbers = itertools.count(1)
@@ -164,14 +180,14 @@ def _read_table(records: Iterator[list[str]], text_column: str | None, name: str
             elif len(record) == len(columns):
                 cells = dict(zip(columns, record, strict=True))
                 yield Row(next(numbers), cells, cells[text_column])
-            elif record:  # nothing at all is a blank line
+            elif record:  # a blank line is no row
                 yield Broken(next(numbers), f"{len(record)} fields, where the header has {len(columns)}")
 
     return columns, rows()
 
 
 def _next_record(records: Iterator[list[str]]) -> list[str] | str | None:
-    """Returns the next record, what is wrong with it, or None at the end."""
+    """Returns the next record, a message if it is malformed, or None at the end."""
     try:
         return next(records, None)
     except csv.Error as error:
@@ -179,14 +195,14 @@ def _next_record(records: Iterator[list[str]]) -> list[str] | str | None:
 
 
 def _decode(line: bytes) -> str:
-    """Decodes a line of a record that may go on in the next one: what is no UTF-8 is kept, and found later."""
+    """Decodes a line; undecodable bytes are kept and reported later, as the record may continue on the next line."""
     return line.decode("utf-8", "surrogateescape")
 
 
 def _read_jsonl(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
-    """Reads an object per line; the first one with a text column (of the first `_LOOKED_AT`) names the columns."""
+    """Reads one object per line; the first of `_LOOKED_AT` objects that has a text column determines the columns."""
     if file.peek(1).lstrip().startswith(b"["):
-        raise UserError(f"{name}: is a JSON array; one object a line is needed, which `jq -c '.[]'` makes of it")
+        raise UserError(f"{name}: is a JSON array; one object per line is expected: `jq -c '.[]'` converts it")
     objects = (_parse_object(number, line) for number, line in enumerate(file, 1) if line.strip())
     seen = []
     for item in itertools.islice(objects, _LOOKED_AT):
@@ -197,7 +213,7 @@ def _read_jsonl(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
     columns = next(
         (columns for columns in good if find_column(columns, text_column, TEXT_COLUMNS)), good[0] if good else ()
     )
-    text_column = _find_text_column(columns, text_column, name) if good else text_column
+    text_column = find_text_column(columns, text_column, name) if good else text_column
     rows = (_row(*item, text_column) if isinstance(item, tuple) else item for item in itertools.chain(seen, objects))
     return columns, rows
 
@@ -211,7 +227,7 @@ def _open_parquet(path: str, text_column: str | None) -> Iterator[Source]:
     import pyarrow.parquet
 
     if path == STDIN:
-        raise UserError("--input=-: Parquet can't be read from a pipe; pass the file's name")
+        raise UserError("--input=-: Parquet cannot be read from a pipe; pass a file")
     try:
         file = pyarrow.parquet.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
@@ -219,25 +235,30 @@ def _open_parquet(path: str, text_column: str | None) -> Iterator[Source]:
         raise UserError(f"--input={path}: {reason}; pass a file to read") from None
     with file:
         columns = tuple(file.schema_arrow.names)
-        text_column = _find_text_column(columns, text_column, path)
+        text_column = find_text_column(columns, text_column, path)
         yield Source(path, columns, _read_parquet(file, text_column, path))
 
 
 def _read_parquet(file, text_column: str, name: str) -> Iterator[Row | Broken]:
     import pyarrow as pa
 
-    numbers = itertools.count(1)
+    number = 0
     try:
         for batch in file.iter_batches(_PARQUET_ROWS):
-            for columns in _python_rows(batch):
-                number = next(numbers)
-                yield Broken(number, columns) if isinstance(columns, str) else _row(number, columns, text_column)
+            yield from rows_of_batch(batch, text_column, first=number + 1)
+            number += batch.num_rows
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{name}: damaged after row {next(numbers) - 1} ({error}); fix the file") from None
+        raise UserError(f"{name}: damaged after row {number} ({error}); fix the file") from None
+
+
+def rows_of_batch(batch, text_column: str, *, first: int) -> Iterator[Row | Broken]:
+    """Yields the rows of an Arrow batch, numbered from ``first``."""
+    for number, columns in enumerate(_python_rows(batch), first):
+        yield Broken(number, columns) if isinstance(columns, str) else _row(number, columns, text_column)
 
 
 def _python_rows(batch) -> list[dict[str, Any] | str]:
-    """Returns the columns of each row of an Arrow batch; for one that Python can't hold, what is wrong with it."""
+    """Returns the columns of each row of an Arrow batch, or a message for a row that Python cannot represent."""
     try:
         return batch.to_pylist()
     except (ValueError, OverflowError):
@@ -252,7 +273,7 @@ def _python_row(row) -> dict[str, Any] | str:
         except UnicodeDecodeError as error:
             return f"column {name} is {_not_utf8(error)}"
         except (ValueError, OverflowError) as error:
-            return f"column {name} holds what Python can't ({error})"
+            return f"column {name} holds a value that Python cannot represent ({error})"
     return columns
 
 
@@ -268,17 +289,32 @@ def _parse_object(number: int, line: bytes) -> tuple[int, dict[str, Any]] | Brok
 
 def _row(number: int, columns: dict[str, Any], text_column: str) -> Row | Broken:
     text = columns.get(text_column)
+    if isinstance(text, bytes):  # a binary column of Parquet
+        try:
+            text = text.decode()
+        except UnicodeDecodeError as error:
+            return Broken(number, f"column {text_column} is {_not_utf8(error)}")
+        columns = columns | {text_column: text}
     if isinstance(text, str):
         return Row(number, columns, text)
     held = "nothing" if text is None else f"{type(text).__name__} {text!r:.40}"
     return Broken(number, f"column {text_column} holds {held}, not a text")
 
 
-def _find_text_column(columns: Sequence[str], text_column: str | None, name: str) -> str:
+def find_text_column(columns: Sequence[str], text_column: str | None, name: str) -> str:
+    """Returns the column of a file that holds the text.
+
+    Raises:
+      UserError: there is no such column, or a column is there twice; names those that the file `name` has.
+    """
+    if problem := repeated_column(columns):
+        raise UserError(f"{name}: {problem}")
     found = find_column(columns, text_column, TEXT_COLUMNS)
+    if found is None and (problem := separator_problem(columns)):
+        raise UserError(f"{name}: {problem}")
     if found is None:
         asked = f"--text_column={text_column}: {name} has no such column"
-        usual = f"--text_column: {name} has no column that is called as texts usually are"
+        usual = f"--text_column: no text column found in {name} (looked for {', '.join(TEXT_COLUMNS)})"
         raise UserError(f"{asked if text_column else usual}; pass one of {', '.join(columns) or '(it has no columns)'}")
     return found
 

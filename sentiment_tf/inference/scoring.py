@@ -3,6 +3,8 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
+
 from sentiment_tf.errors import UserError
 from sentiment_tf.inference import readers, writers
 from sentiment_tf.inference.classifier import SAME_MODEL, TEXTS_AT_ONCE, Classifier
@@ -104,29 +106,39 @@ def answer(
     Raises:
       UserError: a row can't be answered; those before it are in the output.
     """
-    windows, ahead = itertools.tee(_windows(rows, _EXPLAINED_AT_ONCE if explain else TEXTS_AT_ONCE))
-    requests = ([row.text for row in window] for window in ahead)
-    for window, answers in zip(windows, _answers(model, requests, explain), strict=True):
+    for window, answers in (_explained if explain else _labelled)(model, rows):
         records = (form.record(row, *each) for row, each in zip(window, answers, strict=True))
         output.write((form.header if output.is_empty else b"") + b"".join(records))
         progress(len(window))
     if rows.first_bad and not rows.bad:
         raise UserError(f"{rows.first_bad}; fix the row (--resume goes on in a file) or pass --skip_bad_rows")
+    if rows.bad and not rows.good:
+        raise UserError(f"none of the {rows.bad:,} rows can be answered; the first: {rows.first_bad}; fix the input")
     if output.is_empty:
         output.write(form.header)
 
 
-def _answers(model: Classifier, requests: Iterator[list[str]], explain: bool) -> Iterator[Iterable[tuple]]:
-    """Yields for each request label, probabilities and, if they are explained, words of its texts."""
-    if explain:
-        for texts in requests:
-            yield [(each.label, each.probabilities, each.words) for each in model.explain(texts)]
-    else:
-        for probabilities in model.stream(requests):
-            yield zip(model.labels(probabilities), probabilities, strict=True)
+def answered(model: Classifier, rows: Iterable[readers.Row]) -> Iterator[tuple[list[readers.Row], np.ndarray]]:
+    """Yields rows that were asked together, in order, and their probabilities, float32[rows, classes]."""
+    windows, ahead = itertools.tee(_windows(rows, TEXTS_AT_ONCE))
+    answers = model.stream([row.text for row in window] for window in ahead)
+    yield from zip(windows, answers, strict=True)
 
 
-def _windows(rows: GoodRows, size: int) -> Iterator[list[readers.Row]]:
+def _labelled(model: Classifier, rows: Iterable[readers.Row]) -> Iterator[tuple[list[readers.Row], Iterable[tuple]]]:
+    """Yields rows that were asked together, and the label and probabilities of each."""
+    for window, probabilities in answered(model, rows):
+        yield window, zip(model.labels(probabilities), probabilities, strict=True)
+
+
+def _explained(model: Classifier, rows: Iterable[readers.Row]) -> Iterator[tuple[list[readers.Row], Iterable[tuple]]]:
+    """Yields rows that were asked together, and the label, probabilities and words of each."""
+    for window in _windows(rows, _EXPLAINED_AT_ONCE):
+        found = model.explain([row.text for row in window])
+        yield window, [(each.label, each.probabilities, each.words) for each in found]
+
+
+def _windows(rows: Iterable[readers.Row], size: int) -> Iterator[list[readers.Row]]:
     """Cuts rows into lists that are asked together."""
     window, characters = [], 0
     for row in rows:

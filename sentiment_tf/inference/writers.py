@@ -1,11 +1,13 @@
-"""Answers beside the rows they belong to, as JSON lines, CSV or text: whole records only, and resumable."""
+"""Writes predictions next to the rows' own columns, as JSON lines, CSV or text; complete records only, resumable."""
 
 import contextlib
 import csv
+import functools
 import json
+import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,24 +22,26 @@ if TYPE_CHECKING:  # it loads TensorFlow
 
 STDOUT = "-"
 FORMATS = ("json", "csv", "text")
-_DIGITS = 6  # of a probability; float32 holds no more
+SAFE_CSV = "safe_csv"  # CSV in which no cell is a formula
+_FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")  # how a cell begins that spreadsheets run
+_DIGITS = 6  # decimals of a probability; float32 has no more
 _TOP_WORDS = 5  # of an explanation, in CSV and text; JSON has all
 _FOR, _AGAINST, _PLAIN = "\x1b[1;32m", "\x1b[1;31m", "\x1b[0m"
 _COLOURED = 0.2  # of the largest weight: words of less keep the terminal's own colour
 
 
 class Layout(NamedTuple):
-    """How answers look in one output.
+    """The functions that write and read back one output format.
 
     Attributes:
-      header: bytes before the first record.
-      refuse: (row) → why it can't be written in this layout, or None.
-      record: (row, label, probabilities float32[classes], words if they are explained) → one record, its line end
-        included.
-      belongs: (record, row) → whether the record answers the row.
-      answer: (record, row) → label and probability in the record, which belongs to the row.
-      begins: (bytes) → whether an output of this layout can begin so, cut off before its first record's end.
-      quoted: whether a record may hold line ends, between quotation marks.
+      header: Bytes before the first record.
+      refuse: (row) → why the row cannot be written in this format, or None.
+      record: (row, label, probabilities float32[classes], words if they are explained) → one record, including its
+        line end.
+      belongs: (record, row) → whether the record is the row's.
+      answer: (record, row) → label and probability in the row's record.
+      begins: (bytes) → whether an output that was interrupted in its first record can begin with these bytes.
+      quoted: Whether a record may contain line ends between quotation marks.
     """
 
     header: bytes
@@ -59,23 +63,23 @@ def layout(
 ) -> Layout:
     """Returns the layout of an output format.
 
-    What is added is called label, probability, probabilities (in CSV probability_<label> for each) and words, with
-    "predicted_" before it where the input has such a column itself.
+    The added columns are label, probability, probabilities (in CSV one column probability_<label> per class) and, with
+    explanations, words. If the input has a column of that name, all of them get the prefix "predicted_".
 
     Args:
-      output_format: one of FORMATS.
-      columns: the input's.
-      label_names: the model's.
-      explain: whether answers come with the weights of words: all of them with their places in JSON, the top ones in
-        CSV and text.
-      colour: whether lines of text show them in the text, too, with a terminal's escape codes.
+      output_format: One of FORMATS, or SAFE_CSV.
+      columns: Column names of the input.
+      label_names: Class names of the model.
+      explain: Whether answers have the weights of words: all of them with their places in JSON, the top ones in CSV and
+        text.
+      colour: Whether lines of text show them in the text, too, with a terminal's escape codes.
     """
     return _LAYOUTS[output_format](tuple(columns), tuple(label_names), explain, colour)
 
 
 def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...], explain: bool, colour: bool) -> Layout:
     del colour
-    added = _apart(("label", "probability", "probabilities", *["words"] * explain), columns)
+    added = apart(("label", "probability", "probabilities", *["words"] * explain), columns)
 
     def record(row: Row, label: str, probabilities: np.ndarray, words: Sequence["Word"] = ()) -> bytes:
         each = dict(zip(label_names, _rounded(probabilities), strict=True))
@@ -88,7 +92,7 @@ def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...], explain:
         return is_answer(answered) and answered == answered | _parse(_json(row.columns))
 
     def begins(content: bytes) -> bool:
-        whole = parse(content)  # but for its line end; it may be a row of somebody's file
+        whole = parse(content)  # a whole record without its line end could be a row of a user's own file
         return content[:2] in (b"{", b'{"') and (whole is None or is_answer(whole))
 
     def parse(content: bytes) -> Any:
@@ -102,7 +106,7 @@ def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...], explain:
 
     def refuse(row: Row) -> str | None:
         clash = [name for name in added if name in row.columns]
-        return f"has the column {clash[0]}, which the first row has not" if clash else None
+        return f"has the column {clash[0]}, which the first row lacks" if clash else None
 
     def answer(record: bytes, row: Row) -> tuple[str, float]:
         label, probability = (parse(record)[name] for name in added[:2])
@@ -111,21 +115,25 @@ def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...], explain:
     return Layout(b"", refuse, record, belongs, answer, begins)
 
 
-def _csv(columns: tuple[str, ...], label_names: tuple[str, ...], explain: bool, colour: bool) -> Layout:
+def _csv(
+    columns: tuple[str, ...], label_names: tuple[str, ...], explain: bool, colour: bool, *, safe: bool = False
+) -> Layout:
     del colour
     of_classes = (f"probability_{name}" for name in label_names)
-    added = _apart(("label", "probability", *of_classes, *["words"] * explain), columns)
+    added = apart(("label", "probability", *of_classes, *["words"] * explain), columns)
+    neutral = _without_formula if safe else str
+    written_labels = {neutral(name): name for name in label_names}
 
     def record(row: Row, label: str, probabilities: np.ndarray, words: Sequence["Word"] = ()) -> bytes:
         each = _rounded(probabilities)
-        answer = [label, each[label_names.index(label)], *each, *[_top_words(words)] * explain]
+        answer = [neutral(label), each[label_names.index(label)], *each, *[neutral(_top_words(words))] * explain]
         return _csv_line([*cells(row), *answer])
 
     def cells(row: Row) -> list[str]:
-        return [_cell(row.columns.get(name)) for name in columns]
+        return [neutral(_cell(row.columns.get(name))) for name in columns]
 
     def belongs(record: bytes, row: Row) -> bool:
-        # Compared as it was written: nothing can fail to be read, and the header says that answers follow.
+        # Compared as bytes, so that nothing has to be parsed.
         return record.startswith(prefix(row))
 
     def prefix(row: Row) -> bytes:
@@ -133,14 +141,14 @@ def _csv(columns: tuple[str, ...], label_names: tuple[str, ...], explain: bool, 
 
     def refuse(row: Row) -> str | None:
         extra = [name for name in row.columns if name not in columns]
-        return f"has the column {extra[0]}, which the first row has not; --format=json can hold it" if extra else None
+        return f"has the column {extra[0]}, which the first row lacks; --format=json can hold it" if extra else None
 
     def answer(record: bytes, row: Row) -> tuple[str, float]:
-        added_cells = record[len(prefix(row)) :].decode()  # the row's own may hold what the csv module cannot read
+        added_cells = record[len(prefix(row)) :].decode()  # the csv module cannot read every cell of the input
         label, probability, *_ = next(csv.reader([added_cells]))
-        return label, float(probability)
+        return written_labels.get(label, label), float(probability)
 
-    header = _csv_line([*columns, *added])
+    header = _csv_line(map(neutral, [*columns, *added]))
     return Layout(header, refuse, record, belongs, answer, header.startswith, quoted=True)
 
 
@@ -168,16 +176,21 @@ def _text(columns: tuple[str, ...], label_names: tuple[str, ...], explain: bool,
     return Layout(b"", lambda row: None, record, belongs, answer, begins)
 
 
-_LAYOUTS = {"json": _json_lines, "csv": _csv, "text": _text}
+_LAYOUTS: dict[str, Callable[..., Layout]] = {
+    "json": _json_lines,
+    "csv": _csv,
+    SAFE_CSV: functools.partial(_csv, safe=True),
+    "text": _text,
+}
 
 
 class Written(NamedTuple):
-    """What stands in an output already.
+    """The content of an existing output.
 
     Attributes:
-      records: how many, the header not counted.
-      end: bytes up to the end of the last whole one.
-      last: the last whole one, empty where there is none.
+      records: Number of complete records, without the header.
+      end: Number of bytes up to the end of the last complete record.
+      last: The last complete record; empty if there is none.
     """
 
     records: int
@@ -186,28 +199,28 @@ class Written(NamedTuple):
 
 
 def written(path: str, form: Layout) -> Written:
-    """Counts the whole records of an output that was cut off.
+    """Counts the complete records of an interrupted output.
 
     Raises:
-      UserError: it does not begin as this layout does.
+      UserError: The file is not an output of this layout.
     """
     records, end, last = -bool(form.header), 0, b""
     with open(path, "rb") as file:
         for record in _records(file, quoted=form.quoted):
             if end == 0 and form.header and record != form.header:
                 raise UserError(
-                    f"--output={path}: its header is not the one that this input and --format give; "
-                    "resume with the settings it was begun with, or name another file"
+                    f"--output={path}: its header differs from that of this input and --format; "
+                    "resume with the settings of the first run, or name another file"
                 )
             records, end, last = records + 1, end + len(record), record
         file.seek(0)
         if end == 0 and (content := file.read()) and not form.begins(content):
-            raise UserError(f"--output={path}: holds no whole answer; move it away, or name another file")
+            raise UserError(f"--output={path}: holds no complete record; move it away, or name another file")
     return Written(max(records, 0), end, last if records > 0 else b"")
 
 
 def _records(file, *, quoted: bool) -> Iterator[bytes]:
-    """Yields the whole records of a file; one that was cut off is left out."""
+    """Yields the complete records of a file."""
     record = b""
     for line in file:
         record += line
@@ -217,19 +230,18 @@ def _records(file, *, quoted: bool) -> Iterator[bytes]:
 
 
 class Output:
-    """Where records go: a file, made when the first ones come, a special file (`is_special`), or stdout.
+    """The output: a file, created with the first records; a special file (`is_special`); or stdout.
 
-    A file holds whole records at any time but while they are written; a write that fails is taken back, and
-    Ctrl-C waits for it.
+    Between writes, a file holds complete records only. A failed write is undone, and Ctrl-C waits until a write ends.
     """
 
     def __init__(self, path: str, *, append_at: int | None = None):
-        """Opens a file to go on at byte `append_at`; without it nothing is made yet."""
+        """Opens an existing file to append at byte `append_at`; None creates nothing yet."""
         self._path, self._end = path, append_at or 0
         self._file = sys.stdout.buffer if path == STDOUT else None
-        self._is_stream = path == STDOUT or is_special(path)  # what went there can't be taken back
+        self._is_stream = path == STDOUT or is_special(path)  # written bytes cannot be undone
         if self._is_stream and not self._file:
-            self._file = self._open("wb")  # here: a pipe lets one wait for its reader, and Ctrl-C must end that
+            self._file = self._open("wb")  # here, because opening a pipe waits for its reader, and Ctrl-C must work
         if append_at is not None:
             self._file = self._open("r+b")
             self._file.truncate(append_at)
@@ -243,10 +255,10 @@ class Output:
             self._file.close()
 
     def write(self, records: bytes) -> None:
-        """Writes whole records.
+        """Writes complete records.
 
         Raises:
-          UserError: the file appeared meanwhile, or the disk is full; it holds the records before these.
+          UserError: Somebody else created the file, or the disk is full; the file keeps the earlier records.
         """
         with signals.deferred(signal.SIGINT):
             self._file = self._file or self._open("xb")
@@ -265,7 +277,7 @@ class Output:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing, not even a header, has been written."""
+        """Whether nothing has been written, not even a header."""
         return self._end == 0
 
     def _open(self, mode: str):
@@ -283,17 +295,17 @@ class Output:
 
 
 def is_special(path: str) -> bool:
-    """Whether records can be written to a path but not be read back: a device such as /dev/null, or a named pipe."""
+    """Whether a path can be written but not read back: a device such as /dev/null, or a named pipe."""
     return Path(path).is_char_device() or Path(path).is_fifo()
 
 
 def exists(path: str) -> str:
-    """Words the problem that an output is there already."""
-    return f"--output={path}: exists; pass --resume to go on where it stops, or name another file"
+    """Returns the message that an output exists already."""
+    return f"--output={path}: exists; pass --resume to continue it, or name another file"
 
 
-def _apart(names: tuple[str, ...], columns: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the names, with a prefix if any of them is a column of the input."""
+def apart(names: tuple[str, ...], columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the names, all with a prefix if any of them is a column of the input."""
     while set(names) & set(columns):
         names = tuple(f"predicted_{name}" for name in names)
     return names
@@ -320,14 +332,14 @@ def _rounded(probabilities: np.ndarray) -> list[float]:
 
 
 def _cell(value: Any) -> str:
-    """Returns what stands in a CSV field."""
+    """Returns a value as the content of a CSV field."""
     if value is None:
         return ""
     return _json(value) if isinstance(value, (dict, list)) else str(value)
 
 
 def _json(value: Any) -> str:
-    """Returns valid JSON: null for NaN and the infinities, which it has no numbers for."""
+    """Returns valid JSON, with null for NaN and infinities, which JSON lacks."""
     try:
         return json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
     except ValueError:
@@ -335,12 +347,26 @@ def _json(value: Any) -> str:
 
 
 def _parse(content: str | bytes) -> Any:
-    """Reads JSON; a bare NaN or Infinity in it is None."""
+    """Parses JSON; NaN and Infinity become None."""
     return json.loads(content, parse_constant=lambda name: None)
 
 
-def _csv_line(cells: Sequence[Any]) -> bytes:
-    """Joins cells as the csv module does, which in Python 3.10 can't write a NUL."""
+def _without_formula(cell: str) -> str:
+    """Returns a cell that no spreadsheet runs: an apostrophe stands before what would be a formula; numbers stay.
+
+    The characters are those of OWASP's page on CSV injection (owasp.org/www-community/attacks/CSV_Injection).
+    """
+    if not _FORMULA.match(cell):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def _csv_line(cells: Iterable[Any]) -> bytes:
+    """Joins cells as the csv module does; that module cannot write NUL in Python 3.10."""
     return _encode(",".join(map(_quoted, map(str, cells))) + "\n")
 
 
@@ -353,4 +379,4 @@ def _one_line(text: str) -> str:
 
 
 def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "backslashreplace")  # lone surrogates, which JSON can hold
+    return text.encode("utf-8", "backslashreplace")  # JSON can contain lone surrogates

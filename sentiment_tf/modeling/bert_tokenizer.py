@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 from sentiment_tf.data import tokenization
-from sentiment_tf.errors import UserError
+from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.modeling import model_files
+from sentiment_tf.system import small_files
 
 CLASSES = (
     "BertTokenizer",
@@ -50,7 +51,7 @@ def load(tokenizer_class, directory: str, *, name: str, vocabulary_size: int):
         unsupported = _unsupported_setting(settings) or _unsupported(tokenizer)
     except Exception as error:  # each kind of damage raises its own
         raise UserError(
-            f"--model={name}: {directory} has no tokenizer that can be read ({type(error).__name__}); "
+            f"--model={name}: {directory} has no tokenizer that can be read ({first_line(error)}); "
             "put its vocab.txt or tokenizer.json there"
         ) from error
     if unsupported:
@@ -67,13 +68,21 @@ def load(tokenizer_class, directory: str, *, name: str, vocabulary_size: int):
 
 def _read_settings(directory: Path) -> dict:
     path = directory / model_files.TOKENIZER_CONFIG
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return small_files.read_object(path) if path.exists() else {}
 
 
 def _files(directory: Path) -> dict[str, str]:
-    """Returns the files of a model folder that a fast tokenizer is made from, by the name of its argument."""
+    """Returns the files of a model folder that a fast tokenizer is made from, by the name of its argument.
+
+    Raises:
+      ValueError: one of them is no regular file, or larger than any tokenizer.
+    """
     files = {"vocab_file": directory / "vocab.txt", "tokenizer_file": directory / "tokenizer.json"}
-    return {argument: str(path) for argument, path in files.items() if path.exists()}
+    return {
+        argument: str(small_files.check_size(path, most=small_files.LARGEST_TOKENIZER))
+        for argument, path in files.items()
+        if path.exists()
+    }
 
 
 def _unsupported_setting(settings: dict) -> str | None:

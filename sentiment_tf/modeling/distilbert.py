@@ -18,6 +18,7 @@ import numpy as np
 
 from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
+from sentiment_tf.depth import Depth
 from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.modeling import bert_tokenizer, model_files
 from sentiment_tf.system.runtime import quiet_stderr
@@ -148,15 +149,20 @@ def load_classifier(directory: str, *, label_names: tuple[str, ...], name: str, 
         label2id={label: number for number, label in enumerate(label_names)},
     )
     keras.utils.set_random_seed(seed)
+    weights = model_files.weights_file(directory, name)
     try:
+        if weights.name == model_files.H5_WEIGHTS:
+            model_files.check_h5(weights, name)
         model, found = transformers.TFDistilBertForSequenceClassification.from_pretrained(
             directory,
             config=config,
-            use_safetensors=model_files.weights_file(directory, name).name == model_files.SAFETENSORS,
+            use_safetensors=weights.name == model_files.SAFETENSORS,
             ignore_mismatched_sizes=True,  # a checkpoint's own head may have another number of classes
             local_files_only=True,
             output_loading_info=True,
         )
+    except UserError:
+        raise
     except tf.errors.OpError:  # with several workers, the chief sends the values; another worker is gone
         raise
     except Exception as error:  # every reader below raises its own kind for a damaged file
@@ -261,16 +267,50 @@ def frozen_weights(model, depth: int) -> Iterator[np.ndarray]:
     return (variable.numpy() for layer in layers for variable in layer.weights)
 
 
-def trainable_layers(model, depth: int | None) -> tuple[list, list, list]:
+def trainable_layers(model, depth: Depth) -> tuple[list, list, list]:
     """Returns the Keras layers that are trained: (blocks, head, embeddings), bottom to top.
 
     Args:
       model: transformers.TFDistilBertForSequenceClassification, built.
-      depth: Number of trainable blocks, or None for all blocks and the embeddings.
+      depth: How much of the model is trained.
     """
     blocks = model.distilbert.transformer.layer
-    top = blocks if depth is None else blocks[len(blocks) - depth :]
-    return list(top), [model.pre_classifier, model.classifier], [model.distilbert.embeddings] if depth is None else []
+    head = [model.pre_classifier, model.classifier]
+    if depth == "all":
+        return list(blocks), head, [model.distilbert.embeddings]
+    return list(blocks[len(blocks) - depth :]), head, []
+
+
+def set_linear_head(model, kernel: np.ndarray, bias: np.ndarray) -> None:
+    """Gives a model's two-layer head weights with which its logits are ``cls @ kernel + bias``, ReLU or not.
+
+    A number z passes through the ReLU in two halves: z = ReLU(z) − ReLU(−z). Every logit is carried so by as many pairs
+    of units as there is room for, so that dropout, where training goes on from here, takes away a share of a logit and
+    not all of it. With more classes than pairs of units, a unit carries a feature plus a bound that LayerNorm gives:
+    |cls| ≤ |gamma| √D + |beta|.
+
+    Args:
+      model: transformers.TFDistilBertForSequenceClassification, built.
+      kernel: float[D, classes].
+      bias: float[classes].
+    """
+    width, classes = kernel.shape
+    copies = width // (2 * classes)
+    if copies:
+        spare = np.zeros([width, width - 2 * copies * classes])
+        pre_kernel = np.concatenate([kernel, -kernel] * copies + [spare], axis=1)
+        pre_bias = np.concatenate([bias, -bias] * copies + [spare[0]])
+        halves = np.concatenate([np.eye(classes), -np.eye(classes)] * copies) / copies
+        kernel, bias = np.concatenate([halves, np.zeros([spare.shape[1], classes])]), np.zeros(classes)
+    else:
+        gamma, beta = (
+            np.abs(variable.numpy()) for variable in _norm(model.distilbert.transformer.layer[-1].output_layer_norm)
+        )
+        pre_kernel, pre_bias = np.eye(width), gamma * np.sqrt(width) + beta
+        bias = bias - pre_bias @ kernel
+    for layer, weights in ((model.pre_classifier, (pre_kernel, pre_bias)), (model.classifier, (kernel, bias))):
+        for variable, value in zip(_dense(layer), weights, strict=True):
+            variable.assign(value.astype(np.float32))
 
 
 def layers_above(variable, blocks: int) -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import importlib.metadata
 import json
 import logging
 import os
@@ -20,8 +21,16 @@ from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.distributed import collectives
 from sentiment_tf.errors import NoRoomError, UserError
-from sentiment_tf.modeling import distilbert, encoder, frozen
-from sentiment_tf.system import disk
+from sentiment_tf.modeling import (
+    distilbert,
+    encoder,
+    frozen,
+    litert_network,
+    litert_runtime,
+    quantization,
+    tflite_graph,
+)
+from sentiment_tf.system import cache_folder, disk
 
 RESERVE = 0.1  # share of the free disk space that features for later depths leave to checkpoints and exports
 
@@ -105,8 +114,8 @@ def _look_for_room(needed: Sequence[Entry], wanted: Sequence[Entry]) -> tuple[st
         with _report_unwritable(folder):
             folder.mkdir(parents=True, exist_ok=True)
             disk.delete_leftovers(folder)
-            free = shutil.disk_usage(folder).free
             least, more = (sum(one.bytes for one in some if not one.folder.exists()) for some in (needed, wanted))
+            free = _free_space(folder, least, keep=[one.folder for one in (*needed, *wanted)])
     except UserError as error:
         return str(error), False
     if least > free:
@@ -115,6 +124,29 @@ def _look_for_room(needed: Sequence[Entry], wanted: Sequence[Entry]) -> tuple[st
             "make room, choose another folder, or pass --cache=off"
         ), False
     return None, least + more <= (1 - RESERVE) * free
+
+
+def _free_space(folder: Path, wanted: int, *, keep: Sequence[Path]) -> int:
+    """Returns the free bytes of the disk; where they are fewer than wanted, older entries make room first."""
+    free = shutil.disk_usage(folder).free
+    if wanted <= free:
+        return free
+    held = sum(entry.bytes for entry in cache_folder.entries(folder))
+    if deleted := cache_folder.shrink(folder, held - (wanted - free), keep=keep):
+        log.info("the disk is full: deleted %d of the least recently used features", len(deleted))
+    return shutil.disk_usage(folder).free
+
+
+def keep_in_bounds(cache_dir: str, limit: str) -> None:
+    """Deletes the least recently used features until the cache has at most ``limit`` (see `cache_folder.parse_limit`).
+
+    Features that this or another process has opened stay.
+    """
+    folder = Path(cache_dir) / "features"
+    deleted = cache_folder.shrink(folder, cache_folder.parse_limit(limit, folder))
+    if deleted:
+        size = sum(entry.bytes for entry in deleted)
+        log.info("--cache_limit=%s: deleted features of %d earlier runs (%s bytes)", limit, len(deleted), f"{size:,}")
 
 
 @contextlib.contextmanager
@@ -141,7 +173,7 @@ def _new(entry: Entry, began: float) -> Iterator[np.ndarray]:
 def _open(entry: Entry) -> tuple[np.ndarray, float] | None:
     """Returns an entry's values, read-only, and the seconds that they took; None if missing, or damaged and removed."""
     folder, shape, dtype = entry
-    if not os.path.exists(folder):
+    if not cache_folder.hold(folder):
         return None
     try:
         record = json.loads((folder / "features.json").read_text())
@@ -179,7 +211,7 @@ def _key(model, tokens: Tokens, depth: int, compute_dtype: tf.DType) -> str:
 @functools.cache
 def code_digest() -> str:
     """Returns a digest of the code that computes and stores features: other code may give other values."""
-    sources = [
-        Path(module.__file__).read_bytes() for module in (batching, distilbert, encoder, frozen, sys.modules[__name__])
-    ]
-    return hashlib.sha256(b"".join([tf.__version__.encode(), *sources])).hexdigest()
+    modules = (batching, distilbert, encoder, frozen, litert_network, litert_runtime, quantization, tflite_graph)
+    sources = [Path(module.__file__).read_bytes() for module in (*modules, sys.modules[__name__])]
+    versions = [tf.__version__, importlib.metadata.version("ai-edge-litert")]
+    return hashlib.sha256(b"".join([*map(str.encode, versions), *sources])).hexdigest()

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
+from sentiment_tf.depth import Depth
 from sentiment_tf.modeling import feature_cache, frozen
 
 log = logging.getLogger("sentiment_tf")
@@ -49,6 +50,14 @@ class Features:
         features, mask = batching.pad(self.values, self.offsets, rows, most=self.most, least=self.least)
         return {"features": features, "attention_mask": mask}
 
+    def take(self, rows: np.ndarray) -> "Features":
+        """Returns the features of some rows, int64[rows], copied into memory."""
+        if self.offsets is None:
+            return dataclasses.replace(self, values=self.values[rows])
+        lengths = self.lengths[rows]
+        values = np.concatenate([self.values[self.offsets[row] : self.offsets[row + 1]] for row in rows])
+        return dataclasses.replace(self, values=values, offsets=np.concatenate([[0], np.cumsum(lengths)]))
+
     def padding_share(self, plan: np.ndarray) -> float:
         """Returns the share of padding in the batches of a plan; 0 if there is one vector per text."""
         if self.offsets is None:
@@ -70,7 +79,7 @@ def compute(
     model,
     splits: Mapping[str, Tokens],
     *,
-    depth: int | None,
+    depth: Depth,
     compute_dtype: tf.DType,
     max_length: int,
     cache_dir: str | None,
@@ -84,7 +93,7 @@ def compute(
     Args:
       model: From `distilbert.load_classifier`.
       splits: Tokens by name of the split, which the progress bar shows.
-      depth: Number of trainable blocks; None adds the embeddings. Without frozen blocks the features are token ids.
+      depth: How much of the model is trained. Without frozen blocks the features are token ids.
       compute_dtype: Dtype of the frozen layers' matrix multiplications.
       max_length: Maximum number of tokens per text.
       cache_dir: Folder of the cache, or None to compute in memory and keep nothing.
@@ -98,13 +107,13 @@ def compute(
       NoRoomError: The disk has too little space for the features of all splits; raised before any computation.
     """
     only = splits if only is None else only
-    if depth is None or depth == model.config.num_hidden_layers:
+    if depth in ("all", model.config.num_hidden_layers):
         return {name: Features(splits[name].ids, splits[name].offsets, max_length, least_width) for name in only}
     strategy = strategy or tf.distribute.get_strategy()
 
     def fill(name: str, values: dict[int, np.ndarray]) -> None:
         tokens = splits[name]
-        padding = 1 - tokens.lengths.sum() / max(frozen.token_slots(tokens.lengths, max_length), 1)
+        padding = 1 - tokens.lengths.sum() / max(frozen.token_slots(tokens.lengths, max_length, compute_dtype), 1)
         log.info("%s: %.1f %% of the tokens that the frozen layers compute are padding", name, 100 * padding)
         settings = {"compute_dtype": compute_dtype, "max_length": max_length, "name": name, "strategy": strategy}
         frozen.run(model, tokens, values, **settings)

@@ -2,7 +2,10 @@
 
 import functools
 import logging
+import queue
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +14,7 @@ import tqdm
 from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.distributed import collectives
-from sentiment_tf.modeling import distilbert, encoder
+from sentiment_tf.modeling import distilbert, encoder, litert_network, litert_runtime
 from sentiment_tf.system import runtime
 
 TOKENS_AT_ONCE = 1024  # per batch, so that its intermediate results stay in one core's cache
@@ -37,24 +40,17 @@ def run(
       strategy: The run's tf.distribute strategy, or None for this process alone.
     """
     depths = sorted(values, reverse=True)
-    forward, weights = _compile(model, depths, compute_dtype)
-    devices = [device.name for device in tf.config.list_logical_devices("GPU")] or ["/CPU:0"] * runtime.cores()
-    replicas = {device: _copy_to(weights, device) for device in set(devices)}
+    layers = _Int8Layers(model, depths) if compute_dtype == tf.int8 else _TensorFlowLayers(model, depths, compute_dtype)
 
     def of_batch(numbered):
         """Returns a batch's hidden states for each depth, without padding: [rows, D] or [tokens, D]."""
         number, rows = numbered
-        device = devices[number % len(devices)]
         ids, mask = batching.pad(tokens.ids, tokens.offsets, rows, most=max_length)
-        with tf.device(device):
-            outputs = [output.numpy() for output in forward(replicas[device], tf.constant(ids), tf.constant(mask))]
-        return tuple(
-            (output[mask.astype(bool)] if depth else output).astype(values[depth].dtype)
-            for depth, output in zip(depths, outputs, strict=True)
-        )
+        outputs = layers.run(number, ids, mask)
+        return tuple(output.astype(values[depth].dtype) for depth, output in zip(depths, outputs, strict=True))
 
-    compute = functools.partial(runtime.side_by_side, of_batch, workers=len(devices))
-    batches, empty = _token_batches(tokens.lengths, max_length), [values[depth][:0] for depth in depths]
+    compute = functools.partial(runtime.side_by_side, of_batch, workers=layers.workers)
+    batches, empty = layers.batches(tokens.lengths, max_length), [values[depth][:0] for depth in depths]
     quiet = not sys.stderr.isatty() or log.level > logging.INFO
     with tqdm.tqdm(total=len(tokens.lengths), desc=name, unit=" texts", disable=quiet) as progress:
         for rows, outputs in collectives.sharded_map(strategy, batches, compute, empty=empty):
@@ -66,8 +62,63 @@ def run(
             progress.update(len(rows))
 
 
-def token_slots(lengths: np.ndarray, max_length: int) -> int:
+class _TensorFlowLayers:
+    """The frozen layers in float32, bfloat16 or float16, in one graph for each core or GPU."""
+
+    def __init__(self, model, depths: list[int], compute_dtype: tf.DType):
+        self._forward, weights = _compile(model, depths, compute_dtype)
+        self._depths = depths
+        self._devices = [gpu.name for gpu in tf.config.list_logical_devices("GPU")] or ["/CPU:0"] * runtime.cores()
+        self._replicas = {device: _copy_to(weights, device) for device in set(self._devices)}
+        self.workers = len(self._devices)
+
+    def batches(self, lengths: np.ndarray, max_length: int) -> list[np.ndarray]:
+        """Returns the rows of each batch."""
+        return _token_batches(lengths, max_length)
+
+    def run(self, number: int, ids: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
+        """Returns the hidden states of a batch for each depth, without padding."""
+        device = self._devices[number % len(self._devices)]
+        with tf.device(device):
+            outputs = self._forward(self._replicas[device], tf.constant(ids), tf.constant(mask))
+        pairs = zip(self._depths, outputs, strict=True)
+        return [output.numpy()[mask.astype(bool)] if depth else output.numpy() for depth, output in pairs]
+
+
+class _Int8Layers:
+    """The frozen layers in int8, by LiteRT: on CPUs with instructions for it, twice as fast as bfloat16."""
+
+    def __init__(self, model, depths: list[int]):
+        self.workers, threads = litert_runtime.interpreters_and_threads(runtime.cores())
+        self._free = queue.SimpleQueue()  # interpreters that no thread is using
+        settings = distilbert.architecture(model) | {"depths": depths, "quantize": True}
+        with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as folder:  # a file that is mapped may be deleted
+            path = Path(folder) / "frozen.tflite"
+            litert_network.write_frozen_layers(path, weights=distilbert.read_weights(model), **settings)
+            for _ in range(self.workers):
+                interpreter = litert_runtime.Interpreter(path, threads=threads, outputs=list(map(str, depths)))
+                with runtime.quiet_stderr():  # the first call of the first one reports that LiteRT uses XNNPACK
+                    interpreter(np.zeros([1, 2], np.int32))
+                self._free.put(interpreter)
+
+    def batches(self, lengths: np.ndarray, max_length: int) -> list[np.ndarray]:
+        """Returns the rows of each batch, texts of equal length."""
+        return litert_runtime.calls(lengths)
+
+    def run(self, number: int, ids: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
+        """Returns the hidden states of a batch for each depth."""
+        interpreter = self._free.get()
+        try:
+            width = int(mask[0].sum())  # without the padding up to a multiple of some tokens
+            return interpreter(np.ascontiguousarray(ids[:, :width], np.int32))
+        finally:
+            self._free.put(interpreter)
+
+
+def token_slots(lengths: np.ndarray, max_length: int, compute_dtype: tf.DType) -> int:
     """Returns how many tokens, including padding, `run` computes for texts of these lengths."""
+    if compute_dtype == tf.int8:
+        return int(lengths.sum())
     batches = _token_batches(lengths, max_length)
     return sum(len(rows) * batching.padded_width(lengths[rows], max_length) for rows in batches)
 

@@ -1,13 +1,13 @@
 """A pretrained model's folder: the packaged one converted, a local one, or a download from the hub; and its files."""
 
 import dataclasses
-import json
 import os
 import sys
 from pathlib import Path
 
 from sentiment_tf.data import packaged
 from sentiment_tf.errors import UserError, first_line
+from sentiment_tf.system import cache_folder, small_files
 
 SAFETENSORS, H5_WEIGHTS = "model.safetensors", "tf_model.h5"  # no other weights are read: pickles can run code
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
@@ -37,6 +37,7 @@ def find_model(name: str, *, revision: str | None, cache_dir: str, offline: bool
     if name == packaged.MODEL:
         directory = Path(cache_dir) / "models" / packaged.MODEL
         packaged.convert_minilm(directory)
+        cache_folder.hold(directory)
         return ModelFiles(str(directory), None)
     if os.path.isdir(name):
         return ModelFiles(name, None)
@@ -50,9 +51,31 @@ def weights_file(directory: str, name: str) -> Path:
       UserError: There is neither; ``name`` is the model as the user gave it.
     """
     for file in (SAFETENSORS, H5_WEIGHTS):
-        if (path := Path(directory, file)).exists():
+        if (path := Path(directory, file)).is_file():
             return path
     raise UserError(f"--model={name}: {directory} has neither {SAFETENSORS} nor {H5_WEIGHTS}; pass a model folder")
+
+
+def check_h5(path: Path, name: str) -> None:
+    """Checks that a file of weights in HDF5 refers to no other file: a link in it may name any on this machine.
+
+    Raises:
+      UserError: A part of it is in another file; ``name`` is the model as the user gave it.
+    """
+    import h5py  # for old checkpoints only
+
+    def link_outside(key, link) -> str | None:
+        return key if isinstance(link, h5py.ExternalLink) else None
+
+    def data_outside(key, item) -> str | None:
+        return key if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual) else None
+
+    with h5py.File(path) as file:
+        outside = file.visititems_links(link_outside) or file.visititems(data_outside)
+    if outside:
+        raise UserError(
+            f"--model={name}: {outside} of {path.name} is in another file; pass a model with all its weights"
+        )
 
 
 def read_config(directory: str, name: str) -> dict:
@@ -62,12 +85,9 @@ def read_config(directory: str, name: str) -> dict:
       UserError: There is none, or it is not a JSON object; ``name`` is the model as the user gave it.
     """
     try:
-        content = json.loads(Path(directory, CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"it holds {type(content).__name__}, not an object")
+        return small_files.read_object(Path(directory, CONFIG))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"--model={name}: config.json cannot be read ({first_line(error)})") from error
-    return content
 
 
 def _download(name: str, revision: str | None, offline: bool) -> ModelFiles:

@@ -5,6 +5,7 @@ import functools
 import tensorflow as tf
 import tf_keras as keras
 
+from sentiment_tf.depth import Depth
 from sentiment_tf.modeling import distilbert, encoder
 
 
@@ -16,19 +17,19 @@ class TrainableLayers(keras.Model):
 
     * depth 0: the [CLS] vectors, float32[batch, D];
     * depth k below the number of blocks: hidden states [batch, tokens, D] and attention_mask int32[batch, tokens];
-    * all blocks (depth k), or all blocks and the embeddings (depth None): token ids int32[batch, tokens] and
-      attention_mask. The embeddings are looked up here, but trained only for depth None.
+    * all blocks (depth k), or all blocks and the embeddings (depth "all"): token ids int32[batch, tokens] and
+      attention_mask. The embeddings are looked up here, but trained only for depth "all".
 
     On a CPU a training batch is split into several parts in one graph. They share no operation until their gradients
     are added, so each keeps a core busy without a barrier per operation.
     """
 
-    def __init__(self, model, *, depth: int | None, compute_dtype: tf.DType, seed: int, parts: int):
+    def __init__(self, model, *, depth: Depth, compute_dtype: tf.DType, seed: int, parts: int):
         """Takes the layers above the freeze point from a loaded model.
 
         Args:
           model: From `distilbert.load_classifier`.
-          depth: Number of trainable blocks, or None for all blocks and the embeddings.
+          depth: How much of the model is trained.
           compute_dtype: Dtype of the matrix multiplications.
           seed: Random seed of the dropout masks.
           parts: Number of parts that a training batch is split into.
@@ -36,7 +37,7 @@ class TrainableLayers(keras.Model):
         super().__init__(name="trainable_layers")
         total = model.config.num_hidden_layers
         self.blocks, self.head, self.embeddings = distilbert.trainable_layers(model, depth)
-        self.takes_token_ids = depth is None or depth == total
+        self.takes_token_ids = depth in ("all", total)
         self._read = functools.partial(
             distilbert.read_weights,
             model,
@@ -44,7 +45,7 @@ class TrainableLayers(keras.Model):
             embeddings=self.takes_token_ids,
         )
         self._rates = encoder.DropoutRates(*distilbert.dropout_rates(model))
-        self._embedding_rate = self._rates.hidden if depth is None else 0.0  # frozen layers run without dropout
+        self._embedding_rate = self._rates.hidden if depth == "all" else 0.0  # frozen layers run without dropout
         self._architecture = distilbert.architecture(model)
         self.matmul_dtype = compute_dtype
         self._seed, self._parts, self._blocks_of_model = seed, parts, total

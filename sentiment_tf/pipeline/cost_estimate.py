@@ -8,6 +8,7 @@ import numpy as np
 from sentiment_tf.config import TrainConfig, head_learning_rate
 from sentiment_tf.data import batching
 from sentiment_tf.data.tokenization import Tokens
+from sentiment_tf.depth import Depth
 from sentiment_tf.pipeline import fine_tuning, setup
 from sentiment_tf.pipeline.setup import RunState, Trainable
 
@@ -20,13 +21,17 @@ EVALUATION_SHARE = 1 / 3  # of a training step's time: a forward pass, without t
 EXPORT_STARTS, EXPORT_TEXTS, REPORT_STARTS = 6.0, 1_000, 1.0
 
 
-def estimate(config: TrainConfig, state: RunState, depth: int | None, *, start: float) -> dict[str, float]:
+# Seconds that a solved head takes for each number in the features, on two cores; it compiles nothing.
+SOLVED_VALUE = 5e-7
+
+
+def estimate(config: TrainConfig, state: RunState, depth: Depth, *, start: float) -> dict[str, float]:
     """Returns the seconds of a run's steps by their names in run.json, as if no features were in the cache.
 
     Args:
       config: Of the run.
       state: What the run starts from; its model's weights change.
-      depth: Trained blocks, or None for everything.
+      depth: How much of the model is trained.
       start: Seconds that TensorFlow took to start.
     """
     from sentiment_tf.modeling import frozen
@@ -45,42 +50,44 @@ def estimate(config: TrainConfig, state: RunState, depth: int | None, *, start: 
     text += frozen_slot * float(state.tokens["train"].lengths.mean())
     return {
         "features": sum(
-            frozen_once + frozen_slot * frozen.token_slots(tokens.lengths, config.max_length)
+            frozen_once + frozen_slot * frozen.token_slots(tokens.lengths, config.max_length, state.frozen_dtype)
             for tokens in state.tokens.values()
         ),
         "evaluate_before": sum(reported.values()),
-        "train": training_once + config.epochs * (epoch + reported["validation"]),
+        "train": SOLVED_VALUE * inputs["train"].values.size
+        if depth == 0 and config.head == "solve"
+        else training_once + config.epochs * (epoch + reported["validation"]),
         "evaluate_after": sum(reported.values()),
         "export": EXPORT_STARTS * start + EXPORT_TEXTS * text,
         "report": REPORT_STARTS * start,
     }
 
 
-def has_frozen_blocks(state: RunState, depth: int | None) -> bool:
+def has_frozen_blocks(state: RunState, depth: Depth) -> bool:
     """Returns whether there are blocks below the trained ones."""
-    return depth is not None and depth < state.model.config.num_hidden_layers
+    return depth != "all" and depth < state.model.config.num_hidden_layers
 
 
-def time_features(config: TrainConfig, state: RunState, depth: int | None) -> tuple[float, float]:
+def time_features(config: TrainConfig, state: RunState, depth: Depth) -> tuple[float, float]:
     """Returns the seconds once and per token slot: the line through a sample and a quarter of it."""
     from sentiment_tf.modeling import features, frozen
 
     if not has_frozen_blocks(state, depth):
         return 0.0, 0.0
-    settings = {"compute_dtype": state.compute_dtype, "max_length": config.max_length, "cache_dir": None}
+    settings = {"compute_dtype": state.frozen_dtype, "max_length": config.max_length, "cache_dir": None}
     slots, seconds = [], []
     for total in (SAMPLED_TOKENS // 4, SAMPLED_TOKENS):
         tokens, began = sample(state.tokens["train"], total), time.perf_counter()
         features.compute(state.model, {"sample": tokens}, depth=depth, **settings)
         seconds.append(time.perf_counter() - began)
-        slots.append(frozen.token_slots(tokens.lengths, config.max_length))
+        slots.append(frozen.token_slots(tokens.lengths, config.max_length, state.frozen_dtype))
     if slots[1] <= slots[0] or seconds[1] <= seconds[0]:  # few texts, or a busy machine
         return 0.0, seconds[1] / slots[1]
     slope = (seconds[1] - seconds[0]) / (slots[1] - slots[0])
     return max(seconds[0] - slope * slots[0], 0.0), slope
 
 
-def time_training(config: TrainConfig, state: RunState, depth: int | None, inputs: dict) -> tuple[float, float]:
+def time_training(config: TrainConfig, state: RunState, depth: Depth, inputs: dict) -> tuple[float, float]:
     """Returns the seconds before the end of the first step (or steps run at once), and per token slot of the next."""
     import tf_keras as keras
 
@@ -97,7 +104,7 @@ def time_training(config: TrainConfig, state: RunState, depth: int | None, input
     rate = config.learning_rate or head_learning_rate(config)
     began = time.perf_counter()
     fine_tuning.fit(
-        dataclasses.replace(config, epochs=epochs, learning_rate=rate, early_stopping_patience=None),
+        dataclasses.replace(config, head="sgd", epochs=epochs, learning_rate=rate, early_stopping_patience=None),
         dataclasses.replace(state, labels=labels),
         Trainable(layers, inputs | {"validation": _stand_in(config, state, few, depth)}),
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note)],
@@ -125,7 +132,7 @@ def sample(tokens: Tokens, total: int) -> Tokens:
     return Tokens(ids, np.cumsum([0, *lengths[rows]]), tokens.truncated[rows])
 
 
-def _stand_in(config: TrainConfig, state: RunState, tokens: Tokens, depth: int | None):
+def _stand_in(config: TrainConfig, state: RunState, tokens: Tokens, depth: Depth):
     """Returns features of these texts: their ids, or zeros, which cost the same arithmetic and take no memory."""
     from sentiment_tf.modeling import features
 

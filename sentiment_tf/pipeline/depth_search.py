@@ -61,6 +61,7 @@ class Limits:
     cached: Depths whose features are computed before the search.
     tolerance: Accuracy given up for a cheaper depth, a share.
     time_budget: Minutes for the search, or None.
+    epochs: Epochs of each depth with trained blocks, at most.
     """
 
     blocks: int
@@ -68,13 +69,14 @@ class Limits:
     cached: Sequence[int]
     tolerance: float
     time_budget: float | None
+    epochs: int
 
     @classmethod
     def of(cls, config: TrainConfig, blocks: int) -> "Limits":
         """Returns the limits that the settings give a search over a model of so many blocks."""
         cached = [0, *(shared(config, blocks) if config.cache == "on" else [])]
         first = first_depths(config, blocks)
-        return cls(blocks, first, cached, config.accuracy_tolerance / 100, config.time_budget)
+        return cls(blocks, first, cached, config.accuracy_tolerance / 100, config.time_budget, config.epochs)
 
 
 def first_depths(config: TrainConfig, deepest: int) -> list[int]:
@@ -153,7 +155,8 @@ def _no_time(depth: int, trained: list[Trial], limits: Limits, costs: Costs) -> 
         return None
     # The last block is computed for [CLS] alone, so depth 1 says little about the others: at least a forward pass and
     # a backward pass of twice its time per block.
-    expected = spent + _extrapolate(trained, depth, least=3 * trained[-1].epochs * costs.train_block)
+    epochs = min(trained[-1].epochs, limits.epochs)  # a solved head has epochs of its own kind
+    expected = spent + _extrapolate(trained, depth, least=3 * epochs * costs.train_block)
     if expected <= 60 * minutes:
         return None
     return f"the search would take {expected / 60:.1f} of --time_budget={minutes} minutes"
@@ -231,8 +234,7 @@ def _try(
     history = fine_tuning.fit(at_depth(config, depth), state, at, name=name, callbacks=callbacks(name))
     # The epochs' own times are the same before and after a kill; workers must agree on when to stop.
     seconds = collectives.broadcast(state.strategy, sum(row["seconds"] for row in history))
-    accuracies = [row["val_accuracy"] for row in history]
-    accuracy = max(accuracies) if config.early_stopping_patience else accuracies[-1]
+    accuracy = fine_tuning.kept_epoch(at_depth(config, depth), history)["val_accuracy"]
     return Trial(depth, accuracy, seconds, len(history)), history
 
 

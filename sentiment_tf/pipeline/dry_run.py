@@ -12,6 +12,7 @@ import numpy as np
 
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.data import batching
+from sentiment_tf.depth import Depth
 from sentiment_tf.distributed import cluster
 from sentiment_tf.pipeline import cost_estimate, depth_search, fine_tuning, setup
 from sentiment_tf.pipeline.setup import RunState
@@ -92,7 +93,7 @@ def _padding(config: TrainConfig, state: RunState, depths: list) -> Iterator[lis
 
     lengths = state.tokens["train"].lengths
     if any(cost_estimate.has_frozen_blocks(state, depth) for depth in depths):
-        waste = 1 - lengths.sum() / frozen.token_slots(lengths, config.max_length)
+        waste = 1 - lengths.sum() / frozen.token_slots(lengths, config.max_length, state.frozen_dtype)
         yield ["padding in frozen layers", f"{waste:.1%} of the token slots"]
     if depths == [0]:
         yield ["padding in training", "none: the head reads one vector per text"]
@@ -117,7 +118,8 @@ def _devices(state: RunState) -> Iterator[list[str]]:
     strategy = state.strategy
     yield ["strategy", f"{type(strategy).__name__}, replicas: {strategy.num_replicas_in_sync}"]
     yield ["devices", ", ".join(device.name for device in tf.config.list_logical_devices())]
-    yield ["matrix multiplications in", state.compute_dtype.name]
+    frozen = f", frozen layers in {state.frozen_dtype.name}" if state.frozen_dtype != state.compute_dtype else ""
+    yield ["matrix multiplications in", state.compute_dtype.name + frozen]
 
 
 def _minutes(config: TrainConfig, state: RunState, computed: dict, spent: dict[str, float]) -> str:
@@ -133,6 +135,7 @@ def _minutes(config: TrainConfig, state: RunState, computed: dict, spent: dict[s
         together = config.cache == "on" and cost_estimate.has_frozen_blocks(state, depth)
         both = [steps["features"], head["features"] * computed[0]]
         steps["features"] = max(both) if together else sum(both)
+    steps["train"] *= config.seeds
     seconds = spent | steps
     cells = [[name.replace("_", " "), formatting.duration(value)] for name, value in seconds.items()]
     most = ", at most: the head stops when it has converged" if config.stages else ""
@@ -170,13 +173,13 @@ def _minutes_of_search(config: TrainConfig, state: RunState, computed: dict, spe
     return f"{summary.aligned([*cells, ['around them', formatting.duration(around)], total])}\nauto tries {bounds}"
 
 
-def _must_compute(config: TrainConfig, state: RunState, depth: int | None) -> bool:
+def _must_compute(config: TrainConfig, state: RunState, depth: Depth) -> bool:
     """Returns whether the run computes features at a depth: some are needed and not in the cache."""
     from sentiment_tf.modeling import feature_cache
 
     if not cost_estimate.has_frozen_blocks(state, depth):
         return False
-    key = {"depth": depth, "compute_dtype": state.compute_dtype, "cache_dir": config.cache_dir}
+    key = {"depth": depth, "compute_dtype": state.frozen_dtype, "cache_dir": config.cache_dir}
     folders = [feature_cache.folder_of(state.model, tokens, **key) for tokens in state.tokens.values()]
     return config.cache == "off" or not all(folder.exists() for folder in folders)
 

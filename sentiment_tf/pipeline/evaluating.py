@@ -43,20 +43,21 @@ def measure(models: Sequence[Classifier], data: DataSettings, *, seed: int) -> d
       seed: As in `evaluate`.
 
     Returns:
-      ``rows``, the name of the split; ``label_names``; ``models``, the metrics of each; and of two models
-      ``comparison``, from `evaluation.comparison.compare`.
+      ``rows``, the name of the split; ``label_names``; ``notes`` on the data; ``models``, the metrics of each; and of
+      two models ``comparison``, from `evaluation.comparison.compare`.
     """
     label_names = models[0].label_names
     splits = loading.load_rows(data, label_names=label_names, seed=seed)
     rows = splits.rows[splits.report_split]
     labels, texts = loading.label_array(rows), rows["text"]
+    answers = [model.predict(texts)[1] for model in models]
     # Probabilities are calibrated; their logarithms are logits of the same answers.
-    probabilities = [model.predict(texts)[1] for model in models]
-    logits = [np.log(np.maximum(values, SMALLEST_PROBABILITY)) for values in probabilities]
-    classes = [thresholds.decide(values, model.threshold) for model, values in zip(models, probabilities, strict=True)]
-    found: dict[str, Any] = {"rows": splits.report_split, "label_names": list(label_names)}
+    logits = [np.log(np.maximum(probabilities, SMALLEST_PROBABILITY)) for probabilities in answers]
+    classes = [thresholds.decide(values, model.threshold) for model, values in zip(models, answers, strict=True)]
+    found: dict[str, Any] = {"rows": splits.report_split, "label_names": list(label_names), "notes": splits.notes}
     found["models"] = [
-        metrics.evaluate(values, labels, predicted=predicted) for values, predicted in zip(logits, classes, strict=True)
+        metrics.evaluate(values, labels, predicted=predicted, probabilities=probabilities)
+        for values, predicted, probabilities in zip(logits, classes, answers, strict=True)
     ]
     if len(models) == 2:
         found["comparison"] = comparison.compare(*logits, labels, predicted=tuple(classes))

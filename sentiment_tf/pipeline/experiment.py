@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment_tf.config import OF_ONE_MACHINE, TrainConfig, resolve, validate
+from sentiment_tf.config import OF_ONE_MACHINE, OF_STEPS, TrainConfig, resolve, solves_head, validate
 from sentiment_tf.data import batching
 from sentiment_tf.distributed import cluster
 from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.evaluation import calibration
+from sentiment_tf.evaluation.label_noise import LabelNoise
 from sentiment_tf.exporting import manifest
-from sentiment_tf.pipeline import depth_search, fine_tuning, setup
+from sentiment_tf.pipeline import depth_search, fine_tuning, label_audit, seeds, setup
 from sentiment_tf.pipeline.run_directory import RECORD, RunDirectory
 from sentiment_tf.pipeline.setup import RunState
 from sentiment_tf.reporting import formatting, summary
@@ -51,6 +52,8 @@ class Outcome:
     history: list[dict[str, float]]
     depths: list[dict]  # what the depth search tried; empty without one
     skipped: list[dict]  # what it did not try, and why
+    seeds: list[dict]  # what --seeds trained; empty for one seed
+    label_noise: LabelNoise | None  # among the training rows, where it was looked for
     trained_parameters: int
 
 
@@ -146,7 +149,8 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
     fingerprints = setup.fingerprints(state)
     directory.begin_training(config, fingerprints)
     flags = {f"--{name}": value for name, value in dataclasses.asdict(config).items() if name not in OF_ONE_MACHINE}
-    collectives.check_same(state.strategy, fingerprints | flags | {"matmuls": state.compute_dtype.name})
+    dtypes = {"matmuls": state.compute_dtype.name, "frozen layers' matmuls": state.frozen_dtype.name}
+    collectives.check_same(state.strategy, fingerprints | flags | dtypes)
     reported = state.splits.report_split
     labels = state.labels[reported]
 
@@ -170,15 +174,19 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
         before = fine_tuning.predict_splits(state, at)
         details.append(_headline(before[reported], labels, reported))
     with clock.step("train") as details:
-        depths, skipped = [], []
+        depths, skipped, of_seeds = [], [], []
         if config.trainable_layers == "auto":
             features_seconds = clock.seconds["features"]
             at, history, depths, skipped = depth_search.search(
                 config, state, at, features_seconds=features_seconds, callbacks=callbacks
             )
+        elif config.seeds > 1:
+            _log_unused(config)
+            at, history, of_seeds = seeds.train(config, state, at, callbacks=callbacks)
         else:
             if config.stages:
                 fine_tuning.fit_head(config, state, callbacks=callbacks("head"))
+            _log_unused(config)
             history = fine_tuning.fit(config, state, at, callbacks=callbacks())
         rate = len(state.labels["train"]) * len(history) / sum(row["seconds"] for row in history)
         details.append(f"{len(history)} epochs, {rate:,.0f} texts/s")
@@ -187,8 +195,13 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
     with clock.step("evaluate_after") as details:
         after = fine_tuning.predict_splits(state, at)
         details.append(_headline(after[reported], labels, reported))
+    depth, found = next((row["trainable_layers"] for row in depths if row.get("chosen")), config.depth), None
+    if label_audit.way(config, depth):
+        with clock.step("audit_labels") as details:
+            found = label_audit.audit(config, state, at, depth)
+            details.append(f"{found.suspicious.sum():,} of {len(found.scores):,} training labels look wrong")
     parameters = sum(int(np.prod(variable.shape)) for variable in at.model.trainable_variables)
-    return Outcome(before, after, history, depths, skipped, parameters)
+    return Outcome(before, after, history, depths, skipped, of_seeds, found, parameters)
 
 
 def _export_and_report(
@@ -214,6 +227,8 @@ def _export_and_report(
         details.append(f"{explained['texts'] + len(words)} texts")
     with clock.step("report"):
         content = outputs.describe(config, state, outcome, rows, temperature=temperature, threshold=chosen)
+        if outcome.label_noise:
+            label_audit.write(state, outcome.label_noise, directory.building / label_audit.FILE)
         content |= _export_record(exported) | {"explanations": explained, "times": clock.seconds}
         outputs.write(config, outcome, rows, content, directory.building, words=words)
         manifest.write(directory.building, folders=exports.folders(config, directory))
@@ -231,9 +246,16 @@ def _export_record(rows: list[dict]) -> dict:
 
 def _no_space(config: TrainConfig, directory: RunDirectory, error: BaseException) -> str:
     """Says that a disk is full, in one line."""
-    known = "it goes on from its last checkpoint" if directory.has_checkpoints() else "nothing was left behind"
+    known = "it resumes from its last checkpoint" if directory.has_checkpoints() else "nothing was left behind"
     where = getattr(error, "filename", None) or f"--output_dir={config.output_dir} or --cache_dir={config.cache_dir}"
     return f"{where}: no space left ({first_line(error)}); make room and run the same command again: {known}"
+
+
+def _log_unused(config: TrainConfig) -> None:
+    """Says which settings that were passed have no effect."""
+    unused = [f"--{name}" for name in OF_STEPS if getattr(config, name) != getattr(TrainConfig, name)]
+    if solves_head(config) and unused:
+        log.info("  no effect on a solved head: %s; pass --head=sgd to train with them", ", ".join(unused))
 
 
 def _padding(config: TrainConfig, features) -> str:
@@ -246,14 +268,18 @@ def _headline(logits: np.ndarray, labels: np.ndarray, split: str) -> str:
     from sentiment_tf.training import fitting
 
     scores = fitting.loss_and_accuracy(logits, labels)
-    return f"accuracy {scores['accuracy']:.2%}, loss {scores['loss']:.4f} on {len(labels):,} {split} rows"
+    return f"accuracy {scores['accuracy']:.2%}, uncalibrated loss {scores['loss']:.4f} on {len(labels):,} {split} rows"
 
 
 def _log_result(content: dict, directory: RunDirectory) -> None:
     """Says the table before/after, whether that may be chance, what was made and where."""
     columns = {moment: content["metrics"][moment] for moment in ("before", "after")}
     log.info("\n%s", summary.table(columns, colour=formatting.wants_colour(sys.stdout)))
+    if (temperature := content.get("calibration", {}).get("temperature", 1)) != 1:
+        log.info("after: calibrated with a temperature of %.2f, as the exports answer", temperature)
     log.info("\n%s\n", formatting.verdict(content["metrics"]["comparison"]))
+    if content.get("seeds"):
+        log.info("%s\n", summary.over_seeds(content["seeds"], content["metrics"]["over_seeds"]))
     made = sorted(path.name + "/" * path.is_dir() for path in directory.final.iterdir())
     log.info("made in %s: %s", directory.final, " ".join(made))
     _log_next_commands(directory)

@@ -5,8 +5,8 @@ import logging
 
 import numpy as np
 
-from sentiment_tf.config import TrainConfig, head_learning_rate
-from sentiment_tf.pipeline import setup
+from sentiment_tf.config import TrainConfig, head_learning_rate, solves_head
+from sentiment_tf.pipeline import setup, solved_head
 from sentiment_tf.pipeline.setup import RunState, Trainable
 
 # --stages trains the head until it has converged; on cached features, fifty epochs take seconds.
@@ -25,6 +25,10 @@ def fit(
     """
     from sentiment_tf.training import fitting
 
+    folder = state.checkpoints / name if state.checkpoints else None
+    if solves_head(config):
+        return solved_head.fit(config, state, at.features, folder=folder, callbacks=callbacks)
+
     labels = state.labels
     fitting.compile_model(config, at.model, rows=len(labels["train"]))
     return fitting.fit(
@@ -36,22 +40,30 @@ def fit(
             fitting.predict_logits(at.model, at.features["validation"]), labels["validation"]
         ),
         callbacks=callbacks,
-        checkpoints=state.checkpoints / name if state.checkpoints else None,
+        checkpoints=folder,
     )
 
 
-def fit_head(config: TrainConfig, state: RunState, *, callbacks=()) -> None:
-    """Trains the head alone to convergence, the first of two stages."""
+def fit_head(config: TrainConfig, state: RunState, *, name: str = "head", callbacks=()) -> None:
+    """Trains the head alone to convergence, the first of two stages; ``name`` is the training's, as in `fit`."""
     head_only = dataclasses.replace(
         config,
+        trainable_layers="0",
         epochs=HEAD_EPOCHS,
         learning_rate=head_learning_rate(config),
         early_stopping_patience=HEAD_PATIENCE,
     )
     at = setup.freeze(config, state, 0, only=setup.TRAINING_SPLITS)
-    history = fit(head_only, state, at, name="head", callbacks=callbacks)
-    best = max(row["val_accuracy"] for row in history)
-    log.info("  head first: %d epochs, validation accuracy %.2f %%", len(history), 100 * best)
+    history = fit(head_only, state, at, name=name, callbacks=callbacks)
+    accuracy = kept_epoch(head_only, history)["val_accuracy"]
+    log.info("  head first: %d epochs, validation accuracy %.2f %%", len(history), 100 * accuracy)
+
+
+def kept_epoch(config: TrainConfig, history: list[dict[str, float]]) -> dict[str, float]:
+    """Returns the row of the epoch whose weights a training ends with: the last, or with early stopping the best."""
+    if config.early_stopping_patience and not solves_head(config):
+        return max(history, key=lambda row: row["val_accuracy"])
+    return history[-1]
 
 
 def predict_splits(state: RunState, at: Trainable) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from sentiment_tf.config import TrainConfig, at_depth, to_flags
 from sentiment_tf.data import leaks, loading
 from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics, thresholds
 from sentiment_tf.inference.classifier import softmax
+from sentiment_tf.pipeline import label_audit, seeds
 from sentiment_tf.pipeline.setup import RunState
 from sentiment_tf.reporting import model_card, plots, report, tensorboard
 from sentiment_tf.reporting.rows import ReportedRows
@@ -35,19 +36,18 @@ def choose_threshold(config: TrainConfig, state: RunState, outcome, *, temperatu
     return chosen
 
 
-def reported_rows(
-    state: RunState, outcome, *, temperature: float = 1.0, threshold: float | None = None
-) -> ReportedRows:
-    """Returns the rows that the run is reported on, with the logits before and after training."""
+def reported_rows(state: RunState, outcome, *, temperature: float, threshold: float | None = None) -> ReportedRows:
+    """Returns the rows that the run is reported on, with the logits before training and those that exports answer."""
     split = state.splits.report_split
     probabilities = softmax(outcome.after[split] / temperature)
     return ReportedRows(
         texts=state.splits.rows[split]["text"],
         labels=state.labels[split],
         logits_before=outcome.before[split],
-        logits_after=outcome.after[split],
+        logits_after=outcome.after[split] / np.float32(temperature),
         lengths=state.tokens[split].lengths,
         truncated=state.tokens[split].truncated,
+        names=state.splits.row_names(split),
         predicted=None if threshold is None else thresholds.decide(probabilities, threshold),
     )
 
@@ -66,8 +66,10 @@ def describe(
     labels, before, after = rows.labels, rows.logits_before, rows.logits_after
     found = leaks.audit({split: loading.text_array(texts) for split, texts in splits.rows.items()}, reported)
     _log_leaks(found)
+    _name_examples(splits, found)
+    used = effective(config, state, outcome.depths)
     return {
-        "config": dataclasses.asdict(effective(config, state, outcome.depths)),
+        "config": dataclasses.asdict(used),
         "flags": dataclasses.asdict(config),
         "label_names": list(splits.label_names),
         "data": {
@@ -79,6 +81,7 @@ def describe(
         },
         "model_revision": state.files.revision,
         "compute_dtype": state.compute_dtype.name,
+        "frozen_dtype": state.frozen_dtype.name,
         "trainable_parameters": outcome.trained_parameters,
         "frozen_parameters": state.model.count_params() - outcome.trained_parameters,
         "metrics": {
@@ -92,9 +95,13 @@ def describe(
                 "by_truncation": breakdown.by_truncation(after, labels, rows.truncated, predicted=rows.predicted),
             },
             "comparison": comparison.compare(before, after, labels, predicted=(None, rows.predicted)),
+            **({"over_seeds": seeds.ranges(outcome.seeds)} if outcome.seeds else {}),
         },
         **(
-            {"calibration": calibration.summarize(after, labels, temperature=temperature) | {"folded": True}}
+            {
+                "calibration": calibration.summarize(outcome.after[reported], labels, temperature=temperature)
+                | {"folded": True}
+            }
             if config.calibrate == "on"  # without it, report and model card mention no temperature
             else {}
         ),
@@ -105,6 +112,12 @@ def describe(
         ),
         "history": outcome.history,
         **({"depths": outcome.depths, "skipped_depths": outcome.skipped} if outcome.depths else {}),
+        **(
+            {"label_audit": label_audit.record(state, outcome.label_noise, label_audit.way(config, used.depth))}
+            if outcome.label_noise
+            else {}
+        ),
+        **({"seeds": outcome.seeds} if outcome.seeds else {}),
         "leaks": found,
         "versions": provenance.versions(),
         "hardware": provenance.hardware(),
@@ -138,12 +151,20 @@ def effective(config: TrainConfig, state: RunState, depths: list[dict]) -> Train
         config,
         model_revision=state.files.revision,
         dataset_revision=source["revision"],
-        **strategies.settings_in_use(state.strategy, state.compute_dtype),
+        **strategies.settings_in_use(state.strategy, state.compute_dtype, state.frozen_dtype),
     )
     for row in depths:
         if row.get("chosen"):
             config = at_depth(config, row["trainable_layers"])
     return config
+
+
+def _name_examples(splits: loading.Splits, found: dict) -> None:
+    """Adds the names of their rows to the examples of the leak audit."""
+    for example in (example for examples in found["examples"].values() for example in examples):
+        for prefix, split in (("", found["report_split"]), ("other_", example["other_split"])):
+            number = splits.rows[split][example[f"{prefix}row"]]["row"]
+            example[f"{prefix}name"] = splits.origins[split].of_row(number)
 
 
 def _log_leaks(found: dict) -> None:

@@ -1,4 +1,4 @@
-"""A run's folder: complete or absent, never half-written; beside it, what an unfinished run goes on from."""
+"""A run's folder, which is complete or absent; and the hidden folder from which an unfinished run resumes."""
 
 import contextlib
 import dataclasses
@@ -23,16 +23,16 @@ log = logging.getLogger("sentiment_tf")
 
 
 class RunDirectory:
-    """Where a run is built, and where it stands when it is done.
+    """The folder of a finished run, and the folder in which the run is built.
 
     Attributes:
-      final: ``<output_dir>/<run_name>``; appears by one rename, whole.
-      building: a hidden folder beside it, on the same file system.
-      checkpoints: in that, a folder per training; gone when the run is finished.
+      final: ``<output_dir>/<run_name>``; created by a single rename, when it is complete.
+      building: A hidden folder beside it, on the same file system.
+      checkpoints: Folder in ``building`` with one folder per training; deleted when the run is finished.
     """
 
     def __init__(self, output_dir: str, run_name: str):
-        """Names the folders; makes nothing."""
+        """Sets the paths; creates nothing."""
         self.final = Path(output_dir) / run_name
         self.building = self.final.with_name(f".{run_name}.partial")
         self.checkpoints = self.building / "checkpoints"
@@ -41,10 +41,10 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Refuses a second process that builds the same run; the lock of a killed process is released with it.
+        """Holds the run's lock; the lock of a killed process is released automatically.
 
         Raises:
-          UserError: Another process builds this run, or the folder cannot be written.
+          UserError: Another process is training this run, or the folder cannot be written.
         """
         folder = self._lock.parent
         made = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
@@ -53,33 +53,33 @@ class RunDirectory:
             lock = disk.acquire_lock(self._lock)
         except filelock.Timeout:
             raise UserError(
-                f"{self.final}: another process is training this run now; wait for it or pass another --run_name"
+                f"{self.final}: another process is training this run; wait for it or pass another --run_name"
             ) from None
         except OSError as error:
             raise UserError(
                 f"--output_dir={self.final.parent}: cannot be written ({error.strerror}); choose another folder"
             ) from error
         if not lock.is_locked:
-            log.warning("%s: this file system supports no locks; do not start the same run twice at a time", folder)
+            log.warning("%s: this file system has no locks; do not start the same run twice at the same time", folder)
         try:
             yield
         finally:
             self._lock.unlink(missing_ok=True)
             lock.release()
-            with contextlib.suppress(OSError):  # a folder that holds a run is kept; after a mistake all are empty
+            with contextlib.suppress(OSError):  # rmdir keeps a folder that holds a run; after a mistake all are empty
                 for path in made:
                     path.rmdir()
 
     def is_finished(self, config: TrainConfig, *, recover: bool = True) -> bool:
-        """Returns whether this very run stands there already.
+        """Returns whether the run with these settings is finished.
 
         Args:
           config: Settings of the run.
-          recover: whether this process holds the lock and may finish a swap that was cut off; one that does not is
-            another worker, which may have what is read and written in other places.
+          recover: Whether this process holds the lock and may complete an interrupted replacement. A worker that is not
+            the chief does not; its paths may differ from the chief's.
 
         Raises:
-          UserError: the place holds another run, or something that is no run.
+          UserError: The folder holds another run, or something that is not a run.
         """
         if recover:
             self._recover()
@@ -94,35 +94,35 @@ class RunDirectory:
         flags = recorded.get("flags", recorded["config"])
         if others := differences(config, flags, recorded["config"], but=may_differ):
             raise UserError(
-                f"{self.final}: a run with other settings is there ({'; '.join(others)}); "
+                f"{self.final}: already holds a run with other settings ({'; '.join(others)}); "
                 "pass --overwrite to replace it or another --run_name"
             )
         return True
 
     def begin(self, config: TrainConfig) -> None:
-        """Makes a folder to build in: an empty one, or that of a killed run with its checkpoints and curves.
+        """Creates the folder to build in, or reuses that of a killed run with its checkpoints and TensorBoard logs.
 
         Raises:
-          UserError: an unfinished run with other settings is there.
+          UserError: There is an unfinished run with other settings.
         """
         if not self._goes_on(config):
             shutil.rmtree(self.building, ignore_errors=True)
             self.building.mkdir(parents=True)
             return
-        log.info("%s: an unfinished run is there; it goes on from its last checkpoint", self.building)
+        log.info("%s: found an unfinished run; resuming from its last checkpoint", self.building)
         for path in self.building.iterdir():
             if path.name not in (*OUTLIVES_A_KILL, BEGUN_WITH):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def begin_training(self, config: TrainConfig, fingerprints: dict[str, str]) -> None:
-        """Writes down what this training is, or checks that a killed one goes on with the same.
+        """Records settings and fingerprints of this training; if it resumes, checks that they are unchanged.
 
         Args:
           config: Settings of the run.
-          fingerprints: of what the settings only name, by that name: data, model.
+          fingerprints: Digests of data and model weights, by name.
 
         Raises:
-          UserError: something has changed since the killed run began.
+          UserError: Data or model have changed since the killed run began.
         """
         begun = {"config": dataclasses.asdict(config), "fingerprints": fingerprints}
         if self.has_checkpoints():
@@ -132,23 +132,23 @@ class RunDirectory:
                 return
             changed_message = f"{self.building}: changed since this unfinished run began: {', '.join(changed)}"
             if not config.overwrite:
-                raise UserError(f"{changed_message}; put it back to go on, or pass --overwrite to start afresh")
-            log.info("%s; it starts afresh", changed_message)
+                raise UserError(f"{changed_message}; restore it to resume, or pass --overwrite to start again")
+            log.info("%s; starting again", changed_message)
             for name in OUTLIVES_A_KILL:
                 shutil.rmtree(self.building / name, ignore_errors=True)
         disk.atomic_write(self.building / BEGUN_WITH, lambda file: file.write(json.dumps(begun, indent=2).encode()))
 
     def has_checkpoints(self) -> bool:
-        """Returns whether a killed run could go on."""
+        """Returns whether there is a checkpoint to resume from."""
         return any(self.checkpoints.glob("*/*.npz"))
 
     def version_folder(self) -> Path:
-        """Returns the SavedModel's folder to build: TF Serving's layout, one above what it replaces."""
+        """Returns the SavedModel's folder in TF Serving's layout: one version above the highest existing one."""
         versions = [int(path.name) for path in self.final.glob("[0-9]*") if path.name.isdecimal()]
         return self.building / str(max(versions, default=0) + 1)
 
     def complete(self) -> None:
-        """Swaps the built folder in; what it replaces, and the checkpoints, are deleted after."""
+        """Moves the built folder to its final place, then deletes the run it replaces and the checkpoints."""
         disk.sync(self.building)
         if self.final.exists():
             os.rename(self.final, self._previous)
@@ -157,22 +157,22 @@ class RunDirectory:
         self._tidy()
 
     def discard(self) -> None:
-        """Deletes what was built so far."""
+        """Deletes the folder that was being built."""
         shutil.rmtree(self.building, ignore_errors=True)
 
     def _recover(self) -> None:
-        """Finishes a swap that was cut off between its two renames."""
+        """Undoes a replacement that was interrupted between its two renames."""
         if self._previous.exists() and not self.final.exists():
             os.rename(self._previous, self.final)
 
     def _tidy(self) -> None:
-        """Deletes what a finished run no longer needs; a run cut off in here is tidied by the next one."""
+        """Deletes what a finished run no longer needs; if this is interrupted, the next run does it."""
         shutil.rmtree(self._previous, ignore_errors=True)
         shutil.rmtree(self.final / self.checkpoints.name, ignore_errors=True)
         (self.final / BEGUN_WITH).unlink(missing_ok=True)
 
     def _goes_on(self, config: TrainConfig) -> bool:
-        """Returns whether an unfinished run of these settings is there; without a checkpoint it is worth nothing."""
+        """Returns whether there is an unfinished run with these settings and a checkpoint."""
         if not self.has_checkpoints():
             return False
         try:
@@ -181,8 +181,8 @@ class RunDirectory:
             if config.overwrite:
                 return False
             raise UserError(
-                f"{self.building}: an unfinished run is there, but not what it was begun with ({BEGUN_WITH}); "
-                "pass --overwrite to start afresh or another --run_name"
+                f"{self.building}: holds an unfinished run without its settings ({BEGUN_WITH}); "
+                "pass --overwrite to start again or another --run_name"
             ) from None
         others = differences(config, recorded)
         if not others and (recorded["overwrite"] or not config.overwrite):
@@ -190,8 +190,8 @@ class RunDirectory:
         if config.overwrite:
             return False
         raise UserError(
-            f"{self.building}: an unfinished run with other settings is there ({'; '.join(others)}); "
-            "repeat its settings to go on, pass --overwrite to start afresh or another --run_name"
+            f"{self.building}: holds an unfinished run with other settings ({'; '.join(others)}); "
+            "pass its settings to resume it, --overwrite to start again, or another --run_name"
         )
 
     def _record(self) -> dict:
@@ -200,6 +200,6 @@ class RunDirectory:
             record["config"]["model"]
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(
-                f"{self.final}: holds something that is no run of this program; move it away or pass another --run_name"
+                f"{self.final}: is not a run of this program; move it away or pass another --run_name"
             ) from None
         return record

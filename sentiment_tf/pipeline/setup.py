@@ -11,6 +11,7 @@ import xxhash
 
 from sentiment_tf.config import TrainConfig, limit_problems
 from sentiment_tf.data import loading, tokenization
+from sentiment_tf.depth import Depth
 from sentiment_tf.errors import UserError
 from sentiment_tf.system import runtime
 from sentiment_tf.system.timing import Clock
@@ -40,7 +41,8 @@ class RunState:
       files: Where the pretrained model was found.
       strategy: How devices and workers share the work.
       model: The loaded classifier; training changes its weights.
-      compute_dtype: Dtype of the matrix multiplications.
+      compute_dtype: Dtype of the trained layers' matrix multiplications.
+      frozen_dtype: Dtype of the frozen layers' matrix multiplications.
       checkpoints: Holds a folder for each training; None keeps none.
     """
 
@@ -52,6 +54,7 @@ class RunState:
     strategy: "tf.distribute.Strategy"
     model: "TFDistilBertForSequenceClassification"
     compute_dtype: "tf.DType"
+    frozen_dtype: "tf.DType"
     checkpoints: Path | None
 
 
@@ -96,13 +99,23 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
         strategy = strategies.make_strategy(
             config.strategy, batch_size=config.batch_size, startup_timeout=config.startup_timeout
         )
-        compute_dtype = strategies.compute_dtype(config.precision)
-        with strategy.scope():
-            model = distilbert.load_classifier(
-                files.directory, label_names=splits.label_names, name=config.model, seed=config.seed
-            )
-        said.append(f"{config.model}: {model.config.num_hidden_layers} blocks; matmuls in {compute_dtype.name}")
-    return RunState(splits, labels, tokens, tokenizer, files, strategy, model, compute_dtype, checkpoints)
+        trained, frozen = strategies.compute_dtype(config.precision), strategies.frozen_dtype(config.precision)
+        model = load_model(config, files, splits, strategy)
+        said.append(f"{config.model}: {model.config.num_hidden_layers} blocks; matmuls in {trained.name}")
+        said += [f"in {frozen.name} of frozen layers"] if frozen != trained else []
+    return RunState(splits, labels, tokens, tokenizer, files, strategy, model, trained, frozen, checkpoints)
+
+
+def load_model(
+    config: TrainConfig, files: "ModelFiles", splits: loading.Splits, strategy: "tf.distribute.Strategy"
+) -> "TFDistilBertForSequenceClassification":
+    """Returns the pretrained classifier; a head that it lacks is drawn by ``config.seed``."""
+    from sentiment_tf.modeling import distilbert
+
+    with strategy.scope():
+        return distilbert.load_classifier(
+            files.directory, label_names=splits.label_names, name=config.model, seed=config.seed
+        )
 
 
 def _check_threshold(config: TrainConfig, label_names: Sequence[str]) -> None:
@@ -114,7 +127,7 @@ def _check_threshold(config: TrainConfig, label_names: Sequence[str]) -> None:
 def freeze(
     config: TrainConfig,
     state: RunState,
-    depth: int | None,
+    depth: Depth,
     *,
     only: Collection[str] | None = None,
     also: Sequence[int] = (),
@@ -124,17 +137,17 @@ def freeze(
     Args:
       config: Settings of the run.
       state: What the run starts from.
-      depth: Number of trainable blocks; None trains everything.
+      depth: How much of the model is trained.
       only: Splits whose features are needed; None computes those of all splits.
       also: Depths that will be trained later. The same pass computes their features if the disk has room.
     """
-    from sentiment_tf.modeling import features
+    from sentiment_tf.modeling import feature_cache, features
 
     of_split = features.compute(
         state.model,
         state.tokens,
         depth=depth,
-        compute_dtype=state.compute_dtype,
+        compute_dtype=state.frozen_dtype,
         max_length=config.max_length,
         cache_dir=config.cache_dir if config.cache == "on" else None,
         strategy=state.strategy,
@@ -142,10 +155,12 @@ def freeze(
         only=only,
         also=dict.fromkeys(TRAINING_SPLITS, also),
     )
+    if config.cache == "on":
+        feature_cache.keep_in_bounds(config.cache_dir, config.cache_limit)
     return Trainable(make_trainable(config, state, depth), of_split)
 
 
-def make_trainable(config: TrainConfig, state: RunState, depth: int | None) -> "TrainableLayers":
+def make_trainable(config: TrainConfig, state: RunState, depth: Depth) -> "TrainableLayers":
     """Returns the trainable layers as a Keras model; nothing is computed."""
     from sentiment_tf.modeling.trainable import TrainableLayers
 

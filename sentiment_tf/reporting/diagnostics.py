@@ -24,8 +24,8 @@ from sentiment_tf.reporting.style import (
     styled,
 )
 
-CELLS_WITH_NUMBERS = 10  # classes; with more, cells are too small for numbers
-TICKS = 25  # class names along an axis of a confusion matrix
+FEW_CLASSES = 10  # a confusion matrix of more is drawn larger, and its cells hold no shares
+TICKS = 25  # class names along an axis of a confusion matrix; cells of more classes hold no numbers
 ROC_CLASSES = len(CYCLE)  # at most one curve per colour
 _LIGHTEST, _DARKEST = 0.06, 0.56  # opacity of a share of 0 and of 1
 
@@ -34,7 +34,8 @@ _LIGHTEST, _DARKEST = 0.06, 0.56  # opacity of a share of 0 and of 1
 def confusion(counts: npt.ArrayLike, label_names: Sequence[str], *, title: str = "Confusion") -> Figure:
     """Draws a confusion matrix; a cell's colour shows its share of the true class.
 
-    With more than ten classes the cells have no numbers; with more than 25, not every class is named.
+    With more than ten classes the figure is larger and the cells hold numbers without shares; with more than 25, the
+    cells are empty and not every class is named.
 
     Args:
       counts: int[true class][predicted class].
@@ -43,9 +44,10 @@ def confusion(counts: npt.ArrayLike, label_names: Sequence[str], *, title: str =
     """
     cells = np.asarray(counts)
     classes = len(cells)
-    drawn, (axes,) = figure(height=3.8)
+    larger = max(1, min(classes, TICKS) / 12)
+    drawn, (axes,) = figure(width=4.8 * larger, height=3.8 * larger)
     shares = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
-    if classes <= CELLS_WITH_NUMBERS:
+    if classes <= TICKS:
         _cells(axes, cells, shares)
     else:
         shades = LinearSegmentedColormap.from_list("share", [to_rgba(BLUE, _LIGHTEST), to_rgba(BLUE, _DARKEST)])
@@ -53,9 +55,9 @@ def confusion(counts: npt.ArrayLike, label_names: Sequence[str], *, title: str =
     named = np.arange(0, classes, -(-classes // TICKS))
     ticks, names = named + 0.485, [short(label_names[int(number)]) for number in named]
     axes.set(xlim=(0, classes), ylim=(classes, 0), xticks=ticks, yticks=ticks, title=title)
-    size: dict[str, Any] = {} if classes <= CELLS_WITH_NUMBERS else {"size": 7}
+    size: dict[str, Any] = {} if classes <= FEW_CLASSES else {"size": 8}
     axes.set_xticklabels(names, rotation=0 if classes <= 3 else 45, ha="center" if classes <= 3 else "right", **size)
-    axes.set_yticklabels(names, rotation=90 if classes <= 3 else 0, va="center", **size)
+    axes.set_yticklabels(names, va="center", **size)  # not rotated: matplotlib scatters the letters of Arabic names
     axes.set(xlabel="predicted", ylabel="true class")
     axes.grid(visible=False)
     axes.tick_params(length=0)
@@ -64,17 +66,17 @@ def confusion(counts: npt.ArrayLike, label_names: Sequence[str], *, title: str =
 
 
 def _cells(axes, counts: np.ndarray, shares: np.ndarray) -> None:
-    """Draws a rectangle with its number and share for each pair of classes."""
+    """Draws a rectangle with its number, and for few classes its share, for each pair of classes."""
     for (true, predicted), share in np.ndenumerate(shares):
         alpha = _LIGHTEST + (_DARKEST - _LIGHTEST) * share
         axes.add_patch(Rectangle((predicted, true), 0.97, 0.97, color=BLUE, alpha=alpha, linewidth=0))
         axes.text(
             predicted + 0.485,
             true + 0.485,
-            f"{counts[true, predicted]:,}\n{share:.0%}",
+            f"{counts[true, predicted]:,}" + f"\n{share:.0%}" * (len(counts) <= FEW_CLASSES),
             ha="center",
             va="center",
-            size=max(7, 15 - len(counts)),
+            size=max(8, 15 - len(counts)),
         )
 
 
@@ -83,17 +85,17 @@ def reliability(logits: np.ndarray, labels: np.ndarray, *, temperature: float = 
     """Draws a reliability diagram: accuracy against confidence. A larger dot stands for more rows.
 
     Args:
-      logits: float32[rows, classes].
+      logits: float32[rows, classes], as the exports answer.
       labels: int[rows].
-      temperature: if it is not 1, the logits divided by it are drawn as well.
+      temperature: what the logits were divided by; if it is not 1, the logits before that are drawn as well.
     """
     drawn, (axes,) = figure(height=3.8)
     lowest = 1 / np.shape(logits)[1]
     axes.plot([lowest, 1], [lowest, 1], color=MUTED, linestyle=(0, (4, 3)), linewidth=1.4, label="perfect")
     logits = np.asarray(logits, np.float64)
-    kinds = [("as trained", logits, VERMILLION, "s")]
+    kinds = [("as trained", logits * temperature, VERMILLION, "s")]
     if temperature != 1:
-        kinds.append((f"temperature {temperature:.2f}", logits / temperature, BLUE, "o"))
+        kinds.append((f"temperature {temperature:.2f}", logits, BLUE, "o"))
     for name, scaled, colour, marker in kinds:
         probabilities = softmax(scaled, axis=-1)
         rows = calibration.reliability(probabilities, labels)
@@ -204,7 +206,7 @@ def precision_recall(logits: np.ndarray, labels: np.ndarray, name: str, threshol
         ("larger probability", threshold["larger_probability"], MUTED, "s"),
     )
     for label, point, colour, marker in points:
-        place = {"zorder": 3, "clip_on": False}  # on the axes' edge, too
+        place: dict[str, Any] = {"zorder": 3, "clip_on": False}  # on the axes' edge, too
         axes.scatter(point["recall"], point["precision"], 90, color=colour, marker=marker, label=label, **place)
     axes.set(xlabel="recall", ylabel="precision", title=f"Precision and recall of {short(name)}")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.05))

@@ -39,6 +39,7 @@ def _accuracy(row: Mapping[str, Any]) -> str:
 
 
 def _points(row: Mapping[str, Any]) -> str:
-    low, high = (100 * edge for edge in row["interval"])
-    difference = 100 * row["accuracy_difference"]
-    return f"{difference:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}, {formatting.count(row['rows'])} texts"
+    difference, low, high = (
+        formatting.signed(100 * share, 1) for share in (row["accuracy_difference"], *row["interval"])
+    )
+    return f"{difference} points, 95 % interval {low} to {high}, {formatting.count(row['rows'])} texts"

@@ -1,9 +1,35 @@
 """Numbers as text, the same on the terminal, in the report and in the model card."""
 
 import os
+import re
 from typing import TextIO
 
 UNKNOWN = "–"
+
+_LINE_ENDS = re.compile(r"[\t-\r\x85\u2028\u2029]+")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def fixed(number: float, decimals: int, *, sign: str = "-") -> str:
+    """Formats a number with so many decimals; what rounds to zero has no sign, not "-0.000".
+
+    Args:
+      number: what to format.
+      decimals: digits behind the point.
+      sign: "-" for negative numbers only, "+" for positive ones too.
+    """
+    text = f"{number:{sign}.{decimals}f}"
+    return text if float(text) else text.lstrip("+-")
+
+
+def signed(number: float, decimals: int) -> str:
+    """Formats a difference: "+26.4", "-0.181", "0.0"."""
+    return fixed(number, decimals, sign="+")
+
+
+def one_line(name: str) -> str:
+    """Returns a name of a class or a run on one line: line ends become a space, control characters U+FFFD."""
+    return _UNPRINTABLE.sub("\ufffd", _LINE_ENDS.sub(" ", name))
 
 
 def wants_colour(stream: TextIO) -> bool:
@@ -15,7 +41,8 @@ def value(name: str, number: float | None) -> str:
     """Formats a metric: accuracy as "76.4 %", loss as "0.512"; None as a dash."""
     if number is None:
         return UNKNOWN
-    return f"{number:.1%}".replace("%", " %") if _metric(name).as_percent else f"{number:.3f}"
+    scale, decimals = _scale(name)
+    return fixed(number * scale, decimals) + (" %" if _metric(name).as_percent else "")
 
 
 def interval(name: str, edges: list[float] | None) -> str:
@@ -23,7 +50,7 @@ def interval(name: str, edges: list[float] | None) -> str:
     if edges is None:
         return ""
     scale, decimals = _scale(name)
-    return " to ".join(f"{edge * scale:.{decimals}f}" for edge in edges)
+    return " to ".join(fixed(edge * scale, decimals) for edge in edges)
 
 
 def change(name: str, before: float | None, after: float | None) -> str:
@@ -31,7 +58,7 @@ def change(name: str, before: float | None, after: float | None) -> str:
     if before is None or after is None:
         return ""
     scale, decimals = _scale(name)
-    return f"{(after - before) * scale:+.{decimals}f}"
+    return signed((after - before) * scale, decimals)
 
 
 def improved(name: str, before: float | None, after: float | None) -> bool | None:
@@ -49,7 +76,7 @@ def p_value(number: float) -> str:
 def gain(comparison: dict) -> str:
     """Formats the difference in accuracy of ``comparison.compare``: "+2.3 points (95 % interval +0.9 to +3.7)"."""
     shares = (comparison["accuracy_difference"], *comparison["interval"])
-    points, low, high = (f"{100 * share:+.1f}" for share in shares)
+    points, low, high = (signed(100 * share, 1) for share in shares)
     return f"{points} points (95 % interval {low} to {high})"
 
 

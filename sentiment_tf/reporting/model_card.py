@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from sentiment_tf.config import OF_STEPS
 from sentiment_tf.data import registry
 from sentiment_tf.data.registry import DatasetSpec
 from sentiment_tf.evaluation import metrics
@@ -23,6 +24,7 @@ _LICENSES = {
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _SETTINGS = (
     "trainable_layers",
+    "head",
     "max_length",
     "epochs",
     "batch_size",
@@ -61,17 +63,33 @@ def write(path: str | os.PathLike, *, run: Mapping[str, Any], license: str | Non
     body = templates.render(
         "model_card.md.jinja",
         run=run,
-        name=config.get("run_name") or "sentiment",
+        name=formatting.one_line(config.get("run_name") or "sentiment"),
         base=f"[{base}](https://huggingface.co/{base})" if base else "A DistilBERT",
-        classes=" or ".join(f"`{name}`" for name in run["label_names"]),
+        classes=" or ".join(map(_code, run["label_names"])),
         data_sentence=_data_sentence(data.get("source", {}), spec),
         data=data,
         split=data.get("report_split", "validation"),
-        settings={name: config[name] for name in _SETTINGS if config.get(name) is not None},
+        settings=_settings(config),
         limits=_limits(config, data, run["label_names"], spec),
         cell=_cell,
     )
     ModelCard(f"---\n{card_data.to_yaml()}\n---\n\n{body}").save(Path(path))
+
+
+def _settings(config: Mapping) -> dict[str, Any]:
+    """Returns the settings to show: those that are set and were used."""
+    solved = config.get("head") == "solve" and config["trainable_layers"] == "0"
+    return {
+        name: config[name] for name in _SETTINGS if config.get(name) is not None and not (solved and name in OF_STEPS)
+    }
+
+
+def on_the_hub(card: str, repository: str) -> str:
+    """Returns a card whose example loads ``user/name`` from the hub instead of the run's folder; the rest is kept."""
+    example = 'pipeline("text-classification", '
+    before, found, rest = card.partition(example)
+    _, end, rest = rest.partition(")\n")
+    return f"{before}{found}{templates.python_literal(repository)}{end}{rest}" if found and end else card
 
 
 def _base_model(model: str) -> str | None:
@@ -124,6 +142,14 @@ def _limits(config: Mapping, data: Mapping, label_names: Sequence[str], spec: Da
     if data.get("report_split", "validation") == "validation":
         limits.append("The results are on validation texts: what was chosen on these looks slightly better here.")
     return limits
+
+
+def _code(name: str) -> str:
+    """Returns a class name as inline code, between more backticks in a row than it holds itself."""
+    name = formatting.one_line(name)
+    fence = "`" * (1 + max(map(len, re.findall("`+", name)), default=0))
+    space = " " if name.startswith("`") or name.endswith("`") else ""
+    return f"{fence}{space}{name}{space}{fence}"
 
 
 def _cell(metric: str, result: Mapping) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from sentiment_tf.reporting import formatting
 from sentiment_tf.reporting.style import BLUE, MUTED, VERMILLION, draw_interval, figure, percent, styled
 from sentiment_tf.reporting.style import save as save  # callers draw and write with one module
 
@@ -63,9 +64,9 @@ def comparison(before: dict, after: dict) -> Figure:
         )
     if "confusion" in after:
         largest = max(map(sum, after["confusion"])) / after["examples"]
-        label = f"always the larger class: {largest:.1%}"
+        label = f"always the {'larger' if len(after['confusion']) == 2 else 'largest'} class: {largest:.1%}"
         axes.axhline(largest, color=VERMILLION, linestyle=(0, (4, 3)), linewidth=1.6, label=label)
-        axes.legend(loc="upper left", fontsize=10)
+        drawn.legend(loc="outside lower center", fontsize=10)  # inside, it would cover a bar of 100 %
     axes.set(xticks=[0, 1], xticklabels=["before", "after"], xlim=(-0.6, 1.6), ylim=(0, 1.15))
     axes.set(xlabel="training", ylabel=f"accuracy on {after['examples']:,} examples")
     axes.set_title("Accuracy before and after training")
@@ -127,7 +128,7 @@ def runs(rows: list[dict]) -> Figure:
         )
     axes.margins(x=0.25)
     axes.set(yticks=range(len(rows)), ylim=(len(rows) - 0.4, -0.6), xlabel="accuracy", title="Runs by accuracy")
-    names = [row["name"] for row in rows]
+    names = [formatting.one_line(row["name"]) for row in rows]
     axes.set_yticklabels([name if len(name) <= 32 else f"…{name[-31:]}" for name in names])
     percent(axes.xaxis, ticks=5)
     axes.grid(axis="y", visible=False)
@@ -140,7 +141,7 @@ def _loss(axes, epochs, before):
         "validation": _points(epochs, "val_loss", before and before.get("loss")),
     }
     _curves(axes, epochs, lines)
-    axes.set(title="Loss over training", ylabel="cross-entropy (nats)")
+    axes.set(title="Loss over training", ylabel="uncalibrated cross-entropy (nats)")
 
 
 def _accuracy(axes, epochs, before):
@@ -152,21 +153,27 @@ def _accuracy(axes, epochs, before):
     axes.set(title="Accuracy over training", ylabel="accuracy")
     low, high = axes.get_ylim()
     if high - low < 0.05:  # a single epoch, or epochs that hardly differ: noise should not look like a trend
-        axes.set_ylim((low + high) / 2 - 0.025, (low + high) / 2 + 0.025)
+        low, high = (low + high) / 2 - 0.025, (low + high) / 2 + 0.025
+    axes.set_ylim(max(low, -0.04 * (high - low)), min(high, 1 + 0.15 * (high - low)))
     percent(axes.yaxis)
     if lines["validation"]:
-        epoch, best = max(lines["validation"], key=lambda point: point[1])
-        axes.annotate(
-            f"best {best:.1%}",
-            (epoch, best),
-            (0, 9),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            weight="bold",
-            size=10,
-            annotation_clip=False,
-        )
+        _mark_best(axes, *max(lines["validation"], key=lambda point: point[1]))
+
+
+def _mark_best(axes, epoch: float, best: float) -> None:
+    """Writes the best accuracy above its point, between the left and the right end of the axes."""
+    first, last = axes.get_xlim()
+    across = (epoch - first) / (last - first)
+    axes.annotate(
+        f"best {best:.1%}",
+        (epoch, best),
+        (0, 9),
+        textcoords="offset points",
+        ha="left" if across < 0.15 else "right" if across > 0.85 else "center",
+        va="bottom",
+        weight="bold",
+        size=10,
+    )
 
 
 def _points(epochs, column, start=None):

@@ -57,6 +57,8 @@ def write(
         without_leaks=_without_leaks(run, rows),
         printable=_printable,
         figures=_figures(run, rows, tables["by_length"]),
+        confused=breakdown.confused_pairs(run["metrics"]["after"]["confusion"]),
+        many_classes=len(names) > diagnostics.FEW_CLASSES,
         mistakes=_examples(rows, names, breakdown.mistakes(after, labels, predicted=predicted), words),
         fixed=_examples(rows, names, compared["fixed_rows"], words),
         broken=_examples(rows, names, compared["broken_rows"], words),
@@ -108,7 +110,7 @@ def _describe_comparison(before: dict, after: dict) -> str:
 
 def _describe_curve(epochs: list[dict], name: str) -> str:
     parts = [
-        f"{kind} {name} from {epochs[0][column]:.3f} to {epochs[-1][column]:.3f}"
+        f"{kind} {name} from {formatting.fixed(epochs[0][column], 3)} to {formatting.fixed(epochs[-1][column], 3)}"
         for kind, column in (("training", name), ("validation", f"val_{name}"))
         if epochs[0].get(column) is not None and epochs[-1].get(column) is not None
     ]
@@ -150,7 +152,7 @@ def _printable(text: str) -> str:
 def _examples(
     rows: ReportedRows, names: Sequence[str], numbers: list[int], words: Mapping[int, Sequence["Word"]]
 ) -> list[dict[str, Any]]:
-    """Returns the first examples of some rows: {"row", "start", "rest", "true", "predicted", "confidence"}.
+    """Returns the first examples of some rows: {"name", "start", "rest", "true", "predicted", "confidence"}.
 
     "start" and "rest" are the text in pieces, see `_pieces`; the rest of a long text is shown on demand.
     """
@@ -162,7 +164,7 @@ def _examples(
         end = len(text) if len(text) <= LONG_TEXT else FIRST_PART
         shown.append(
             {
-                "row": row,
+                "name": rows.names[row],
                 "start": _pieces(text[:end], words.get(row, ())),
                 "rest": _pieces(text, words.get(row, ()), start=end),
                 "true": names[int(rows.labels[row])],

@@ -17,6 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from sentiment_tf.reporting import formatting
+
 # Okabe and Ito 2008, "Color Universal Design": distinguishable with every common type of colour vision.
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7"
 INK, MUTED, GRID = "#1b1f24", "#5b6570", "#d9dde2"
@@ -89,14 +91,16 @@ def figure(panels: int = 1, *, width: float = 4.8, height: float = 3.4) -> tuple
 
 
 def short(name: str) -> str:
-    """Returns a class name, shortened to ``LONGEST_NAME`` characters."""
+    """Returns a class name on one line, shortened to ``LONGEST_NAME`` characters."""
+    name = formatting.one_line(name)
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def percent(axis: Axis, *, ticks: int = 6) -> None:
-    """Labels an axis in whole percent, or in tenths if it spans 5 points or less."""
-    axis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 5, 10]))
+    """Labels an axis from 0 to 100 %, in whole percent, or in tenths if it spans 5 points or less."""
     low, high = axis.get_view_interval()
+    values = MaxNLocator(nbins=ticks, steps=[1, 2, 5, 10]).tick_values(low, high)
+    axis.set_ticks([value for value in values if max(low, 0) <= value <= min(high, 1 + 1e-9)])
     axis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.05 else 1))
 
 

@@ -39,6 +39,27 @@ def table(columns: dict[str, dict[str, Any]], *, colour: bool = False) -> str:
     return aligned(rows, paints if colour else None)
 
 
+def over_seeds(seeds: Sequence[dict], ranges: dict[str, dict[str, float]]) -> str:
+    """Formats mean and range of each metric over several trainings as a table.
+
+    Args:
+      seeds: run.json's rows, one per seed.
+      ranges: {metric: {"mean", "least", "most"}}.
+    """
+    numbers = ", ".join(f"{row['seed']}{' (exported)' if row['chosen'] else ''}" for row in seeds)
+    rows = [["over the seeds", "mean", "range"]]
+    rows += [
+        [
+            metric.label,
+            formatting.value(metric.name, found["mean"]),
+            formatting.interval(metric.name, [found["least"], found["most"]]),
+        ]
+        for metric in metrics.METRICS
+        if (found := ranges.get(metric.name))
+    ]
+    return f"seeds: {numbers}\n{aligned(rows)}"
+
+
 def _cell(name, result):
     edges = formatting.interval(name, result.get("intervals", {}).get(name))
     return f"{formatting.value(name, result.get(name)):>6}" + (f"  [{edges}]" if edges else "")
@@ -48,9 +69,10 @@ def aligned(rows: Sequence[Sequence[str]], paints: Sequence[Sequence[str | None]
     """Formats rows of cells as aligned lines.
 
     Args:
-      rows: cells as text; rows may be shorter than the first one.
+      rows: cells as text, each shown on one line; rows may be shorter than the first one.
       paints: per cell an escape code for its colour, or None.
     """
+    rows = [[formatting.one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(rows[0]))]
     lines = []
     for number, row in enumerate(rows):

@@ -1,5 +1,6 @@
 """Rendering of the templates of the report and the model card."""
 
+import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +17,8 @@ def render(template: str, *, run: Mapping[str, Any], **values: Any) -> str:
 
     Every template also has ``directory`` (the run's final folder, as a user would write it: the run is still in a
     temporary one), ``metrics`` (the list of metrics), ``exports`` (the cells of their table), ``formatting`` and the
-    filter ``shell``, which quotes a string for a shell. In HTML, values are escaped unless they are marked as safe. An
-    undefined value is an error.
+    filters ``shell`` and ``python``, which quote a string for a shell and for Python. In HTML, values are escaped
+    unless they are marked as safe. An undefined value is an error.
 
     Args:
       template: file name.
@@ -31,9 +32,14 @@ def render(template: str, *, run: Mapping[str, Any], **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["shell"] = shlex.quote
+    environment.filters |= {"shell": shlex.quote, "python": python_literal}
     folder = f"{run['config'].get('output_dir', 'saved_models').rstrip('/')}/{run['config'].get('run_name')}"
     exports = export_table.cells(run.get("exports", []))
     shared = {"run": run, "directory": folder, "formatting": formatting, "metrics": metrics.METRICS}
     shared |= {"export_headings": export_table.HEADINGS, "exports": exports}
     return environment.get_template(template).render(shared, **values)
+
+
+def python_literal(text: str) -> str:
+    """Returns a string as Python source between double quotes: JSON's escapes are Python's, too."""
+    return json.dumps(text, ensure_ascii=False)

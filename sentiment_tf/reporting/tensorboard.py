@@ -28,6 +28,7 @@ from sentiment_tf.reporting.rows import ReportedRows
 from sentiment_tf.training import keras_internals
 
 MISTAKES_SHOWN = 50
+_OVER_SEEDS = ("mean", "least", "most")  # of each metric, where --seeds trained several times
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&])")
 _LONGEST_TEXT = 1_000  # characters
 
@@ -169,6 +170,8 @@ def write_results(directory: str | os.PathLike, *, run: Mapping[str, Any], rows:
     with tf.summary.create_file_writer(str(directory)).as_default(step=0) as writer:
         values = {metric.name: result.get(metric.name) for metric in metrics.METRICS}
         values = {name: value for name, value in values.items() if value is not None}
+        for name, found in run["metrics"].get("over_seeds", {}).items():
+            values |= {f"{name}_{statistic}": found[statistic] for statistic in _OVER_SEEDS}
         if run.get("times"):
             values["minutes"] = sum(run["times"].values()) / 60
         _scalars(writer, "result", values, step=0)
@@ -197,7 +200,8 @@ def _hyperparameters(config: Mapping[str, Any]) -> None:
     Every setting and metric is declared, including those that this run leaves unset: TensorBoard takes the columns of
     all runs from one of them.
     """
-    columns = [*(metric.name for metric in metrics.METRICS), "minutes"]
+    names = [metric.name for metric in metrics.METRICS]
+    columns = [*names, "minutes", *(f"{name}_{statistic}" for name in names for statistic in _OVER_SEEDS)]
     tuned = {name: value for name, value in config.items() if name not in INCIDENTAL}
     hparams.hparams_config(
         hparams=[hparams.HParam(name) for name in tuned],
@@ -227,7 +231,7 @@ def _mistakes_table(rows: ReportedRows, probabilities: np.ndarray, names: Sequen
         predicted = int(probabilities[row].argmax() if rows.predicted is None else rows.predicted[row])
         classes = [names[int(rows.labels[row])], names[predicted]]
         text = _plain(rows.texts[row][:_LONGEST_TEXT])
-        table.append([str(row), *map(_plain, classes), f"{probabilities[row, predicted]:.3f}", text])
+        table.append([_plain(rows.names[row]), *map(_plain, classes), f"{probabilities[row, predicted]:.3f}", text])
     return table
 
 

@@ -2,15 +2,35 @@
 
 import collections
 import contextlib
+import importlib.util
 import os
+import platform
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from sentiment_tf.errors import UserError
+
 # A training batch is split into parts that run side by side: at most so many, each with at least so many texts. On
 # a CPU with more cores, several threads share a part's operations.
 LEAST_ROWS, MOST_PARTS = 8, 4
+
+
+def check_platform() -> None:
+    """Checks that TensorFlow Text, which training and the SavedModel need, has builds for this machine.
+
+    Raises:
+      UserError: it has none, and nobody has built it here.
+    """
+    system = platform.system()
+    without = system == "Windows" or (system == "Darwin" and platform.machine() != "arm64")
+    if without and not importlib.util.find_spec("tensorflow_text"):
+        name = {"Windows": "Windows", "Darwin": "Intel Macs"}[system]
+        raise UserError(
+            f"TensorFlow Text has no builds for {name}: train on Linux (on Windows in WSL 2) or on a Mac with Apple "
+            "silicon; a run's LiteRT files answer on Windows, too: predict --engine=litert"
+        )
 
 
 def start(*, deterministic: bool = False):
@@ -25,7 +45,11 @@ def start(*, deterministic: bool = False):
 
     Returns:
       The tensorflow module.
+
+    Raises:
+      UserError: this is no machine for TensorFlow; see `check_platform`.
     """
+    check_platform()
     with quiet_stderr():
         import tensorflow as tf
 
@@ -74,12 +98,21 @@ def side_by_side(function, items: Iterable, *, workers: int) -> Iterator:
 
 def has_fast_bfloat16() -> bool:
     """Returns whether the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX)."""
+    return bool({"avx512_bf16", "amx_bf16"} & _cpu_features())
+
+
+def has_fast_int8() -> bool:
+    """Returns whether the CPU multiplies int8 matrices in hardware (AVX512-VNNI)."""
+    return "avx512_vnni" in _cpu_features()
+
+
+def _cpu_features() -> set[str]:
+    """Returns the names of the instruction sets that Linux lists; empty elsewhere."""
     try:
         with open("/proc/cpuinfo") as lines:
-            features = next((line for line in lines if line.startswith("flags")), "").split()
+            return set(next((line for line in lines if line.startswith("flags")), "").split())
     except OSError:
-        return False
-    return "avx512_bf16" in features or "amx_bf16" in features
+        return set()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ from sentiment_tf.data.columns import TEXT_COLUMNS, find_column
         (("id", "words"), None, None),
         (("Words", "text"), "Words", "Words"),
         (("Words", "text"), "words", None),
+        (("Words ", "text"), "Words", "Words "),
+        (("Words ", "Words"), "Words", "Words"),
     ],
 )
 def test_the_text_column_is_found_by_its_name(columns, wanted, expected):

@@ -1,7 +1,10 @@
+import csv
+import gzip
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import datasets as hf_datasets
 import numpy as np
@@ -84,6 +87,7 @@ def test_every_format_gives_the_same_rows(tmp_path, extension):
     assert splits.rows["train"].features == {
         "text": hf_datasets.Value("string"),
         "label": hf_datasets.Value("int64"),
+        "row": hf_datasets.Value("int64"),
     }
     assert len(splits.rows["validation"]) == 5
     assert splits.name == "custom"
@@ -170,7 +174,7 @@ def test_parquet_brings_class_names_in_their_order(tmp_path):
     validation = write(tmp_path / "b.csv", [("x", "bad"), ("y", "Good")])
     splits = load(train_file=tmp_path / "a.parquet", validation_file=validation)
     assert splits.label_names == ("ugly", "bad", "good")
-    assert splits.rows["train"][:] == {"text": ["a", "b", ""], "label": [2, 0, 1]}
+    assert splits.rows["train"][:] == {"text": ["a", "b", ""], "label": [2, 0, 1], "row": [1, 2, 3]}
     assert labels(splits, "validation") == [1, 2]
 
 
@@ -188,6 +192,16 @@ def test_labels_of_any_simple_type(tmp_path, column, names):
     splits = load(train_file=tmp_path / "a.parquet", validation_file=tmp_path / "b.parquet")
     assert splits.label_names == names
     assert labels(splits) == [1, 0, 1]
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.string_view(), pa.binary_view()])
+def test_parquet_columns_of_every_kind_of_string(tmp_path, kind):
+    texts, names = (pa.array(values).cast(kind) for values in (["caf\xe9", "b"], ["pos", "neg"]))
+    for name in ("a", "b"):
+        pq.write_table(pa.table({"text": texts, "label": names}), tmp_path / f"{name}.parquet")
+    splits = load(train_file=tmp_path / "a.parquet", validation_file=tmp_path / "b.parquet")
+    assert splits.rows["train"][:]["text"] == ["caf\xe9", "b"]
+    assert splits.label_names == ("neg", "pos")
 
 
 def test_file_that_has_changed_is_read_again(tmp_path):
@@ -211,7 +225,8 @@ def test_glue_folder(tmp_path):
     splits = load(dataset="sst2", data_dir=glue(tmp_path, train, test=[(0, "no label here")]))
     assert splits.name == "sst2"
     assert splits.label_names == ("NEGATIVE", "POSITIVE")
-    assert splits.rows["train"][:] == {"text": ['a " quoted , phrase ', "hide new secretions "], "label": [1, 0]}
+    texts = ['a " quoted , phrase ', "hide new secretions "]
+    assert splits.rows["train"][:] == {"text": texts, "label": [1, 0], "row": [1, 2]}
     assert splits.rows.keys() == {"train", "validation"}
     assert splits.report_split == "validation"
     assert any("test.tsv) has no labels and is left out" in note for note in splits.notes)
@@ -316,6 +331,66 @@ def test_rows_of_a_file_get_the_models_labels(tmp_path):
     assert splits.label_names == ("NEGATIVE", "POSITIVE")
 
 
+@pytest.mark.parametrize(
+    ("model", "written"),
+    [
+        (("neg", "pos"), ("Negative", "POSITIVE")),
+        (("negative", "neutral", "positive"), ("neg", "pos")),
+        (("neg", "neu", "pos"), ("negative", "neutral")),
+        (("neg", "negative"), ("negative", "neg")),  # the very name comes first
+    ],
+)
+def test_short_and_long_names_match_both_ways(tmp_path, model, written):
+    rows = [(f"text {number}", label) for number, label in enumerate(written)]
+    expected = {("neg", "pos"): [0, 1], ("negative", "neutral", "positive"): [0, 2]}
+    expected |= {("neg", "neu", "pos"): [0, 1], ("neg", "negative"): [1, 0]}
+    splits = load_rows(model, test_file=write(tmp_path / "a.csv", rows))
+    assert labels(splits, "test") == expected[model]
+
+
+def test_classes_without_rows_get_a_note(tmp_path):
+    train = [(f"text {n} of its own", ("a", "b", "c")[n % 3]) for n in range(30)]
+    dev, test = [("x", "a"), ("y", "b")], [("x", "c"), ("y", "c")]
+    files = {"train_file": train, "validation_file": dev, "test_file": test}
+    splits = load(**{name: write(tmp_path / f"{name}.csv", rows) for name, rows in files.items()})
+    assert "validation: no row has the label c." in splits.notes
+    assert "test: every row has the label c; ROC-AUC and the like are undefined." in splits.notes
+    assert not any(note.startswith("train") for note in splits.notes)
+    splits = load_rows(["a", "b", "c"], test_file=tmp_path / "test_file.csv")
+    assert splits.notes == ("test: every row has the label c; ROC-AUC and the like are undefined.",)
+
+
+def test_rows_keep_the_name_of_their_file_and_their_number_in_it(tmp_path):
+    rows = [(f"{row} text of its own kind number {row}", row % 2) for row in range(60)]
+    splits = load(train_file=write(tmp_path / "a.csv", rows), test_file=write(tmp_path / "b.csv", rows[:4]), limit=20)
+    texts = {f"a.csv, row {number}": text for number, (text, _) in enumerate(rows, 1)}
+    for split in ("train", "validation"):  # drawn at random
+        names = splits.row_names(split)
+        assert [texts[name] for name in names] == splits.rows[split][:]["text"]
+    assert splits.row_names("test") == ["b.csv, row 1", "b.csv, row 2", "b.csv, row 3", "b.csv, row 4"]
+
+
+def test_packaged_rows_keep_their_number_in_the_packages_file():
+    splits = load(dataset="rotten_tomatoes", offline=True)
+    file = Path(splits.source["files"][0])
+    with file.open(encoding="utf-8", newline="") as lines:
+        texts = [row["text"] for row in csv.DictReader(lines)]
+    number = splits.rows["validation"][5]["row"]
+    assert splits.row_names("validation")[5] == f"{file.name}, row {number:,}"
+    assert texts[number - 1] == splits.rows["validation"][5]["text"]
+
+
+def test_reviews_of_a_folder_are_named_by_their_files(tmp_path):
+    for name in ("pos", "neg"):
+        for number in (7, 8):
+            file = tmp_path / "train" / name / f"{number}_1.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{name} {number}")
+    rows = load_rows(["neg", "pos"], data_dir=tmp_path)
+    assert set(rows.row_names("validation")) <= {f"train/{name}/{n}_1.txt" for name in ("neg", "pos") for n in (7, 8)}
+    assert rows.row_names("validation")[0].split("/")[1] == rows.rows["validation"][0]["text"].split()[0]
+
+
 def test_numbers_that_are_names_are_no_places(tmp_path):
     path = write(tmp_path / "a.csv", [("a", "5"), ("b", "1")])
     assert labels(load_rows(["1", "3", "5"], test_file=path), "test") == [2, 0]
@@ -350,12 +425,40 @@ def bad_csv(rows, **settings):
     return lambda folder: load(train_file=write(folder / "bad.csv", rows), **settings)
 
 
+def bad_classes(names):
+    def mistake(folder):
+        features = hf_datasets.Features(
+            {"text": hf_datasets.Value("string"), "label": hf_datasets.ClassLabel(names=names)}
+        )
+        rows = hf_datasets.Dataset.from_dict({"text": list("abcd"), "label": [0, 1, 0, 1]}, features=features)
+        with readers.quiet():
+            rows.to_parquet(folder / "a.parquet")
+        load(train_file=folder / "a.parquet")
+
+    return mistake
+
+
 def bad_bytes(name, data):
     def run(folder):
         (folder / name).write_bytes(data)
         return load(train_file=folder / name)
 
     return run
+
+
+def gzipped(path):
+    path.write_bytes(gzip.compress(b"text,label\na,1\nb,0\n"))
+    return path
+
+
+def twice(path):
+    pq.write_table(pa.table([["a"], ["b"], [1]], names=["text", "text", "label"]), path)
+    return path
+
+
+def fifo(path):
+    os.mkfifo(path)
+    return path
 
 
 GOOD = ROWS[:4]
@@ -389,6 +492,50 @@ MISTAKES = {
     "nothing packaged": (
         lambda folder: load(dataset="sst2", offline=True),
         "--dataset=sst2 has no packaged copy; imdb and rotten_tomatoes have; or pass --data_dir=FOLDER in the layout",
+    ),
+    "scores from -1 to 1": (
+        bad_csv([("a", -1), ("b", 1), ("c", 1)]),
+        r"row 1 .* has the label '-1'; .*number the classes from 0 \(0 and 1 for -1 and 1\)",
+    ),
+    "unique labels": (
+        bad_csv([(f"text {n}", f"id{n}") for n in range(100)]),
+        "bad.csv: 100 different labels in 100 rows; name the column of the classes with --label_column",
+    ),
+    "continuous labels": (
+        bad_csv([(f"text {n}", n / 7) for n in range(1, 101)]),
+        "bad.csv: 100 different labels in 100 rows; .* turn scores into a few classes",
+    ),
+    "NaN beside names": (
+        bad_csv([*[(f"text {n}", ("good", "bad")[n % 2]) for n in range(20)], ("x", "NaN")]),
+        "row 21 .* has the label 'NaN'; a class, or a missing label",
+    ),
+    "null beside names": (
+        bad_csv([("a", "good"), ("b", "null"), ("c", "bad")]),
+        "row 2 .* has the label 'null'; a class, or a missing label",
+    ),
+    "semicolons": (
+        bad_bytes("a.csv", b"text;label\na;1\nb;0\n"),
+        "a.csv: its header has semicolons between the columns; save it with commas as .csv",
+    ),
+    "commas in a TSV": (
+        bad_bytes("a.tsv", b"text,label\na,1\nb,0\n"),
+        "a.tsv: its header has commas between the columns",
+    ),
+    "compressed": (
+        lambda folder: load(train_file=gzipped(folder / "a.csv.gz")),
+        r"a.csv.gz: is compressed \(.gz\); unpack it",
+    ),
+    "a folder for a file": (
+        lambda folder: load(train_file=folder),
+        "--train_file=.*: is a folder; pass a file",
+    ),
+    "a pipe": (
+        lambda folder: load(train_file=fifo(folder / "a.csv")),
+        "--train_file=.*a.csv: is a pipe or a device, and rows are read more than once; save them as a file",
+    ),
+    "a device": (
+        lambda folder: load(train_file="/dev/null"),
+        "--train_file=/dev/null: is a pipe or a device",
     ),
     "missing folder": (lambda folder: load(data_dir=folder / "no"), "--data_dir=.*/no: no such folder"),
     "empty folder": (lambda folder: load(data_dir=folder), r"expected the layout of GLUE \(train.tsv, dev.tsv"),
@@ -432,6 +579,14 @@ MISTAKES = {
     ),
     "no label": (bad_csv([*GOOD, ("x", "")]), "row 5 .* has no label"),
     "name among numbers": (bad_csv([*GOOD, ("x", "good")]), "row 5 .* has the label 'good'; expected whole numbers"),
+    "tab in a label": (
+        bad_bytes("a.csv", b'text,label\na,good\nb,"ba\td"\n'),
+        r"row 2 .* has the label 'ba\\td'; a label must not hold tabs, line ends",
+    ),
+    "line end in a class name": (
+        bad_classes(["bad", "go\nod"]),
+        r"a.parquet: has the class 'go\\nod'; a label must not hold tabs, line ends",
+    ),
     "fraction": (bad_csv([*GOOD, ("x", "0.5")]), "row 5 .* has the label '0.5'; expected whole numbers"),
     "negative number": (bad_csv([*GOOD, ("x", "-2")]), "row 5 .* has the label '-2'; expected whole numbers from 0"),
     "number among names": (
@@ -458,7 +613,31 @@ MISTAKES = {
     ),
     "mixed labels in JSON": (
         bad_bytes("a.jsonl", b'{"text": "a", "label": 0}\n{"text": "b", "label": "good"}\n'),
-        "a.jsonl: row 2 has the label 'good', row 1 has 0; use one kind",
+        "a.jsonl: row 2 .* has the label 'good', row 1 has 0; use one kind",
+    ),
+    "a string among numbers in JSON": (
+        bad_bytes("a.jsonl", b'{"text": "a", "label": 0}\n{"text": "b", "label": 1}\n{"text": "c", "label": "1"}\n'),
+        "a.jsonl: row 3 .* has the label '1', row 1 has 0; use one kind",
+    ),
+    "a number among texts in JSON": (
+        bad_bytes("a.jsonl", b'{"text": "a", "label": 0}\n{"text": 123, "label": 1}\n{"text": "c", "label": 1}\n'),
+        "a.jsonl: row 2 .* has 123 as its text; put quotation marks around it",
+    ),
+    "a number among texts that look like numbers in a JSON array": (
+        bad_bytes("a.json", b'[{"text": "12", "label": 0},\n {"text": 123, "label": 1}]'),
+        "a.json: row 2 .* has 123 as its text",
+    ),
+    "a list among texts in JSON": (
+        bad_bytes("a.jsonl", b'{"text": ["a"], "label": 0}\n{"text": "b", "label": 1}\n'),
+        r'a.jsonl: row 1 .* has \["a"\] as its text',
+    ),
+    "two columns of one name": (
+        bad_bytes("a.csv", b"text,label,text\na,1,b\nb,0,c\n"),
+        r"a.csv: two columns are called 'text' \(text, label, text\); rename one",
+    ),
+    "two columns of one name in Parquet": (
+        lambda folder: load(train_file=twice(folder / "a.parquet")),
+        r"a.parquet: two columns are called 'text' \(text, text, label\); rename one",
     ),
     "lists for labels": (
         bad_bytes("a.jsonl", b'{"text": "a", "label": [0]}\n'),
@@ -469,10 +648,17 @@ MISTAKES = {
         "--label_column=label: holds .* not a number or a name",
     ),
     "broken JSON": (bad_bytes("a.jsonl", b'{"text": "a", "label": 0}\n{"text": '), "a.jsonl: .* file line 2: "),
-    "fields too many": (bad_bytes("a.csv", b"text,label\na,1\nhello, world,1\n"), "Expected 2 fields in line 3, saw 3"),
+    "fields too many": (
+        bad_bytes("a.csv", b"text,label\na,1\nhello, world,1\n"),
+        "a.csv: row 2 .* has 3 fields, where",
+    ),
     "fields too many at once": (
         bad_bytes("a.csv", b"text,label\nhello, world,1\n"),
-        "a.csv: not a well-formed csv file",
+        "a.csv: row 1 .* has 3 fields, where the header has 2; put quotation marks around a text with",
+    ),
+    "fields too many in a TSV": (
+        bad_bytes("a.tsv", b"text\tlabel\n\nhello\tworld\t1\n"),
+        "a.tsv: row 1 .* has 3 fields, where the header has 2; a text cannot hold a tab",
     ),
     "not Parquet": (bad_bytes("a.parquet", b"text,label\n"), "a.parquet: not a well-formed parquet file"),
     "bytes of another encoding": (
@@ -526,6 +712,16 @@ def test_mistake_is_said_in_one_line(tmp_path, capfd, name):
         run(tmp_path)
     assert all("\n" not in problem and len(problem) < 500 for problem in error.value.problems)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("odd", [{"text": 123, "label": 1}, {"text": "x", "label": "1"}])
+def test_one_odd_row_far_down_a_large_file_is_found(tmp_path, odd):
+    """Beyond the first 10 MB, which `datasets` infers the types from."""
+    rows = [{"text": f"{row} " + "word " * 2000, "label": row % 2} for row in range(1200)]
+    lines = [json.dumps(row) for row in [*rows, odd, {"text": "last", "label": 0}]]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"a.jsonl: row 1,201 \(.*\) has (123 as its text|the label '1')"):
+        load(train_file=tmp_path / "a.jsonl")
 
 
 def test_evaluation_names_its_own_flags():

@@ -38,22 +38,22 @@ def test_unknown_name_is_answered_with_those_that_exist():
 
 
 @pytest.mark.parametrize(
-    ("dataset", "blocks", "rate"),
+    ("dataset", "depth", "rate"),
     [
         ("sst2", 0, 5e-4),
         ("sst2", 1, 1e-4),
         ("sst2", 3, 1e-4),
         ("sst2", 4, 5e-5),
         ("sst2", 12, 5e-5),
-        ("sst2", None, 5e-5),
+        ("sst2", "all", 5e-5),
         ("imdb", 0, 1e-3),
         ("imdb", 1, 2e-4),
         (None, 3, 1e-4),
-        (None, None, 5e-5),
+        (None, "all", 5e-5),
     ],
 )
-def test_default_learning_rate_depends_on_data_set_and_depth(dataset, blocks, rate):
-    assert registry.default_learning_rate(dataset, blocks) == rate
+def test_default_learning_rate_depends_on_data_set_and_depth(dataset, depth, rate):
+    assert registry.default_learning_rate(dataset, depth) == rate
 
 
 def test_defaults_in_words():

@@ -72,3 +72,21 @@ def test_stratified_draw_follows_the_seed():
     first = splitting.stratified(labels, 20, seed=1)
     np.testing.assert_array_equal(first, splitting.stratified(labels, 20, seed=1))
     assert not np.array_equal(first, splitting.stratified(labels, 20, seed=2))
+
+
+def test_folds_keep_groups_together_and_hold_their_share_of_each_class():
+    labels = np.repeat([0, 1], [300, 100])
+    groups = np.arange(400) // 2
+    fold = splitting.folds(labels, groups, count=5, seed=0)
+    np.testing.assert_array_equal(fold[::2], fold[1::2])
+    for number in range(5):
+        np.testing.assert_array_equal(np.bincount(labels[fold == number]), [60, 20])
+
+
+def test_folds_follow_the_seed_and_ignore_too_few_groups():
+    labels = np.repeat([0, 1], 20)
+    first, again, other = (splitting.folds(labels, np.arange(40), count=5, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    alone = splitting.folds(labels, np.zeros(40, np.int64), count=5, seed=0)
+    np.testing.assert_array_equal(np.bincount(alone), [8] * 5)

@@ -68,7 +68,28 @@ def test_resamples_that_leave_a_statistic_undefined_do_not_count():
     def statistics(counts):
         return {"sometimes": np.where(counts[:, 0] > 0, 1.0, np.nan), "never": np.full(len(counts), np.nan)}
 
-    assert bootstrap.intervals(statistics, 3, resamples=20, seed=0) == {"sometimes": [1.0, 1.0]}
+    assert bootstrap.intervals(statistics, 3, resamples=20, seed=0) == {}
+
+    def first(counts):
+        return {"first": np.where(counts[:, 0] > 0, counts[:, 0], np.nan)}
+
+    assert bootstrap.intervals(first, 3, resamples=200, seed=0) == {"first": [1.0, 3.0]}
+
+
+def test_share_of_all_rows_is_not_certain():
+    # Wilson's bounds by hand, z = 1.96: 50 of 50 give 1 / (1 + z^2 / 50), 0 of 50 the mirror image.
+    assert bootstrap.share(50, 50) == pytest.approx([1 / (1 + 1.959964**2 / 50), 1.0])
+    assert bootstrap.share(0, 50) == pytest.approx([0.0, 1 - 1 / (1 + 1.959964**2 / 50)])
+
+
+@pytest.mark.parametrize(("fixed", "broken"), [(0, 0), (50, 0), (0, 50)])
+def test_difference_of_rows_that_are_all_alike_is_not_certain(fixed, broken):
+    low, high = bootstrap.difference(fixed, broken, 50, resamples=100, seed=0)
+    assert low <= (fixed - broken) / 50 <= high
+    assert high - low > 0.05
+    # By hand for no differences: 1/52 each way, and half the width 1.96 * sqrt(2/52 / 52).
+    if fixed == broken:
+        assert [low, high] == pytest.approx([-1.959964 * np.sqrt(2) / 52, 1.959964 * np.sqrt(2) / 52])
 
 
 def test_memory_does_not_grow_with_the_square_of_the_classes():

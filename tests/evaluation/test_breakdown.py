@@ -38,6 +38,15 @@ def test_the_most_confident_mistakes_come_first():
     assert breakdown.mistakes(logits, np.array([0, 0, 0, 0])) == [1, 2, 0]
 
 
+def test_confused_pairs_by_hand():
+    assert breakdown.confused_pairs([[5, 1, 0], [4, 2, 2], [0, 3, 0]], most=3) == [
+        {"true": 1, "predicted": 0, "examples": 4, "share": 0.5},
+        {"true": 2, "predicted": 1, "examples": 3, "share": 1.0},
+        {"true": 1, "predicted": 2, "examples": 2, "share": 0.25},
+    ]
+    assert breakdown.confused_pairs([[2, 0], [0, 3]]) == []
+
+
 def test_accuracy_without_some_rows():
     logits, labels = np.array([[1, 0], [0, 1], [1, 0], [0, 1]]), np.array([0, 0, 0, 1])
     assert breakdown.accuracy_without([], logits, labels) == 0.75

@@ -65,3 +65,12 @@ def test_summary_shows_that_the_temperature_helped():
     summary = calibration.summarize(overconfident, labels, temperature=temperature)
     assert summary["temperature"] == temperature
     assert summary["ece_after"] < 0.03 < summary["ece_before"]
+    assert summary["loss_after"] < summary["loss_before"]
+
+
+def test_summary_by_hand():
+    summary = calibration.summarize([[0.0, np.log(9)]] * 2, [1, 0], temperature=2.0)
+    # Probabilities of 9/10 and 1/10, divided by the temperature 3/4 and 1/4.
+    assert summary["loss_before"] == pytest.approx(-np.log(0.9 * 0.1) / 2)
+    assert summary["loss_after"] == pytest.approx(-np.log(0.75 * 0.25) / 2)
+    assert [summary["ece_before"], summary["ece_after"]] == pytest.approx([0.4, 0.25])

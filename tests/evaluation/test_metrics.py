@@ -81,6 +81,30 @@ def test_agrees_with_scikit_learn(classes, ties):
         assert result["brier"] == pytest.approx(sklearn_metrics.brier_score_loss(labels, ranked), rel=1e-12)
 
 
+def test_rankings_are_those_of_the_exported_probabilities():
+    """float32 probabilities have ties, which a softmax of their logarithms would break."""
+    generator = np.random.default_rng(1)
+    labels = generator.integers(3, size=300)
+    logits = 12 * generator.normal(size=(300, 3)) + 12 * np.eye(3)[labels]
+    exported = softmax(logits, axis=1).astype(np.float32)
+    assert len(np.unique(exported)) < exported.size
+    result = metrics.evaluate(np.log(np.maximum(exported, 1e-30)), labels, probabilities=exported, resamples=0)
+    area = sklearn_metrics.roc_auc_score(labels, exported, multi_class="ovr")
+    precision = sklearn_metrics.average_precision_score(np.eye(3)[labels], exported, average="macro")
+    assert result["roc_auc"] == pytest.approx(area, abs=1e-9)
+    assert result["average_precision"] == pytest.approx(precision, abs=1e-9)
+
+
+def test_no_interval_claims_certainty():
+    labels = np.arange(50) % 2
+    result = metrics.evaluate(np.eye(2)[labels], labels, resamples=100)
+    assert result["accuracy"] == result["macro_f1"] == result["mcc"] == 1.0
+    assert result["intervals"]["accuracy"] == pytest.approx([0.9287, 1.0], abs=1e-4)
+    assert set(result["intervals"]) == {"accuracy"}  # the others are the same in every resample
+    for low, high in metrics.evaluate(*synthetic(60, 2), resamples=100)["intervals"].values():
+        assert low < high
+
+
 def test_a_class_that_is_always_predicted_has_no_correlation_with_the_labels():
     logits, labels = [[0, 1]] * 3, [0, 1, 1]
     result = metrics.evaluate(logits, labels, resamples=0)
@@ -115,11 +139,7 @@ def test_one_class_leaves_ranking_undefined():
     assert result["mcc"] is None
     assert result["roc_auc"] is None
     assert result["average_precision"] is None
-    assert set(result["intervals"]) == {metric.name for metric in metrics.METRICS} - {
-        "mcc",
-        "roc_auc",
-        "average_precision",
-    }
+    assert set(result["intervals"]) == {"accuracy", "loss", "brier", "ece"}
 
 
 def test_a_class_without_rows_is_left_out_of_the_means():

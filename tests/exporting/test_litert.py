@@ -6,6 +6,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from sentiment_tf.exporting import litert
+from sentiment_tf.modeling import litert_network
 from tests.support import networks, tiny_export
 
 HEADS = 4
@@ -17,7 +18,7 @@ def answer(path, input_ids, **settings):
 
 
 def write(path, weights, *, quantize=False, **settings):
-    litert.write_model(path, weights=weights, heads=HEADS, quantize=quantize, **settings)
+    litert_network.write_classifier(path, weights=weights, heads=HEADS, quantize=quantize, **settings)
     return path
 
 

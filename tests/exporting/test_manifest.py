@@ -33,6 +33,14 @@ def test_written_again_it_lists_the_files_of_today(folder):
     assert manifest.check(folder) == 2
 
 
+@pytest.mark.parametrize("name", ["../secret", "/dev/zero", "variables/../../secret"])
+def test_a_name_that_leaves_the_folder_is_refused(folder, name):
+    with open(folder / "MANIFEST", "a") as file:
+        file.write(f"{'0' * 64}  {name}\n")
+    with pytest.raises(UserError, match="which is outside of the folder"):
+        manifest.check(folder)
+
+
 def test_names_each_file_that_differs_or_is_missing(folder):
     (folder / "saved_model.pb").write_bytes(b"grapH")
     (folder / "variables" / "data").unlink()

@@ -137,15 +137,6 @@ def test_any_number_of_cores(run, cores):
     np.testing.assert_allclose(litert.load(run, cores=cores).probabilities(texts), expected, atol=1e-5)
 
 
-def test_calls_hold_texts_of_equal_length_the_longest_first():
-    rows = [[1] * length for length in (3, 200, 2, 3, 2, 200)] + [[1] * 2] * 127
-    calls = litert._calls(rows)
-    assert [input_ids.shape for _, input_ids in calls] == [(1, 200), (1, 200), (2, 3), (128, 2), (1, 2)]
-    assert [members for members, _ in calls[:3]] == [[1], [5], [0, 3]]
-    assert sorted(place for members, _ in calls for place in members) == list(range(len(rows)))
-    assert all(input_ids.dtype == np.int32 for _, input_ids in calls)
-
-
 def test_line_breaks_are_cleaned_as_in_training(model):
     assert model.tokenize(["a<br />b<BR>a<br\n/>", "a <b> br>"]) == model.tokenize(["a b a ", "a < b > br >"])
     # RE2, which cleans for training, does not take a vertical tab for white space
@@ -254,8 +245,15 @@ def test_a_model_of_other_classes(copy):
     assert "the model has 3 classes, config.json names 2" in problem(copy)
 
 
+@pytest.mark.parametrize("names", [["a", "b\tc", "d"], ["a", "b\n", "d"], ["a", 1, "d"], 3, None])
+def test_labels_that_would_break_the_lines_of_answers(copy, names):
+    path = copy / "litert" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"label_names": names}))
+    assert "is damaged or of another program" in problem(copy)
+
+
 def test_a_file_of_another_program(copy, tmp_path):
-    from sentiment_tf.exporting.tflite_graph import Graph
+    from sentiment_tf.modeling.tflite_graph import Graph
 
     graph = Graph()
     x = graph.input("x", [1, 2], np.float32)

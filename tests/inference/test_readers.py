@@ -141,8 +141,9 @@ def test_tsv_has_no_quoting(read):
     ("content", "problem"),
     [
         (b"", "it has no columns"),
-        (b"a,a\n1,2\n", "names a column twice"),
-        (b"b\xff,text\n", "header can't be read"),
+        (b"a,a\n1,2\n", "two columns are called 'a'"),
+        (b"text;label\ngood;1\n", "its header has semicolons between the columns; save it with commas as .csv"),
+        (b"b\xff,text\n", "the header cannot be read"),
         (b"id,words\n1,good\n", "pass one of id, words"),
     ],
 )
@@ -201,7 +202,7 @@ def test_json_rows_that_are_broken(read):
     "content", [b'[{"text": "good"}]', b'\xef\xbb\xbf \n\r\n[\n  {\n    "text": "good"\n  }\n]\n', b"[]"]
 )
 def test_an_array_is_not_json_lines(read, content):
-    with pytest.raises(UserError, match="input: is a JSON array; one object a line is needed"):
+    with pytest.raises(UserError, match="input: is a JSON array; one object per line is expected"):
         read(content, input_format="jsonl")
 
 
@@ -230,11 +231,36 @@ def test_parquet_rows_that_python_cannot_hold_are_broken(read):
     assert [row.number for row in rows] == list(range(1, count + 1))
     assert [(row.number, row.reason.split(" (")[0]) for row in rows if isinstance(row, Broken)] == [
         (2, "column text is not UTF-8"),
-        (3, "column day holds what Python can't"),
+        (3, "column day holds a value that Python cannot represent"),
         (1501, "column note is not UTF-8"),
     ]
     assert rows[1].reason.endswith("(byte 0xe9)")
     assert rows[0].columns == {"text": "good", "note": "x", "day": datetime.date(1970, 1, 1)}
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.string_view(), pa.large_string()])
+def test_parquet_texts_of_every_type(read, kind):
+    columns, rows = read(pa.table({"text": pa.array([b"good", b"film"]).cast(kind)}), input_format="parquet")
+    assert rows == [Row(1, {"text": "good"}, "good"), Row(2, {"text": "film"}, "film")]
+
+
+def test_parquet_texts_of_bytes_that_are_no_text(read):
+    _, rows = read(pa.table({"text": pa.array([b"good", b"\xff"])}), input_format="parquet")
+    assert rows[1] == Broken(2, "column text is not UTF-8 (byte 0xff)")
+
+
+def test_parquet_with_two_columns_of_one_name(read):
+    table = pa.table([["good"], ["film"], [1]], names=["text", "text", "label"])
+    with pytest.raises(UserError, match=r"two columns are called 'text' \(text, text, label\); rename one"):
+        read(table, input_format="parquet")
+
+
+def test_compressed_files_are_refused(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"--input=.*a.csv.gz: is compressed \(.gz\); unpack it"),
+        readers.open_source(str(tmp_path / "a.csv.gz"), input_format="text", text_column=None),
+    ):
+        pass
 
 
 def test_parquet_that_is_none(read):

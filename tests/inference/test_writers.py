@@ -219,7 +219,7 @@ def test_lines_without_an_answer_belong_to_no_row(output_format, line):
 def test_somebodys_line_without_its_end_is_not_an_output(tmp_path, output_format, content):
     path = tmp_path / "output"
     path.write_text(content)
-    with pytest.raises(UserError, match="holds no whole answer"):
+    with pytest.raises(UserError, match="holds no complete record"):
         writers.written(str(path), layout(output_format))
 
 
@@ -240,7 +240,7 @@ def test_counts_whole_records_wherever_an_output_was_cut(tmp_path, output_format
 def test_an_output_with_another_header_is_not_resumed(tmp_path):
     path = tmp_path / "output"
     path.write_bytes(b"text,label\nx,y\n")
-    with pytest.raises(UserError, match="its header is not the one"):
+    with pytest.raises(UserError, match="its header differs from"):
         writers.written(str(path), layout("csv"))
 
 
@@ -349,3 +349,27 @@ def test_a_records_answer_is_read_back(output_format, digits):
     row = Row(1, {"text": 'a "quoted", text', "id": 7}, 'a "quoted", text')
     answer = form.answer(form.record(row, "POSITIVE", PROBABILITIES), row)
     assert answer == ("POSITIVE", round(0.87654322, digits))
+
+
+FORMULAS = ["=1+1", "+1+1", "-1+cmd|'/C calc'!A0", "@SUM(1)", "\t=1", " =1", "\r", "＝1+1", "-", "=", "\n=1"]
+NUMBERS_AND_WORDS = ["-1.5", "+3", "1-1", "a=b", "", "'=1", "x@y", "-1e-3"]
+
+
+@pytest.mark.parametrize("text", [*FORMULAS, *NUMBERS_AND_WORDS])
+def test_safe_csv_puts_an_apostrophe_before_formulas_alone(text):
+    form, row = layout("safe_csv", ("text", "note")), Row(1, {"text": text, "note": "n"}, text)
+    line = form.record(row, "POSITIVE", PROBABILITIES)
+    cell, *rest = next(csv.reader(io.StringIO(line.decode(), newline="")))
+    assert cell == (f"'{text}" if text in FORMULAS else text)
+    assert rest == ["n", "POSITIVE", "0.876543", "0.123457", "0.876543"]
+    assert form.belongs(line, row)
+    assert form.answer(line, row) == ("POSITIVE", 0.876543)
+
+
+def test_safe_csv_holds_no_formula_in_its_header_or_its_labels():
+    form = writers.layout("safe_csv", columns=("=cmd", "text"), label_names=("=bad", "good"))
+    assert form.header == b"'=cmd,text,label,probability,probability_=bad,probability_good\n"
+    row = Row(1, {"=cmd": "x", "text": "y"}, "y")
+    line = form.record(row, "=bad", np.array([0.75, 0.25]))
+    assert line == b"x,y,'=bad,0.75,0.75,0.25\n"
+    assert form.answer(line, row) == ("=bad", 0.75)

@@ -9,6 +9,7 @@ import safetensors.numpy
 from sentiment_tf.errors import UserError
 from sentiment_tf.modeling import distilbert
 from tests.support import hub
+from tests.support.tiny_classifier import make_tiny_classifier
 
 CONFIG = {"model_type": "distilbert", "n_layers": 2, "n_heads": 2, "dim": 32, "vocab_size": 6}
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good"]
@@ -184,3 +185,41 @@ def test_no_tokenizer_file_outside_of_the_model_folder_is_read(tmp_path, key):
     (tmp_path / "mine").mkdir()
     tokenizer = load_tokenizer(tmp_path / "mine", {key: named})
     assert tokenizer.get_vocab().keys() == {*WORDS}
+
+
+@pytest.mark.parametrize("classes", [2, 5, 20])  # of 32 units: eight pairs for each, three, and fewer than a pair
+def test_a_linear_head_gives_the_logits_of_its_kernel_and_bias(classes):
+    model = make_tiny_classifier(seed=1, classes=classes)
+    random = np.random.default_rng(4)
+    kernel, bias = random.normal(size=(32, classes)), random.normal(size=classes)
+    distilbert.set_linear_head(model, kernel, bias)
+    ids = random.integers(1, 200, (16, 9))
+    cls = model.distilbert(ids).last_hidden_state[:, 0].numpy()
+    np.testing.assert_allclose(model(ids).logits.numpy(), cls @ kernel + bias, atol=1e-4)
+
+
+@pytest.mark.parametrize("file", ["vocab.txt", "tokenizer.json", "tokenizer_config.json"])
+def test_tokenizer_files_larger_than_any_are_refused_unread(tmp_path, file):
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    with open(tmp_path / file, "wb") as huge:
+        huge.truncate(10**10)  # zeros that take no space on the disk
+    with pytest.raises(UserError, match=f"^--model=mine: .*{file} has 10,000,000,000 bytes; at most"):
+        distilbert.load_tokenizer(str(tmp_path), name="mine", vocabulary_size=len(WORDS))
+
+
+def test_config_larger_than_any_is_refused_unread(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    with open(tmp_path / "config.json", "wb") as huge:
+        huge.truncate(10**10)
+    with pytest.raises(UserError, match="^--model=mine: config.json cannot be read .*has 10,000,000,000 bytes"):
+        distilbert.read_settings(str(tmp_path), "mine")
+
+
+def test_devices_are_not_read(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    for name in ("config.json", "vocab.txt"):
+        (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="^--model=mine: .*config.json is not a regular file"):
+        distilbert.read_settings(str(tmp_path), "mine")
+    with pytest.raises(UserError, match="^--model=mine: .*vocab.txt is not a regular file"):
+        distilbert.load_tokenizer(str(tmp_path), name="mine", vocabulary_size=len(WORDS))

@@ -23,8 +23,8 @@ def tokens() -> Tokens:
     return Tokens(ids, np.concatenate([[0], np.cumsum(lengths)]), np.zeros(ROWS, bool))
 
 
-def compute(model, tokens, cache_dir, *, depth, also=()):
-    settings = {"compute_dtype": tf.float32, "max_length": 64}
+def compute(model, tokens, cache_dir, *, depth, also=(), dtype=tf.float32):
+    settings = {"compute_dtype": dtype, "max_length": 64}
     splits = {"train": tokens}
     return features.compute(model, splits, depth=depth, cache_dir=cache_dir, also={"train": also}, **settings)["train"]
 
@@ -51,6 +51,26 @@ def test_features_are_the_models_own_hidden_states(tiny_classifier, tokens, tmp_
         states = tiny_classifier.distilbert(ids, output_hidden_states=True).hidden_states[3 - depth][0].numpy()
         here = found.values[row] if depth == 0 else found.values[tokens.offsets[row] : tokens.offsets[row + 1]]
         np.testing.assert_allclose(here, states[0] if depth == 0 else states, atol=1e-5 if depth == 0 else 4e-3)
+
+
+def test_int8_is_near_float32_at_every_depth_of_one_pass(tiny_classifier, tokens, tmp_path):
+    compute(tiny_classifier, tokens, str(tmp_path), depth=0, also=[1, 2], dtype=tf.int8)
+    assert len(entries(tmp_path)) == 3
+    for depth in (0, 1, 2):
+        exact = compute(tiny_classifier, tokens, None, depth=depth)
+        found = compute(tiny_classifier, tokens, str(tmp_path), depth=depth, dtype=tf.int8)
+        difference = np.abs(found.values.astype(np.float32) - exact.values)
+        assert 0 < difference.mean() < 0.05 * exact.values.std()
+        assert found.values.dtype == exact.values.dtype
+
+
+def test_int8_features_of_a_text_do_not_depend_on_the_other_texts(tiny_classifier, tokens):
+    together = compute(tiny_classifier, tokens, None, depth=0, dtype=tf.int8)
+    for row in (0, 7, ROWS - 1):
+        ids = tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]]
+        alone = Tokens(ids, np.array([0, len(ids)]), np.zeros(1, bool))
+        values = compute(tiny_classifier, alone, None, depth=0, dtype=tf.int8).values
+        np.testing.assert_allclose(values[0], together.values[row], atol=1e-5)
 
 
 def test_one_pass_serves_several_depths(tiny_classifier, tokens, tmp_path, never_again):
@@ -127,6 +147,35 @@ def test_all_splits_must_fit_together(tiny_classifier, tokens, tmp_path, monkeyp
     with pytest.raises(UserError, match=f"{needed:,} bytes and {needed - 1:,} are free"):
         made(needed - 1, [])
     assert not entries(tmp_path / str(needed - 1))
+
+
+def test_older_features_make_way_on_a_full_disk(tiny_classifier, tokens, tmp_path, monkeypatch):
+    other = Tokens(tokens.ids[::-1].copy(), tokens.offsets, tokens.truncated)
+    old = [tmp_path / "features" / name for name in ("f1", "f2")]
+    for used, folder in enumerate(old):
+        folder.mkdir(parents=True)
+        (folder / "values").write_bytes(bytes(ROWS * 32 * 4))
+        os.utime(folder, (used, used))
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(
+        feature_cache.shutil, "disk_usage", lambda _: usage(10**6, 0, 10 if old[0].exists() else ROWS * 32 * 4)
+    )
+    compute(tiny_classifier, other, str(tmp_path), depth=0)
+    assert not old[0].exists()
+    assert old[1].exists()
+    assert len(entries(tmp_path)) == 2
+
+
+def test_the_cache_is_kept_in_bounds(tiny_classifier, tokens, tmp_path):
+    compute(tiny_classifier, tokens, str(tmp_path), depth=0)
+    (mine,) = entries(tmp_path)
+    old = tmp_path / "features" / "f1"
+    old.mkdir()
+    (old / "values").write_bytes(bytes(1000))
+    feature_cache.keep_in_bounds(str(tmp_path), "1MB")
+    assert old.exists()
+    feature_cache.keep_in_bounds(str(tmp_path), "1KB")
+    assert entries(tmp_path) == [mine]  # this process reads it, whatever the limit
 
 
 def test_what_may_never_be_asked_for_needs_no_room(tiny_classifier, tokens, tmp_path, monkeypatch):

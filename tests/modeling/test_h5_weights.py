@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sentiment_tf.errors import UserError
 from sentiment_tf.modeling import distilbert, model_files
 from tests.support import hub
 
@@ -68,3 +69,23 @@ def test_hub_model_with_h5_alone(tiny_classifier, h5_model, tmp_path, monkeypatc
     shutil.rmtree(h5_model)
     loaded = load(directory)
     np.testing.assert_array_equal(logits_of(loaded), logits_of(tiny_classifier))
+
+
+@pytest.mark.parametrize("kind", ["link", "storage", "virtual"])
+def test_weights_in_another_file_are_refused(h5_model, tmp_path, kind):
+    import h5py
+
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["secret"] = np.ones([2, 2])
+    with h5py.File(h5_model / "tf_model.h5", "a") as file:
+        if kind == "link":
+            file["classifier/more"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "secret")
+        elif kind == "storage":
+            (tmp_path / "raw").write_bytes(bytes(32))
+            file.create_dataset("more", (2, 2), "f8", external=[(str(tmp_path / "raw"), 0, 32)])
+        else:
+            layout = h5py.VirtualLayout((2, 2), "f8")
+            layout[...] = h5py.VirtualSource(str(tmp_path / "other.h5"), "secret", (2, 2))
+            file.create_virtual_dataset("more", layout)
+    with pytest.raises(UserError, match="^--model=own: .*more of tf_model.h5 is in another file"):
+        load(str(h5_model))

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from sentiment_tf import cli
 from sentiment_tf.config import TrainConfig, resolve
@@ -158,6 +159,7 @@ def test_estimate_adds_up(tiny_classifier, monkeypatch):
         model=tiny_classifier,
         tokens={"train": tokens_of(4, 4, 4), "validation": tokens_of(8), "test": tokens_of(8, 8)},
         splits=SimpleNamespace(report_split="test"),
+        frozen_dtype=tf.float32,
     )
     config = TrainConfig(dataset="sst2", epochs=2, batch_size=2, max_length=8)
     monkeypatch.setattr(cost_estimate, "time_features", lambda *_: (1.0, 0.1))
@@ -187,8 +189,8 @@ def test_the_first_step_and_the_time_per_slot_are_told_apart(monkeypatch):
     monkeypatch.setattr(cost_estimate.fine_tuning, "fit", fit)
     monkeypatch.setattr(cost_estimate, "token_slots", lambda *_: [8, 8, 16])
     tokens = {"train": tokens_of(4, 4, 4, 4, 4, 4), "validation": tokens_of(4)}
-    state = RunState(*[None] * 8, checkpoints=None)
+    state = RunState(*[None] * 9, checkpoints=None)
     state = dataclasses.replace(state, tokens=tokens, labels={"train": np.zeros(6), "validation": np.zeros(1)})
     inputs = {"train": Features(tokens["train"].ids, tokens["train"].offsets, 8)}
     config = TrainConfig(dataset="sst2", batch_size=2, max_length=8, trainable_layers="all")
-    assert cost_estimate.time_training(config, state, None, inputs) == (8.0, 0.25)
+    assert cost_estimate.time_training(config, state, "all", inputs) == (8.0, 0.25)

@@ -34,7 +34,7 @@ def test_killed_in_features_checkpoint_export_and_completion_it_ends_as_if_left_
             refused(faults.train([*flags, "--seed=7", "--batch_size=16"]), "--seed", "--batch_size", "--overwrite")
     done = faults.train(flags)
     assert done.returncode == 0, done.stderr
-    assert "goes on from its last checkpoint" in done.stdout
+    assert "resuming from its last checkpoint" in done.stdout
     assert faults.left_behind(tmp_path) == undisturbed
 
 
@@ -47,7 +47,7 @@ def test_a_depth_search_killed_at_a_checkpoint_of_a_depth_ends_as_if_left_alone(
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     done = faults.train(again)
     assert done.returncode == 0, done.stderr
-    assert "goes on from its last checkpoint" in done.stdout
+    assert "resuming from its last checkpoint" in done.stdout
     assert faults.left_behind(tmp_path / "again") == faults.left_behind(tmp_path / "alone")
 
 
@@ -84,5 +84,5 @@ def test_no_space_for_the_export_keeps_the_checkpoints_and_the_next_run_ends_as_
     assert kept is not None
     done = faults.train(flags)
     assert done.returncode == 0, done.stderr
-    assert "goes on from its last checkpoint" in done.stdout
+    assert "resuming from its last checkpoint" in done.stdout
     assert faults.left_behind(tmp_path) == undisturbed

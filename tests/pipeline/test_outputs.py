@@ -32,6 +32,7 @@ def leaky(tmp_path_factory) -> tuple[Path, str]:
         "max_length": 32,
         "epochs": 2,
         "learning_rate": 0.01,
+        "head": "sgd",
         "profile_steps": "2,3",
         "calibrate": "off",
     }

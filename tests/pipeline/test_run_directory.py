@@ -39,7 +39,7 @@ def test_without_locks_a_warning_is_given(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(fcntl, "flock", flock)
     caplog.set_level(logging.WARNING, logger="sentiment_tf")
     with _locked(tmp_path, "run"):
-        assert "supports no locks" in caplog.text
+        assert "has no locks" in caplog.text
     assert not any(tmp_path.iterdir())
 
 

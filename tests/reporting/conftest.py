@@ -29,7 +29,8 @@ def rows():
     texts = [f"a film of kind {number}" for number in range(40)]
     texts[:3] = [SCRIPT, LONG_WORD, "bell \x07 and half a pair \ud83d"]
     lengths = np.arange(40) + 5
-    return ReportedRows(texts, labels, before, after.astype(np.float32), lengths, lengths > 40)
+    names = [f"films.csv, row {number}" for number in range(101, 141)]
+    return ReportedRows(texts, labels, before, after.astype(np.float32), lengths, lengths > 40, names)
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +96,8 @@ def run(rows):
             {"trainable_layers": 1, "accuracy": 0.79, "seconds": 65.0, "chosen": True},
         ],
         "skipped_depths": [{"trainable_layers": 2, "reason": f"no room in {SCRIPT}"}],
-        "calibration": {"temperature": 1.7, "ece_before": 0.08, "ece_after": 0.02},
+        "calibration": {"temperature": 1.7, "ece_before": 0.08, "ece_after": 0.02}
+        | {"loss_before": 0.51, "loss_after": 0.42},
         "threshold": {
             "value": 0.62,
             "rule": "precision:0.9",
@@ -126,7 +128,9 @@ def run(rows):
             "examples": {
                 "exact": [],
                 "near": [
-                    {"row": 0, "text": SCRIPT, "other_split": "train", "other_row": 8, "other_text": SCRIPT + LONG_WORD}
+                    {"row": 0, "name": "films.csv, row 101", "text": SCRIPT}
+                    | {"other_split": "train", "other_row": 8, "other_name": "films.csv, row 9"}
+                    | {"other_text": SCRIPT + LONG_WORD}
                 ],
                 "contained": [],
             },

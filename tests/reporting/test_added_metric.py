@@ -18,6 +18,7 @@ ERROR_RATE = metrics.Metric(
     higher_is_better=False,
     as_percent=True,
     function=lambda sample: 1 - sample.mean(sample.predictions.correct),
+    interval="wilson",
     hub_type="error_rate",
 )
 WITHOUT_INTERVAL = metrics.Metric(
@@ -26,7 +27,7 @@ WITHOUT_INTERVAL = metrics.Metric(
     higher_is_better=True,
     as_percent=False,
     function=lambda sample: (sample.true_positives / sample.support).mean(axis=1),
-    interval=False,
+    interval=None,
 )
 
 

@@ -1,5 +1,7 @@
 """The model card, read back as the hub reads it."""
 
+import ast
+
 import pytest
 from huggingface_hub import ModelCard
 
@@ -42,6 +44,7 @@ def test_text_holds_data_settings_results_and_limits(card):
     assert "2 exact duplicates were dropped." in text
     assert "saved_models/films/hf" in text
     assert "A temperature of 1.700" in text
+    assert "The results after fine-tuning include it." in text
     assert "truncated to 128 tokens" in text
 
 
@@ -82,9 +85,35 @@ def test_without_a_fitted_temperature_none_is_claimed(run, tmp_path):
         assert "emperature" not in (tmp_path / name).read_text()
 
 
+def test_class_names_are_code_whatever_they_hold(run, tmp_path):
+    model_card.write(tmp_path / "README.md", run=run | {"label_names": ["a`b", "c\nd", "``e", "f"]})
+    assert "as ``a`b`` or `c d` or ``` ``e ``` or `f`. Accuracy" in (tmp_path / "README.md").read_text()
+
+
 def test_commands_are_quoted(run, tmp_path):
     model_card.write(tmp_path / "README.md", run=run | {"config": run["config"] | {"run_name": "my films"}})
     assert "--model='saved_models/my films' " in (tmp_path / "README.md").read_text()
+
+
+def test_the_folder_in_the_example_is_a_python_literal(run, tmp_path):
+    config = run["config"] | {"run_name": 'a"); print("owned'}
+    model_card.write(tmp_path / "README.md", run=run | {"config": config})
+    text = (tmp_path / "README.md").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("classify = ")]
+    (call,) = ast.parse(line).body
+    assert [argument.value for argument in call.value.args] == [
+        "text-classification",
+        'saved_models/a"); print("owned/hf',
+    ]
+
+
+def test_on_the_hub_the_example_names_the_repository_and_the_rest_is_kept(run, tmp_path):
+    model_card.write(tmp_path / "README.md", run=run)
+    card = (tmp_path / "README.md").read_text()
+    uploaded = model_card.on_the_hub(card, "user/films")
+    assert uploaded == card.replace('"saved_models/films/hf"', '"user/films"')
+    assert uploaded != card
+    assert model_card.on_the_hub("# A card of one's own", "user/films") == "# A card of one's own"
 
 
 def test_the_threshold_is_in_the_text(card, bare_run, tmp_path):

@@ -64,15 +64,51 @@ def test_comparison_shows_both_values_their_intervals_and_the_baseline():
     assert {"50.0%", "76.4%", "always the larger class: 60.0%", "before", "after"} <= set(words)
 
 
+def test_comparison_of_perfect_models_covers_no_legend():
+    perfect = {"accuracy": 1.0, "examples": 10, "confusion": [[5, 0], [0, 5]]}
+    figure = plots.comparison(perfect, perfect)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    (axes,) = figure.axes
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+
+
+@pytest.mark.parametrize("best", [(0, 0.05), (1, 0.05), (3, 0.0), (3, 1.0)])
+def test_the_best_accuracy_stays_inside_its_axes(best):
+    epoch, value = best
+    epochs = [{"epoch": n, "val_accuracy": value if n == epoch else value * 0.9, "seconds": 1.0} for n in (1, 2, 3)]
+    figure = plots.accuracy(epochs, before={"accuracy": value if epoch == 0 else value * 0.9})
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    (text,) = (text for text in axes.texts if text.get_text().startswith("best"))
+    box, frame = text.get_window_extent(), axes.get_window_extent()
+    assert frame.x0 <= box.x0
+    assert box.x1 <= frame.x1
+    assert frame.y0 <= box.y0
+    low, high = axes.get_ylim()
+    assert low >= -0.01
+    assert high <= 1.06
+
+
 def test_confusion_counts_and_shares():
     words = texts(diagnostics.confusion([[8, 2], [5, 5]], ["bad", "good"]))
     assert {"8\n80%", "2\n20%", "5\n50%", "bad", "good", "predicted", "true class"} <= set(words)
 
 
-def test_confusion_of_many_classes_stays_readable_and_a_class_may_be_empty():
-    counts = np.diag(range(12))
-    assert "5\n100%" not in texts(diagnostics.confusion(counts, [f"c{n}" for n in range(12)]))
+def test_confusion_of_twenty_classes_names_and_counts_them_all_and_a_class_may_be_empty():
+    names = [f"class number {n}" for n in range(20)]
+    figure = diagnostics.confusion(np.diag(range(100, 120)), names)
+    assert {*names, *map(str, range(100, 120))} <= set(texts(figure))
+    cells = [text for text in figure.axes[0].texts if text.get_text() == "119"]
+    width = figure.axes[0].get_window_extent().width / 20
+    assert all(text.get_window_extent().width < width for text in cells)
     assert "0\n0%" in texts(diagnostics.confusion([[0, 0], [1, 3]], ["a", "b"]))
+
+
+def test_names_stay_on_their_line():
+    words = texts(diagnostics.confusion([[1, 0], [0, 1]], ["line\nbreak", "b"]))
+    assert "line break" in words
+    assert "a run" in texts(plots.runs([{"name": "a\nrun", "accuracy": 0.75, "interval": None}]))
 
 
 def test_confusion_of_many_classes_is_one_image_with_some_names():
@@ -114,9 +150,9 @@ def test_names_in_scripts_that_the_font_lacks_warn_of_nothing(tmp_path):
 
 def test_reliability_and_roc_name_their_numbers(rows):
     words = texts(diagnostics.reliability(rows.logits_after, rows.labels, temperature=2.0))
-    expected = metrics.evaluate(rows.logits_after, rows.labels, resamples=0)
-    assert f"as trained: ECE {expected['ece']:.3f}" in words
-    assert any(word.startswith("temperature 2.00: ECE") for word in words)
+    expected, trained = (metrics.evaluate(times * rows.logits_after, rows.labels, resamples=0) for times in (1, 2))
+    assert f"as trained: ECE {trained['ece']:.3f}" in words
+    assert f"temperature 2.00: ECE {expected['ece']:.3f}" in words
     words = texts(diagnostics.roc(rows.logits_after, rows.labels, ["a", "b"], before=rows.logits_before))
     assert f"after: area {expected['roc_auc']:.3f}" in words
     assert any(word.startswith("before: area") for word in words)

@@ -76,6 +76,63 @@ def test_the_gain_stands_beside_its_test_with_its_interval(page, rows):
     assert said in " ".join(page.text)
 
 
+def test_figures_from_before_the_calibration_say_so(page, bare_run, rows, tmp_path):
+    text = " ".join("".join(page.text).split())
+    assert "“After” includes the temperature of the calibration, as the exports do." in text
+    assert "Losses during training are from before the calibration" in text
+    assert "changes the loss of the trained model from 0.510 to 0.420." in text
+    report.write(tmp_path / "report.html", run=bare_run, rows=rows)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "temperature of the calibration" not in html
+    assert "before the calibration" not in html
+    assert "bfloat16" not in html
+
+
+def test_numbers_of_a_run_in_bfloat16_say_so(bare_run, rows, tmp_path):
+    report.write(tmp_path / "report.html", run=bare_run | {"compute_dtype": "bfloat16"}, rows=rows)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Measured in bfloat16; the exports calculate in float32" in html
+
+
+def test_rows_are_named_by_file_and_number(page):
+    text = "".join(page.text)
+    assert "(films.csv, row 101)" in text  # a mistake
+    assert "validation: films.csv, row 101" in text  # a leak, and where it stands otherwise
+    assert "train: films.csv, row 9" in text
+
+
+def test_one_accuracy_has_one_interval(bare_run, rows, tmp_path):
+    """Of 40 rows all right, the headline, the table and the complete texts say the same."""
+    logits = np.eye(2)[rows.labels]
+    result = metrics.evaluate(logits, rows.labels, resamples=50)
+    changed = dataclasses.replace(rows, logits_before=logits, logits_after=logits, truncated=np.zeros(40, bool))
+    run = bare_run | {"metrics": {"before": result, "after": result}}
+    report.write(tmp_path / "report.html", run=run, rows=changed)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "95 % interval of the result: 91.2 to 100.0 %" in html  # Wilson: 1 / (1 + 1.96^2 / 40)
+    assert html.count("100.0 %<small>91.2 to 100.0</small>") == 3  # before, after, complete texts
+    assert "100.0 to 100.0" not in html
+    assert "1.000 to 1.000" not in html
+
+
+def test_twenty_classes_come_with_the_pairs_that_are_confused(bare_run, rows, tmp_path):
+    labels = np.arange(40) % 20
+    predicted = labels.copy()
+    predicted[[0, 20]] = 7
+    logits = np.eye(20)[predicted]
+    result = metrics.evaluate(logits, labels, resamples=10)
+    names = [f"class number {number}" for number in range(20)]
+    run = bare_run | {"label_names": names, "metrics": {"before": result, "after": result}}
+    changed = dataclasses.replace(rows, labels=labels, logits_before=logits, logits_after=logits)
+    report.write(tmp_path / "report.html", run=run, rows=changed)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    text = "".join(page.text)
+    assert "Most frequent confusions" in text
+    row = ["class number 0", "class number 7", "2", "100.0 %"]
+    start = next(n for n in range(len(page.text)) if page.text[n : n + 4] == row)
+    assert start
+
+
 def test_a_temperature_that_was_not_fitted_is_not_claimed(run, rows, tmp_path):
     calibration = {"temperature": 1.0, "ece_before": 0.03, "ece_after": 0.03}
     report.write(tmp_path / "report.html", run=run | {"calibration": calibration}, rows=rows)

@@ -73,6 +73,20 @@ def test_less_loss_is_better_and_a_change_too_small_to_show_is_neither():
     assert formatting.improved("mcc", None, 0.5) is None
 
 
+def test_what_rounds_to_zero_has_no_sign():
+    assert formatting.value("mcc", -0.0001) == "0.000"
+    assert formatting.value("loss", -0.0) == "0.000"
+    assert formatting.interval("mcc", [-0.0004, 0.2]) == "0.000 to 0.200"
+    assert formatting.change("loss", 0.5, 0.4999) == "0.000"
+    assert formatting.change("accuracy", 0.5, 0.75) == "+25.0"
+    assert formatting.signed(-0.04, 1) == "0.0"
+    assert formatting.signed(-0.06, 1) == "-0.1"
+
+
+def test_cells_stay_on_their_line():
+    assert summary.aligned([["a\r\nb", "c\x1b[2J"], ["d", "e"]]).splitlines() == ["a b  c\ufffd[2J", "d    e"]
+
+
 def test_verdict_names_both_models():
     comparison = {"examples": 872, "fixed": 30, "broken": 10, "p_value": 0.00221}
     comparison |= {"accuracy_difference": 20 / 872, "interval": [-0.004, 0.0367]}

@@ -166,8 +166,8 @@ def test_texts_are_tables_that_markdown_leaves_alone(results):
     _, found = results
     table = found["misclassified"][0][1]
     assert [cell.decode() for cell in table[0]] == ["row", "true", "predicted", "probability", "text"]
-    texts = {int(row[0]): row[4].decode() for row in table[1:]}
-    assert texts.keys() == {0, 1, 2}  # the rows that are wrong
+    names, texts = ([row[column].decode() for row in table[1:]] for column in (0, 4))
+    assert names == [rf"films\.csv, row {number}" for number in (101, 102, 103)]  # the rows that are wrong
     assert texts[0].startswith("\\<script\\>")
     assert texts[2].endswith("?")  # half a surrogate pair
     settings = {row[0].decode(): row[1].decode() for row in found["settings"][0][1]}

@@ -27,6 +27,8 @@ import pyarrow.parquet as pq
 import safetensors.numpy
 import tokenizers
 
+from tests.support.hub_uploads import LFS, Uploads
+
 SST2 = "stanfordnlp/sst2"
 IMDB = "stanfordnlp/imdb"
 DISTILBERT = "distilbert/distilbert-base-uncased"
@@ -141,6 +143,7 @@ class Repository(NamedTuple):
     kind: str  # "model" or "dataset"
     name: str
     files: dict[str, bytes]
+    private: bool = False
 
     @property
     def commit(self) -> str:
@@ -158,6 +161,9 @@ class Repository(NamedTuple):
             steps = path.removeprefix(under).split("/")
             if path.startswith(under) and (recursive or len(steps) == 1):
                 entries[path] = {"type": "file", "oid": _etag(data), "size": len(data), "path": path}
+                if path.endswith(LFS):
+                    digest = hashlib.sha256(data).hexdigest()
+                    entries[path]["lfs"] = {"oid": digest, "size": len(data), "pointerSize": 130}
             for end in range(1, len(steps)) if path.startswith(under) else ():
                 name = under + "/".join(steps[:end])
                 if recursive or end == 1:
@@ -167,7 +173,7 @@ class Repository(NamedTuple):
     def info(self) -> dict:
         siblings = [{"rfilename": path} for path in self.files]
         name = {"id": self.name, "modelId": self.name} if self.kind == "model" else {"id": self.name}
-        return name | {"sha": self.commit, "siblings": siblings, "private": False, "tags": [], "gated": False}
+        return name | {"sha": self.commit, "siblings": siblings, "private": self.private, "tags": [], "gated": False}
 
 
 def dataset(
@@ -226,6 +232,7 @@ class HubServer:
 
     Args:
       more: further repositories to serve.
+      uploads: takes what is uploaded.
 
     Attributes:
       url: what to set HF_ENDPOINT to.
@@ -233,11 +240,12 @@ class HubServer:
       requests: "METHOD path" of every request so far.
     """
 
-    def __init__(self, *more: Repository):
+    def __init__(self, *more: Repository, uploads: Uploads | None = None):
         held = [*repositories(), *more]
         self.commits = {repository.name: repository.commit for repository in held}
         self.requests: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(held, self.requests))
+        self._held = {(repository.kind, repository.name): repository for repository in held}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, self._held, uploads or Uploads()))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -250,6 +258,14 @@ class HubServer:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def find(self, name: str) -> Repository | None:
+        """Returns the model repository of that name, if there is one."""
+        return self._held.get(("model", name))
+
+    def create(self, name: str, *, private: bool) -> None:
+        """Makes an empty model repository, as the hub does."""
+        self._held["model", name] = Repository("model", name, {".gitattributes": b""}, private)
 
     def environment(self, home: str | Path, *, offline: bool = False) -> dict[str, str]:
         """Returns the variables that point the libraries of a fresh process here, with their caches in ``home``."""
@@ -270,9 +286,7 @@ _API = re.compile(
 _FILE = re.compile(r"/(?P<kind>datasets/)?(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 
 
-def _handler(held: list[Repository], requests: list[str]) -> type[BaseHTTPRequestHandler]:
-    by_name = {(repository.kind, repository.name): repository for repository in held}
-
+def _handler(hub: HubServer, by_name: Mapping, uploads: Uploads) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         """Answers one request."""
 
@@ -290,10 +304,16 @@ def _handler(held: list[Repository], requests: list[str]) -> type[BaseHTTPReques
         def do_POST(self):
             self._route()
 
+        def do_PUT(self):
+            self._route()
+
         def _route(self) -> None:
             path = unquote(urlsplit(self.path).path)
-            requests.append(f"{self.command} {path}")
+            hub.requests.append(f"{self.command} {path}")
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if (answer := uploads.answer(self.command, path, self.headers, body, hub)) is not None:
+                status, content = answer
+                return self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
             if match := _API.fullmatch(path):
                 repository = by_name.get((match["kind"], match["name"]))
                 answer = self._answer_api

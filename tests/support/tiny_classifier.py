@@ -1,7 +1,7 @@
 """A small DistilBERT with random weights, built in memory."""
 
 
-def make_tiny_classifier(*, seed: int, blocks: int = 3):
+def make_tiny_classifier(*, seed: int, blocks: int = 3, classes: int = 2):
     import tf_keras as keras
     from transformers import DistilBertConfig, TFDistilBertForSequenceClassification, logging
 
@@ -15,6 +15,7 @@ def make_tiny_classifier(*, seed: int, blocks: int = 3):
         hidden_dim=64,
         max_position_embeddings=64,
         initializer_range=0.2,
+        num_labels=classes,
     )
     model = TFDistilBertForSequenceClassification(config)
     model(model.dummy_inputs)

@@ -17,6 +17,7 @@ tf = runtime.start()
 
 from sentiment_tf.config import TrainConfig  # noqa: E402
 from sentiment_tf.data.tokenization import Tokens  # noqa: E402
+from sentiment_tf.depth import parse_depth  # noqa: E402
 from sentiment_tf.distributed import collectives, strategies  # noqa: E402
 from sentiment_tf.modeling import features, trainable  # noqa: E402
 from sentiment_tf.training import fitting  # noqa: E402
@@ -28,7 +29,7 @@ def main(output: str, depths: list[str]) -> None:
     strategy = strategies.make_strategy("auto", batch_size=BATCH, startup_timeout=120)
     found = {}
     for depth in depths:
-        weights, history, moments = train(strategy, None if depth == "all" else int(depth))
+        weights, history, moments = train(strategy, parse_depth(depth))
         found |= {f"{depth}.{number:03d}": value for number, value in enumerate(weights)}
         found |= {f"{depth}.gradient.{number:03d}": 10 * value for number, value in enumerate(moments)}
         found[f"{depth}.loss"] = np.array([row["loss"] for row in history])
@@ -50,7 +51,7 @@ def main(output: str, depths: list[str]) -> None:
     )
 
 
-def train(strategy, depth: int | None):
+def train(strategy, depth):
     import tf_keras as keras
     from transformers import DistilBertConfig, TFDistilBertForSequenceClassification, logging
 

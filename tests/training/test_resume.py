@@ -51,7 +51,7 @@ def inputs() -> tuple[Features, np.ndarray]:
     return Features(ids, offsets, 64), random.integers(0, 2, ROWS).astype(np.int32)
 
 
-def train(inputs, folder, *, callbacks=(), every=None, patience=None, scores=None, dtype=tf.float32, depth=None):
+def train(inputs, folder, *, callbacks=(), every=None, patience=None, scores=None, dtype=tf.float32, depth="all"):
     """Trains a new tiny model, or continues; returns (its weights, the rows of the epochs without clock times)."""
     features, labels = inputs
     model = make_tiny_classifier(seed=1, blocks=1)

@@ -1,16 +1,12 @@
 """Answers from a run's LiteRT files, without TensorFlow: needs numpy, tokenizers and ai-edge-litert alone.
 
-How it gets its speed: no padding, for a call holds texts of equal length; a few hundred tokens a call, so that what a
-layer makes stays in a core's cache; a single-threaded interpreter per core, each with its own calls, for threads that
-share a call wait for each other at every operation. A single text has one interpreter over all cores, which is made
-again where large requests came between.
+Large requests are divided among the cores as `modeling.litert_runtime` says. A single text has one interpreter over all
+cores, which is made again after a large request.
 """
 
 import concurrent.futures
 import importlib
 import importlib.util
-import itertools
-import json
 import os
 import threading
 from collections.abc import Sequence
@@ -18,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from sentiment_tf.data.columns import has_control_characters
 from sentiment_tf.errors import UserError
 from sentiment_tf.exporting import layout, manifest
 from sentiment_tf.inference import classifier
-from sentiment_tf.system import runtime
+from sentiment_tf.modeling import litert_runtime
+from sentiment_tf.system import runtime, small_files
 
-_TOKENS_PER_CALL = 256
-_MOST_WORKERS = 8  # each holds the weights once more, arranged for the processor; more cores help inside a call
 _INSTALL = "pip install ai-edge-litert tokenizers"
 
 
@@ -48,14 +44,12 @@ class LiteRTClassifier(classifier.Classifier):
         self.threshold = config.get("threshold")
         self.precision = precision
         self._tokenizer, self._model = tokenizer, model
-        cores = cores or runtime.cores()
-        self._workers = min(cores, _MOST_WORKERS)
-        self._threads = cores // self._workers  # of each worker
+        self._workers, self._threads = litert_runtime.interpreters_and_threads(cores or runtime.cores())
         self._pool, self._of_thread, self._lock = None, threading.local(), threading.Lock()
         self._latest = None  # of the calls that the pool was given
-        self._over_all_cores = _Interpreter(model, threads=self._workers)
+        self._over_all_cores = self._interpreter(threads=self._workers)
         with runtime.quiet_stderr():  # LiteRT tells once that it uses XNNPACK, which nobody asked
-            classes = self._over_all_cores.logits(np.zeros([1, 2], np.int32)).shape[1]
+            classes = self._over_all_cores(np.zeros([1, 2], np.int32))[0].shape[1]
         if classes != len(self.label_names):
             raise ValueError(f"the model has {classes} classes, {layout.LITERT_CONFIG} names {len(self.label_names)}")
 
@@ -73,13 +67,16 @@ class LiteRTClassifier(classifier.Classifier):
         """Cuts a request into calls and starts them; a small one is answered at once, unless cores are busy."""
         rows = self.tokenize(texts)
         request = _Request(len(rows), len(self.label_names))
-        calls = _calls(rows)
+        calls = [
+            (members, np.array([rows[member] for member in members], np.int32))
+            for members in litert_runtime.calls([len(row) for row in rows])
+        ]
         if not calls:
             return request
         with self._lock:
             if len(calls) < self._workers and (self._latest is None or self._latest.done()):
                 for members, input_ids in calls:
-                    request.logits[members] = self._wide().logits(input_ids)
+                    request.logits[members] = self._wide()(input_ids)[0]
                 return request
             self._over_all_cores = None  # its copy of the weights makes room for those of the workers
             self._pool = self._pool or concurrent.futures.ThreadPoolExecutor(self._workers)
@@ -87,14 +84,17 @@ class LiteRTClassifier(classifier.Classifier):
             self._latest = request.calls[-1]
         return request
 
-    def _wide(self) -> "_Interpreter":
-        self._over_all_cores = self._over_all_cores or _Interpreter(self._model, threads=self._workers)
+    def _interpreter(self, *, threads: int) -> litert_runtime.Interpreter:
+        return litert_runtime.Interpreter(self._model, threads=threads, outputs=["logits"])
+
+    def _wide(self) -> litert_runtime.Interpreter:
+        self._over_all_cores = self._over_all_cores or self._interpreter(threads=self._workers)
         return self._over_all_cores
 
     def _call(self, request, members, input_ids):
         if not hasattr(self._of_thread, "interpreter"):
-            self._of_thread.interpreter = _Interpreter(self._model, threads=self._threads)
-        request.logits[members] = self._of_thread.interpreter.logits(input_ids)
+            self._of_thread.interpreter = self._interpreter(threads=self._threads)
+        request.logits[members] = self._of_thread.interpreter(input_ids)[0]
 
 
 class _Request:
@@ -117,31 +117,6 @@ class _Request:
         """Drops the calls that have not begun."""
         for call in self.calls:
             call.cancel()
-
-
-class _Interpreter:
-    """One LiteRT interpreter; for one thread at a time."""
-
-    def __init__(self, model: Path, *, threads: int):
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._interpreter = Interpreter(str(model), num_threads=threads)
-        signature = self._interpreter.get_signature_list()["serving_default"]
-        if (signature["inputs"], signature["outputs"]) != (["input_ids"], ["logits"]):
-            raise ValueError(f"its inputs are {signature['inputs']}")
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
-        self._shape = None
-
-    def logits(self, input_ids: np.ndarray) -> np.ndarray:
-        """Returns float32[texts, classes] for int32[texts, length]."""
-        if input_ids.shape != self._shape:
-            self._interpreter.resize_tensor_input(self._input, input_ids.shape)
-            self._interpreter.allocate_tensors()
-            self._shape = input_ids.shape
-        self._interpreter.set_tensor(self._input, input_ids)
-        self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)
 
 
 def installed() -> bool:
@@ -170,7 +145,8 @@ def load(path: str | os.PathLike, *, precision: str = "float32", cores: int | No
     manifest.check_files(folder.parent, [model, folder / layout.LITERT_CONFIG, folder / layout.TOKENIZER])
     try:
         config = _read_config(folder / layout.LITERT_CONFIG)
-        tokenizer = tokenizers.Tokenizer.from_file(str(folder / layout.TOKENIZER))
+        file = small_files.check_size(folder / layout.TOKENIZER, most=small_files.LARGEST_TOKENIZER)
+        tokenizer = tokenizers.Tokenizer.from_file(str(file))
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length=config["max_length"])
         tokenizer.encode_special_tokens = True  # a literal "[SEP]" in a text is ordinary text
@@ -204,27 +180,10 @@ def find(path: str | os.PathLike, *, precision: str = "float32") -> Path:
 
 
 def _read_config(path: Path) -> dict:
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = small_files.read_object(path)
     missing = {"label_names", "max_length"} - set(config)
     if missing:
         raise ValueError(f"{path.name} lacks {', '.join(sorted(missing))}")
+    if any(not isinstance(name, str) or has_control_characters(name) for name in config["label_names"]):
+        raise ValueError(f"{path.name} has label_names that are not one line of text each")
     return config
-
-
-def _calls(rows: Sequence[Sequence[int]]) -> list[tuple[list[int], np.ndarray]]:
-    """Groups texts of equal length, the longest first: the last call to end is short.
-
-    Args:
-      rows: token ids of each text.
-
-    Returns:
-      (places of its texts in the request, int32[texts, length]) of each call.
-    """
-    order = sorted(range(len(rows)), key=lambda place: len(rows[place]), reverse=True)
-    calls = []
-    for length, group in itertools.groupby(order, key=lambda place: len(rows[place])):
-        places, size = list(group), max(_TOKENS_PER_CALL // length, 1)
-        for start in range(0, len(places), size):
-            members = places[start : start + size]
-            calls.append((members, np.array([rows[place] for place in members], np.int32)))
-    return calls

@@ -7,7 +7,6 @@ signatures were written for inference, and its tokenizer is a graph that rewrite
 """
 
 import functools
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from sentiment_tf.evaluation import attributions, thresholds
 from sentiment_tf.exporting import layout
 from sentiment_tf.inference import classifier
 from sentiment_tf.modeling import distilbert, encoder
-from sentiment_tf.system import runtime
+from sentiment_tf.system import runtime, small_files
 
 _TOKENS_AT_ONCE = 1024  # per batch: its intermediate results stay in one core's cache
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")  # halves of a character
@@ -82,7 +81,7 @@ class FusedClassifier(classifier.Classifier):
         baselines = [
             np.where(encoding.special_tokens_mask, encoding.ids, self._padding_id).tolist() for encoding in encodings
         ]
-        found = attributions.integrate(self._gradients, rows, baselines, labels)
+        found = attributions.integrate(self._gradients, rows, baselines, labels.tolist())
         return [
             attributions.Explanation(
                 self.label_names[label],
@@ -122,11 +121,15 @@ def load(folder: str | os.PathLike, *, precision: str = "float32") -> FusedClass
     """
     folder = Path(folder)
     try:
-        config = json.loads((folder / layout.HF_CONFIG).read_text(encoding="utf-8"))
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        distilbert.read_settings(str(folder), str(folder))
+        config = small_files.read_object(folder / layout.HF_CONFIG)
+        settings = small_files.read_object(folder / "tokenizer_config.json")
         named = safetensors.numpy.load_file(folder / layout.HF_WEIGHTS)
+        if damaged := [name for name, array in named.items() if not np.isfinite(array).all()]:
+            raise ValueError(f"its weight {damaged[0]} holds numbers that are not finite")
         weights = distilbert.fused_weights(named, heads=config["n_heads"])
-        tokenizer = tokenizers.Tokenizer.from_file(str(folder / layout.TOKENIZER))
+        file = small_files.check_size(folder / layout.TOKENIZER, most=small_files.LARGEST_TOKENIZER)
+        tokenizer = tokenizers.Tokenizer.from_file(str(file))
         tokenizer.enable_truncation(settings["model_max_length"])
         return FusedClassifier(weights, config, tokenizer, precision=precision)
     except Exception as error:  # each reader raises its own kind for a damaged file

@@ -29,7 +29,8 @@ class SavedModelClassifier(classifier.Classifier):
     def __init__(self, loaded, folder: Path):
         """Wraps what `tf.saved_model.load` returned from a folder; see `load`."""
         self._loaded = loaded  # its signatures borrow its variables
-        self._folder, self._explainer = folder, None
+        self._folder = folder
+        self._explainer: classifier.Classifier | None = None
         settings = loaded.settings()
         self.label_names = tuple(name.decode() for name in settings["label_names"].numpy())
         self.max_length = int(settings["max_length"])
@@ -90,6 +91,7 @@ def load(path: str | os.PathLike, *, precision: str = "float32") -> classifier.C
       UserError: nothing is there, it is half-written, or it is some other SavedModel.
     """
     if not installed():
+        runtime.check_platform()
         raise UserError("--engine=tensorflow: is not installed; run: pip install tensorflow tensorflow-text")
     folder = find(path, precision=precision)
     if precision == "bfloat16":

@@ -1,6 +1,6 @@
 import numpy as np
 
-from sentiment_tf.exporting import quantization
+from sentiment_tf.modeling import quantization
 
 
 def test_by_hand():

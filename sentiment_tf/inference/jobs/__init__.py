@@ -1,0 +1,1 @@
+"""Scoring many files: a plan of fragments, workers that answer them, one output file for each."""

@@ -1,0 +1,113 @@
+"""``--audit_labels``: finds training rows whose labels look wrong."""
+
+import csv
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+from scipy.special import softmax
+
+from sentiment_tf.config import TrainConfig, at_depth
+from sentiment_tf.data import splitting
+from sentiment_tf.depth import Depth
+from sentiment_tf.evaluation import label_noise
+from sentiment_tf.evaluation.label_noise import LabelNoise
+from sentiment_tf.pipeline import fine_tuning, setup, solved_head
+from sentiment_tf.pipeline.setup import RunState, Trainable
+from sentiment_tf.training import head_solver
+
+FILE = "suspicious_labels.csv"
+SHOWN = 20  # rows in run.json and on the report
+
+log = logging.getLogger("sentiment_tf")
+
+
+def way(config: TrainConfig, depth: Depth) -> str | None:
+    """Returns how labels are audited: by a solved ``head`` for each fold, ``deep`` as the run trained, or not at all.
+
+    Args:
+      config: Of the run. Its "auto" is ``head`` if the run has the features of the head anyway.
+      depth: That was trained.
+    """
+    has_features = depth == 0 or config.stages or config.depth == "auto"
+    found = {"auto": "head" if has_features else None, "off": None}.get(config.audit_labels, config.audit_labels)
+    return "head" if found == "deep" and depth == 0 else found
+
+
+def audit(config: TrainConfig, state: RunState, at: Trainable, depth: Depth) -> LabelNoise:
+    """Answers every training row by a model that was trained without it, and compares the answers with the labels.
+
+    Args:
+      config: Of the run.
+      state: What the run started from; its model keeps its weights.
+      at: What was trained, and its features.
+      depth: That was trained.
+    """
+    pretrained = setup.load_model(config, state.files, state.splits, state.strategy)
+    if way(config, depth) == "deep":
+        probabilities = _deep(at_depth(config, depth), state, at, pretrained.get_weights())
+    else:
+        # The trained blocks have seen the labels, so that their output must not answer.
+        features = setup.freeze(config, dataclasses.replace(state, model=pretrained), 0, only=["train"]).features
+        rows, groups = solved_head.problem(config, state, features["train"].values)
+        probabilities = head_solver.out_of_fold(rows, groups=groups, seed=config.seed)
+    return label_noise.find(state.labels["train"], probabilities, seed=config.seed)
+
+
+def record(state: RunState, found: LabelNoise, used: str) -> dict:
+    """Returns what run.json says: the `way` that was used, the estimate, and the first of the suspicious rows."""
+    return {
+        "way": used,
+        "rows": len(found.scores),
+        "suspicious": int(found.suspicious.sum()),
+        "share": found.share,
+        "interval": list(found.interval),
+        "first": [_row(state, found, row) for row in found.order[:SHOWN]],
+    }
+
+
+def write(state: RunState, found: LabelNoise, path: Path) -> None:
+    """Writes a CSV of the suspicious rows, the most suspicious first: file, row, given, likely, score, text."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["file", "row", "given", "likely", "score", "text"])
+        writer.writeheader()
+        writer.writerows(_row(state, found, row) for row in found.order)
+
+
+def _row(state: RunState, found: LabelNoise, row: int) -> dict:
+    names, origin = state.splits.label_names, state.splits.origins["train"]
+    text, number = (state.splits.rows["train"][int(row)][column] for column in ("text", "row"))
+    return {
+        "file": origin.files[number - 1] if origin.files else origin.name,
+        "row": number,
+        "given": names[state.labels["train"][row]],
+        "likely": names[found.likely[row]],
+        "score": round(float(found.scores[row]), 4),
+        "text": text,
+    }
+
+
+def _deep(config: TrainConfig, state: RunState, at: Trainable, pretrained: list[np.ndarray]) -> np.ndarray:
+    """Returns float32[rows, classes]: each fold's rows answered by a model that was trained on the other folds."""
+    from sentiment_tf.training import fitting
+
+    labels, features = state.labels["train"], at.features["train"]
+    groups = solved_head.groups(state)(np.arange(len(labels)))
+    fold = splitting.folds(labels, groups, count=head_solver.FOLDS, seed=config.seed)
+    # The rows of a fold must not choose the epoch that answers them.
+    config = dataclasses.replace(config, early_stopping_patience=None)
+    trained, logits = state.model.get_weights(), np.zeros((len(labels), len(state.splits.label_names)), np.float32)
+    for number in range(head_solver.FOLDS):
+        others, own = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        state.model.set_weights(pretrained)
+        one = Trainable(
+            setup.make_trainable(config, state, config.depth),
+            {"train": features.take(others), "validation": features.take(own)},
+        )
+        part = dataclasses.replace(state, labels={"train": labels[others], "validation": labels[own]})
+        fine_tuning.fit(config, part, one, name=f"audit-{number}")
+        logits[own] = fitting.predict_logits(one.model, one.features["validation"])
+        log.info("  labels: fold %d of %d answered", number + 1, head_solver.FOLDS)
+    state.model.set_weights(trained)
+    return softmax(logits, axis=1)
