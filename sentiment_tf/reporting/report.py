@@ -89,7 +89,7 @@ def _figures(run: dict[str, Any], rows: ReportedRows, by_length: list[dict]) -> 
     if after["roc_auc"] is not None:
         figure = diagnostics.roc(rows.logits_after, rows.labels, names, before=rows.logits_before)
         drawn["roc"] = figure, f"ROC curve: area {after['roc_auc']:.3f} after training."
-    if run.get("threshold"):
+    if run.get("threshold") and after["roc_auc"] is not None:  # both classes have rows
         figure = diagnostics.precision_recall(rows.logits_after, rows.labels, names[1], run["threshold"])
         drawn["precision_recall"] = figure, _describe_threshold(run["threshold"])
     if run.get("explanations"):

@@ -21,7 +21,7 @@ def run(own, tmp_path_factory):
     for number in (5, 14, 33):
         lines[number] = lines[number][:-1] + str(1 - int(lines[number][-1]))
     noisy.write_text("\n".join(lines) + "\n")
-    flags = own_flags(own, folder, validation_file=noisy, threshold_for="precision:0.8")
+    flags = own_flags(own, folder, validation_file=noisy, threshold_for="precision:0.8", precision="float32")
     printed = succeeded(train(*flags, "--exports=saved_model,hf,litert"))
     return folder / "run", printed
 

@@ -303,10 +303,10 @@ def test_three_classes_and_a_name_with_markup(bare_run, rows, tmp_path):
     assert "$x$" in page.text
 
 
-def test_one_class_only_has_no_roc_curve(bare_run, rows, tmp_path):
+def test_one_class_only_has_no_roc_curve(bare_run, run, rows, tmp_path):
     labels = np.ones(40, int)
     result = metrics.evaluate(rows.logits_after, labels, resamples=10)
-    run = bare_run | {"metrics": {"before": result, "after": result}}
+    run = bare_run | {"metrics": {"before": result, "after": result}, "threshold": run["threshold"]}
     report.write(tmp_path / "report.html", run=run, rows=dataclasses.replace(rows, labels=labels))
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "ROC curve" not in html
