@@ -147,6 +147,26 @@ def pad(
     return batch, (np.arange(width) < lengths[:, None]).astype(np.int32)
 
 
+def by_tokens(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Groups texts, the longest first, into batches of at most ``most`` tokens or one text; a list of rows each."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    batches, start = [], 0
+    while start < len(order):
+        size = max(most // lengths[order[start]], 1)
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def pad_ids(ids: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Pads token ids on the right with zeros to the longest row: ids and mask, both int32[rows, width]."""
+    shape = [len(ids), max(map(len, ids))]
+    padded, mask = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    for place, row in enumerate(ids):
+        padded[place, : len(row)], mask[place, : len(row)] = row, 1
+    return padded, mask
+
+
 def _rows_to_batches(rows: np.ndarray, batch_size: int) -> np.ndarray:
     missing = -len(rows) % batch_size
     return np.append(rows, np.full(missing, PAD_ROW, np.int64)).reshape(-1, batch_size).astype(np.int64)

@@ -70,6 +70,7 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
     """Data → tokens → model."""
     with clock.step("data") as said:
         splits = loading.load(config.data, seed=config.seed, limit=config.limit)
+        _check_threshold(config, splits.label_names)
         said += [f"{len(rows):,} {split}" for split, rows in splits.rows.items()]
     for note in splits.notes:
         log.info("  %s", note)
@@ -121,6 +122,12 @@ def load_model(
         return distilbert.load_classifier(
             files.directory, label_names=splits.label_names, name=config.model, seed=config.seed
         )
+
+
+def _check_threshold(config: TrainConfig, label_names: Sequence[str]) -> None:
+    for name in ("threshold", "threshold_for"):
+        if (value := getattr(config, name)) is not None and len(label_names) != 2:
+            raise UserError(f"--{name}={value}: is for two classes; the data has {len(label_names)}; leave it out")
 
 
 def freeze(

@@ -41,6 +41,7 @@ class LiteRTClassifier(classifier.Classifier):
         """
         self.label_names = tuple(config["label_names"])
         self.max_length = int(config["max_length"])
+        self.threshold = config.get("threshold")
         self.precision = precision
         self._tokenizer, self._model = tokenizer, model
         self._workers, self._threads = litert_runtime.interpreters_and_threads(cores or runtime.cores())
