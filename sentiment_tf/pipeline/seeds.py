@@ -62,7 +62,7 @@ def ranges(rows: list[dict]) -> dict[str, dict[str, float]]:
 
 
 def _scores(config: TrainConfig, state: RunState, one: Trainable) -> dict:
-    """Returns loss and accuracy on the validation rows, and every metric on the reported rows, as the run reports it."""
+    """Returns loss and accuracy on the validation rows, and on the reported rows every metric as the run reports it."""
     from sentiment_tf.training import fitting
 
     logits, reported = fine_tuning.predict_splits(state, one), state.splits.report_split
