@@ -8,8 +8,8 @@ from typing import Any
 
 from sentiment_tf.data import packaged, registry, settings
 from sentiment_tf.data.columns import has_control_characters
+from sentiment_tf.data.registry import Depth, DepthSetting, parse_depth
 from sentiment_tf.data.settings import DataSettings
-from sentiment_tf.depth import Depth, DepthSetting, parse_depth
 from sentiment_tf.errors import UserError
 from sentiment_tf.evaluation import thresholds
 from sentiment_tf.exporting import formats

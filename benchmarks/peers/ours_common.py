@@ -10,7 +10,7 @@ runtime.start()  # sets the thread layout, so it comes before anything that load
 import tensorflow as tf  # noqa: E402
 
 from sentiment_tf.data import tokenization  # noqa: E402
-from sentiment_tf.depth import Depth  # noqa: E402
+from sentiment_tf.data.registry import Depth  # noqa: E402
 from sentiment_tf.distributed import strategies  # noqa: E402
 from sentiment_tf.modeling import distilbert, model_files, trainable  # noqa: E402
 

@@ -14,9 +14,15 @@ Flag help, default settings, labels, error messages, the doctor and the model ca
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
-from sentiment_tf.depth import Depth
 from sentiment_tf.errors import UserError
+
+Depth = int | Literal["all"]
+"""Trained transformer blocks under the head: 0 is the head alone; "all" is every block and the embeddings."""
+
+DepthSetting = Depth | Literal["auto"]
+"""A depth, or "auto": the run looks for it."""
 
 # What --data_dir may hold, as help texts and error messages spell it.
 GLUE = "GLUE (train.tsv, dev.tsv[, test.tsv])"
@@ -146,6 +152,21 @@ def packaged_names() -> list[str]:
 def default_max_length(dataset: str | None) -> int:
     """Returns the default of ``--max_length`` for a named data set, or for the user's own (None)."""
     return DATASETS[dataset].max_length if dataset in DATASETS else DEFAULT_MAX_LENGTH
+
+
+def parse_depth(text: str) -> DepthSetting:
+    """Reads ``--trainable_layers``.
+
+    Raises:
+      ValueError: It is neither a number nor one of the two words.
+    """
+    if text == "all":
+        return "all"
+    if text == "auto":
+        return "auto"
+    if text.isdecimal():
+        return int(text)
+    raise ValueError(f"--trainable_layers={text}: pass a number of blocks, 0 or more, or all, or auto")
 
 
 def default_learning_rate(dataset: str | None, depth: Depth) -> float:

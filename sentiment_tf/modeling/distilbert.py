@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from sentiment_tf.data import batching
+from sentiment_tf.data.registry import Depth
 from sentiment_tf.data.tokenization import Tokens
-from sentiment_tf.depth import Depth
 from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.modeling import bert_tokenizer, model_files
 from sentiment_tf.system.runtime import quiet_stderr

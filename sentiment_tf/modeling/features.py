@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from sentiment_tf.data import batching
+from sentiment_tf.data.registry import Depth
 from sentiment_tf.data.tokenization import Tokens
-from sentiment_tf.depth import Depth
 from sentiment_tf.modeling import feature_cache, frozen
 
 log = logging.getLogger("sentiment_tf")

@@ -5,7 +5,7 @@ import functools
 import tensorflow as tf
 import tf_keras as keras
 
-from sentiment_tf.depth import Depth
+from sentiment_tf.data.registry import Depth
 from sentiment_tf.modeling import distilbert, encoder
 
 

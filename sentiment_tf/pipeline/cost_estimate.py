@@ -7,8 +7,8 @@ import numpy as np
 
 from sentiment_tf.config import TrainConfig, head_learning_rate
 from sentiment_tf.data import batching
+from sentiment_tf.data.registry import Depth
 from sentiment_tf.data.tokenization import Tokens
-from sentiment_tf.depth import Depth
 from sentiment_tf.pipeline import fine_tuning, setup
 from sentiment_tf.pipeline.setup import RunState, Trainable
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.data import batching
-from sentiment_tf.depth import Depth
+from sentiment_tf.data.registry import Depth
 from sentiment_tf.distributed import cluster
 from sentiment_tf.pipeline import cost_estimate, depth_search, fine_tuning, setup
 from sentiment_tf.pipeline.setup import RunState

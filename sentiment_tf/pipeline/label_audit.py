@@ -9,7 +9,7 @@ import numpy as np
 
 from sentiment_tf.config import TrainConfig, at_depth
 from sentiment_tf.data import splitting
-from sentiment_tf.depth import Depth
+from sentiment_tf.data.registry import Depth
 from sentiment_tf.evaluation import label_noise
 from sentiment_tf.evaluation.label_noise import LabelNoise
 from sentiment_tf.inference import writers

@@ -11,7 +11,7 @@ import xxhash
 
 from sentiment_tf.config import TrainConfig, limit_problems
 from sentiment_tf.data import loading, token_cache, tokenization
-from sentiment_tf.depth import Depth
+from sentiment_tf.data.registry import Depth
 from sentiment_tf.errors import UserError
 from sentiment_tf.system import runtime
 from sentiment_tf.system.timing import Clock

@@ -16,8 +16,8 @@ from sentiment_tf.system import runtime
 tf = runtime.start()
 
 from sentiment_tf.config import TrainConfig  # noqa: E402
+from sentiment_tf.data.registry import parse_depth  # noqa: E402
 from sentiment_tf.data.tokenization import Tokens  # noqa: E402
-from sentiment_tf.depth import parse_depth  # noqa: E402
 from sentiment_tf.distributed import collectives, strategies  # noqa: E402
 from sentiment_tf.modeling import features, trainable  # noqa: E402
 from sentiment_tf.training import fitting  # noqa: E402
