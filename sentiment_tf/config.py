@@ -11,6 +11,7 @@ from sentiment_tf.data.columns import has_control_characters
 from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.depth import Depth, DepthSetting, parse_depth
 from sentiment_tf.errors import UserError
+from sentiment_tf.evaluation import thresholds
 from sentiment_tf.exporting import formats
 from sentiment_tf.modeling import distilbert
 from sentiment_tf.system import cache_folder
@@ -130,6 +131,16 @@ class TrainConfig:
         "on", "Fit a temperature on the validation rows and fold it into every export.", choices=("on", "off")
     )
 
+    threshold: str | None = _setting(
+        None,
+        "With two classes, the probability from which a text gets the second one, 0 to 1, or auto: the best macro F1 "
+        "on the validation rows (default: the larger probability decides).",
+    )
+    threshold_for: str | None = _setting(
+        None,
+        "Threshold with this precision of the second class on the validation rows and the most recall, such as "
+        "precision:0.9; or with this recall and the most precision, such as recall:0.9.",
+    )
     audit_labels: str = _setting(
         "auto",
         "Look for wrong labels among the training rows: head by a solved head, deep by training once more per fold, "
@@ -149,15 +160,17 @@ class TrainConfig:
         least=1,
     )
     cache: str = _setting(
-        "on", "Keep the output of the frozen layers on disk and reuse it in later runs.", choices=("on", "off")
+        "on",
+        "Keep tokens and the output of the frozen layers on disk and reuse them in later runs.",
+        choices=("on", "off"),
     )
     cache_dir: str | None = _setting(
         None, "Folder for cached features and the converted model (default: ~/.cache/sentiment_tf)."
     )
     cache_limit: str = _setting(
         "25%",
-        "Maximum size of the cache, in percent of its disk or as in 50GB; beyond it, the least recently used features "
-        "of other runs are deleted.",
+        "Maximum size of the cache, in percent of its disk or as in 50GB; beyond it, what other runs used least "
+        "recently is deleted.",
     )
     output_dir: str = _setting("saved_models", "Folder that holds the runs' folders.")
     run_name: str | None = _setting(None, "Name of the run's folder (default: the data set's name).")
@@ -186,6 +199,13 @@ class TrainConfig:
         return parse_depth(self.trainable_layers)
 
     @property
+    def fixed_depth(self) -> Depth:
+        """`depth`, of a config that does not look for it."""
+        depth = self.depth
+        assert depth != "auto"
+        return depth
+
+    @property
     def least_width(self) -> int:
         """Tokens that a training batch is padded to at least; of a resolved config."""
         return self.max_length if self.pad_to_max_length else 2
@@ -193,7 +213,10 @@ class TrainConfig:
     @property
     def profiled_steps(self) -> tuple[int, int] | None:
         """First and last profiled step, or None."""
-        return tuple(map(int, self.profile_steps.split(","))) if self.profile_steps else None
+        if not self.profile_steps:
+            return None
+        first, last = map(int, self.profile_steps.split(","))
+        return first, last
 
 
 # Settings that say where and how loudly, not what is trained: two runs that differ in these alone are the same.
@@ -260,6 +283,7 @@ def validate(config: TrainConfig) -> None:
         + _name_problems(config)
         + _profile_problems(config.profile_steps)
         + _export_problems(config.exports)
+        + thresholds.problems(config.threshold, config.threshold_for)
         + _cache_problems(config.cache_limit)
     )
     if problems:

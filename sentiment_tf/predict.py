@@ -1,7 +1,8 @@
 """Ask a trained model: python -m sentiment_tf.predict --model=saved_models/sst2 "a gripping film" …
 
 Prints label and probability of each text. Files: --input=reviews.csv --output=answers.csv, of any size; the
-rows come out in their order, with their own columns and the answers beside them.
+rows come out in their order, with their own columns and the answers beside them. --explain adds how much each word
+spoke for the answer.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from sentiment_tf.errors import UserError
 from sentiment_tf.exporting import manifest
 from sentiment_tf.inference import engines, readers, scoring, writers
 from sentiment_tf.inference.engines import tensorflow
+from sentiment_tf.reporting import formatting
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -38,6 +40,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         engines.PRECISIONS,
         "Arithmetic: float32 gives the trained model's answers; int8 is smaller and faster; bfloat16 needs tensorflow.",
     )
+    switch("explain", False, "Add the words' weights: what each adds to the log-odds of the label. Needs tensorflow.")
     switch("resume", False, "Go on where --output stops.")
     switch("skip_bad_rows", False, "Leave out rows that can't be read, and count them.")
     switch("safe_csv", False, "In CSV, put an apostrophe before cells that a spreadsheet would run as formulas.")
@@ -50,22 +53,30 @@ def main(texts: list[str]) -> int:
     options = flags.FLAGS
     cli.expand_home("model", "input", "output")
     if options.output == "/dev/stdout":  # stdout has one name
-        options.output = writers.STDOUT
+        options["output"].value = writers.STDOUT
     _check(options, texts)
     if options.verify:
         _verify(Path(options.model))
-    engine = engines.choose(options.model, engine=options.engine, precision=options.precision)
+    engine = engines.choose(options.model, engine=_engine_name(options), precision=options.precision)
+    if options.explain:
+        tensorflow.find_weights(options.model)
     if not (texts or options.input):
         return 0
     with _open_source(options, texts) as source:
         model = engine.module.load(options.model, precision=options.precision)
-        form = writers.layout(_output_format(options), columns=source.columns, label_names=model.label_names)
+        form = writers.layout(
+            _output_format(options),
+            columns=source.columns,
+            label_names=model.label_names,
+            explain=options.explain,
+            colour=options.output == writers.STDOUT and formatting.wants_colour(sys.stdout),
+        )
         rows = scoring.GoodRows(source, form.refuse, skip=options.skip_bad_rows)
         done = None
         if options.resume and Path(options.output).exists():
             done = scoring.pass_over_answered(model, rows, form, options.output)
         with writers.Output(options.output, append_at=done) as output, _progress_bar(options) as bar:
-            scoring.answer(model, rows, form, output, bar.update)
+            scoring.answer(model, rows, form, output, bar.update, explain=options.explain)
     _say_end(options, rows)
     return 0
 
@@ -84,6 +95,8 @@ def _check(options, texts: list[str]) -> None:
             for flag, value in unused.items()
             if value
         ]
+    if options.explain:
+        problems += _check_explain(options)
     if not (texts or options.input or options.verify):
         problems.append("nothing to answer; pass texts, or --input=FILE, or --input=- for stdin")
     if options.output != writers.STDOUT:
@@ -94,6 +107,20 @@ def _check(options, texts: list[str]) -> None:
         problems.append(f"--safe_csv: is for CSV, and the output is {_output_format(options)}; pass --format=csv")
     if problems:
         raise UserError(*problems)
+
+
+def _check_explain(options) -> list[str]:
+    needed = {"engine": ("auto", "tensorflow"), "precision": ("float32",)}
+    return [
+        f"--{flag}={options[flag].value}: --explain needs gradients in float32 from --engine=tensorflow; leave it out"
+        for flag, allowed in needed.items()
+        if options[flag].value not in allowed
+    ]
+
+
+def _engine_name(options) -> str:
+    """Returns the engine that is asked for; gradients are TensorFlow's alone."""
+    return "tensorflow" if options.explain else options.engine
 
 
 def _check_output(options) -> list[str]:

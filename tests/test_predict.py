@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,6 +182,57 @@ def test_every_engine_writes_the_same(call, tmp_path):
         for label in tiny_export.LABEL_NAMES:
             name = f"predicted_probability_{label}"
             assert float(one[name]) == pytest.approx(float(other[name]), abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def explainable(run_folder, tmp_path_factory):
+    """The tiny run with its folder for transformers."""
+    run = tmp_path_factory.mktemp("runs") / "explainable"
+    shutil.copytree(run_folder, run)
+    tiny_export.export_hf(run / "hf")
+    return run
+
+
+def test_explain_adds_the_words_to_every_format(call, tmp_path, explainable, expected):
+    source = write_csv(tmp_path / "in.csv", TEXTS[:20])
+    for name in ("out.jsonl", "out.csv", "out.txt"):
+        call(f"--input={source}", f"--output={tmp_path / name}", "--explain", model=explainable)
+    answers = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert_answers(answers, expected, prefix="predicted_")
+    tables, lines = read_csv(tmp_path / "out.csv"), (tmp_path / "out.txt").read_text().splitlines()
+    for text, answer, row, line in zip(TEXTS, answers, tables, lines, strict=False):
+        words = answer["predicted_words"]
+        assert all(text[word["start"] : word["end"]] == word["text"] for word in words)
+        heaviest = sorted(words, key=lambda word: -abs(word["weight"]))[:5]
+        assert row["predicted_words"].count("; ") == max(len(heaviest) - 1, 0)
+        assert row["predicted_words"] == line.split("\t")[2]
+        assert all(f"{word['text']} {word['weight']:+.2f}" in row["predicted_words"] for word in heaviest)
+
+
+def test_explain_resumes(call, tmp_path, explainable):
+    source, whole, cut = write_csv(tmp_path / "in.csv", TEXTS[:5]), tmp_path / "whole.csv", tmp_path / "cut.csv"
+    call(f"--input={source}", f"--output={whole}", "--explain", model=explainable)
+    cut.write_bytes(whole.read_bytes()[:150])
+    call(f"--input={source}", f"--output={cut}", "--explain", "--resume", model=explainable)
+    assert [row["text"] for row in read_csv(cut)] == TEXTS[:5]
+    with pytest.raises(UserError, match="its header is not the one"):
+        call(f"--input={source}", f"--output={cut}", "--resume", model=explainable)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--engine=litert"], "--engine=litert: --explain needs gradients in float32 from --engine=tensorflow"),
+        (["--precision=int8"], "--precision=int8: --explain needs gradients in float32"),
+        (["--precision=bfloat16"], "--precision=bfloat16: --explain needs gradients in float32"),
+        ([], "has no hf/model.safetensors, whose weights explanations need; pass a run whose --exports include hf"),
+    ],
+)
+def test_explain_says_what_it_needs(call, arguments, problem):
+    with pytest.raises(UserError) as raised:
+        call("good", "--explain", *arguments)
+    assert len(raised.value.problems) == 1
+    assert problem in raised.value.problems[0]
 
 
 @pytest.mark.parametrize("cut", [0, 10, 300, 30_000])

@@ -124,7 +124,7 @@ def to_dataset(
 
 
 def pad(
-    values: np.ndarray, offsets: np.ndarray, rows: Sequence[int], *, most: int, least: int = 2
+    values: np.ndarray, offsets: np.ndarray, rows: Sequence[int] | np.ndarray, *, most: int, least: int = 2
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gathers the texts of one batch from a flat array and pads them on the right with zeros.
 
@@ -145,6 +145,26 @@ def pad(
         if row != PAD_ROW:
             batch[place, : lengths[place]] = values[offsets[row] : offsets[row + 1]]
     return batch, (np.arange(width) < lengths[:, None]).astype(np.int32)
+
+
+def by_tokens(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Groups texts, the longest first, into batches of at most ``most`` tokens or one text; a list of rows each."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    batches, start = [], 0
+    while start < len(order):
+        size = max(most // lengths[order[start]], 1)
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def pad_ids(ids: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Pads token ids on the right with zeros to the longest row: ids and mask, both int32[rows, width]."""
+    shape = [len(ids), max(map(len, ids))]
+    padded, mask = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    for place, row in enumerate(ids):
+        padded[place, : len(row)], mask[place, : len(row)] = row, 1
+    return padded, mask
 
 
 def _rows_to_batches(rows: np.ndarray, batch_size: int) -> np.ndarray:

@@ -9,21 +9,26 @@ from numpy.typing import ArrayLike
 from sentiment_tf.evaluation import bootstrap
 from sentiment_tf.evaluation.sample import Predictions
 
+Classes = ArrayLike | None  # int[rows], the classes that a decision threshold gives; None: each row's highest logit
 
-def by_length(logits: ArrayLike, labels: ArrayLike, lengths: ArrayLike, *, groups: int = 5) -> list[dict[str, Any]]:
+
+def by_length(
+    logits: ArrayLike, labels: ArrayLike, lengths: ArrayLike, *, predicted: Classes = None, groups: int = 5
+) -> list[dict[str, Any]]:
     """Computes accuracy by length, in groups of about equally many rows.
 
     Args:
       logits: float32[rows, classes].
       labels: int[rows].
       lengths: int[rows], in tokens.
+      predicted: see `Classes`.
       groups: most groups; rows of equal length are always in the same group.
 
     Returns:
       list of {"from", "to", "examples", "accuracy", "interval"} in order of length; "from" and "to" are the shortest
       and the longest length of the group, the interval is Wilson's, 95 %.
     """
-    correct, lengths = Predictions(logits, labels).correct, np.asarray(lengths)
+    correct, lengths = Predictions(logits, labels, predicted).correct, np.asarray(lengths)
     edges = np.quantile(lengths, np.linspace(0, 1, groups + 1)[1:-1], method="inverted_cdf")
     group = np.searchsorted(np.unique(edges), lengths)
     return [
@@ -33,33 +38,38 @@ def by_length(logits: ArrayLike, labels: ArrayLike, lengths: ArrayLike, *, group
     ]
 
 
-def by_truncation(logits: ArrayLike, labels: ArrayLike, truncated: ArrayLike) -> list[dict[str, Any]]:
+def by_truncation(
+    logits: ArrayLike, labels: ArrayLike, truncated: ArrayLike, *, predicted: Classes = None
+) -> list[dict[str, Any]]:
     """Computes accuracy for complete texts and for truncated texts.
 
     Args:
       logits: float32[rows, classes].
       labels: int[rows].
       truncated: bool[rows].
+      predicted: see `Classes`.
 
     Returns:
       list of {"truncated", "examples", "accuracy", "interval"}, complete texts first, without a kind that has no
       rows.
     """
-    correct, truncated = Predictions(logits, labels).correct, np.asarray(truncated, bool)
+    correct, truncated = Predictions(logits, labels, predicted).correct, np.asarray(truncated, bool)
     return [{"truncated": kind, **_share(correct[rows])} for kind in (False, True) if (rows := truncated == kind).any()]
 
 
-def accuracy_without(rows: Sequence[int], logits: ArrayLike, labels: ArrayLike) -> float | None:
+def accuracy_without(
+    rows: Sequence[int], logits: ArrayLike, labels: ArrayLike, *, predicted: Classes = None
+) -> float | None:
     """Returns the accuracy on all rows but some; None where no row remains."""
-    correct = np.delete(Predictions(logits, labels).correct, rows)
+    correct = np.delete(Predictions(logits, labels, predicted).correct, rows)
     return float(correct.mean()) if len(correct) else None
 
 
-def mistakes(logits: ArrayLike, labels: ArrayLike) -> list[int]:
+def mistakes(logits: ArrayLike, labels: ArrayLike, *, predicted: Classes = None) -> list[int]:
     """Returns the misclassified rows, the most confident first."""
-    predictions = Predictions(logits, labels)
+    predictions = Predictions(logits, labels, predicted)
     wrong = np.flatnonzero(~predictions.correct)
-    confidence = predictions.probabilities[wrong].max(axis=1)
+    confidence = predictions.probabilities[wrong, predictions.predicted[wrong]]
     return wrong[np.argsort(-confidence, kind="stable")].tolist()
 
 

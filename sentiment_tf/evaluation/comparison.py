@@ -11,7 +11,13 @@ from sentiment_tf.evaluation.sample import Predictions
 
 
 def compare(
-    logits_a: ArrayLike, logits_b: ArrayLike, labels: ArrayLike, *, resamples: int = 1000, seed: int = 0
+    logits_a: ArrayLike,
+    logits_b: ArrayLike,
+    labels: ArrayLike,
+    *,
+    predicted: tuple[ArrayLike | None, ArrayLike | None] = (None, None),
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Tests whether model B is better than model A on the same rows.
 
@@ -22,6 +28,7 @@ def compare(
     Args:
       logits_a, logits_b: float32[rows, classes], before and after training, or of two models.
       labels: int[rows].
+      predicted: of each model, int[rows], the classes that its decision threshold gives; None: the highest logits.
       resamples: number of bootstrap resamples behind the interval.
       seed: Random seed of the bootstrap.
 
@@ -33,7 +40,10 @@ def compare(
     Raises:
       ValueError: as for ``Predictions``.
     """
-    correct_a, correct_b = (Predictions(logits, labels).correct for logits in (logits_a, logits_b))
+    correct_a, correct_b = (
+        Predictions(logits, labels, classes).correct
+        for logits, classes in zip((logits_a, logits_b), predicted, strict=True)
+    )
     fixed, broken = np.flatnonzero(correct_b & ~correct_a), np.flatnonzero(correct_a & ~correct_b)
     rows, discordant = len(correct_a), len(fixed) + len(broken)
     p_value = binomtest(len(fixed), discordant, 0.5).pvalue if discordant else 1.0

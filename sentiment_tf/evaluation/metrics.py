@@ -131,6 +131,7 @@ def evaluate(
     logits: ArrayLike,
     labels: ArrayLike,
     *,
+    predicted: ArrayLike | None = None,
     probabilities: ArrayLike | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -138,8 +139,9 @@ def evaluate(
     """Computes every metric.
 
     Args:
-      logits: float32[rows, classes]; a row's highest is its prediction.
+      logits: float32[rows, classes].
       labels: int[rows], from 0 to classes - 1.
+      predicted: int[rows], the classes that a decision threshold gives; None: each row's highest logit.
       probabilities: as for ``Predictions``.
       resamples: number of bootstrap resamples behind the intervals; 0 leaves the intervals out.
       seed: Random seed of the bootstrap; the same rows with the same seed give the same intervals.
@@ -154,7 +156,7 @@ def evaluate(
     Raises:
       ValueError: as for ``Predictions``.
     """
-    predictions = Predictions(logits, labels, probabilities=probabilities)
+    predictions = Predictions(logits, labels, predicted, probabilities=probabilities)
     found = {name: float(value[0]) for name, value in _measure(METRICS, Sample.whole(predictions)).items()}
     values = {name: value if np.isfinite(value) else None for name, value in found.items()}
     return {

@@ -23,14 +23,23 @@ class Predictions:
     Attributes:
       logits: float64[rows, classes].
       labels: int64[rows].
+      predicted: int64[rows], the predicted class.
     """
 
-    def __init__(self, logits: ArrayLike, labels: ArrayLike, *, probabilities: ArrayLike | None = None):
+    def __init__(
+        self,
+        logits: ArrayLike,
+        labels: ArrayLike,
+        predicted: ArrayLike | None = None,
+        *,
+        probabilities: ArrayLike | None = None,
+    ):
         """Checks that logits and labels belong together.
 
         Args:
-          logits: float[rows, classes]; a row's highest is its prediction.
+          logits: float[rows, classes].
           labels: int[rows], from 0 to classes - 1.
+          predicted: int[rows], the classes that a decision threshold gives; None: each row's highest logit.
           probabilities: float32[rows, classes] of an exported model; None computes them from the logits. Rounded to
             float32, many are equal: ranking them again from their logarithms would break these ties.
 
@@ -38,6 +47,7 @@ class Predictions:
           ValueError: no rows, shapes that do not match, a label out of range, or logits that are not finite.
         """
         self.logits, self.labels = _checked(logits, labels)
+        self.predicted = self.likeliest if predicted is None else np.asarray(predicted, np.int64)
         self._exported = probabilities
 
     def __len__(self) -> int:
@@ -59,8 +69,8 @@ class Predictions:
         return np.exp(self.log_probabilities) if self._exported is None else np.asarray(self._exported, np.float64)
 
     @cached_property
-    def predicted(self) -> np.ndarray:
-        """int64[rows], the predicted class."""
+    def likeliest(self) -> np.ndarray:
+        """int64[rows], the class of the highest logit."""
         return self.logits.argmax(axis=1)
 
     @cached_property
@@ -81,8 +91,8 @@ class Predictions:
 
     @cached_property
     def calibration_gaps(self) -> sparse.csr_array:
-        """Sparse float64[rows, bins], see ``calibration.gaps``."""
-        return calibration.gaps(self.probabilities, self.correct)
+        """Sparse float64[rows, bins], see ``calibration.gaps``: of the likeliest class, with or without a threshold."""
+        return calibration.gaps(self.probabilities, self.likeliest == self.labels)
 
     @cached_property
     def _by_class(self) -> tuple[sparse.csr_array, ...]:
@@ -219,8 +229,8 @@ def _ranking(scores: np.ndarray, positive: np.ndarray) -> Callable:
 
 def _defined_mean(values: tuple[np.ndarray, ...]) -> np.ndarray:
     """Returns the mean over classes of float64[classes, resamples] without NaN; NaN where all classes are NaN."""
-    values = np.stack(values)
-    defined = np.isfinite(values)
-    total = np.where(defined, values, 0).sum(axis=0)
+    of_classes = np.stack(values)
+    defined = np.isfinite(of_classes)
+    total = np.where(defined, of_classes, 0).sum(axis=0)
     number = defined.sum(axis=0)
     return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)

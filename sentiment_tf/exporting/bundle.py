@@ -19,6 +19,7 @@ class Bundle:
       tokenizer: content of the training tokenizer's tokenizer.json (`tokenization.portable`).
       label_names: of the classes, in the order of their logits.
       max_length: tokens per text at most, [CLS] and [SEP] included.
+      threshold: probability from which a text gets the second of two classes; None: the larger probability decides.
     """
 
     weights: encoder.Weights
@@ -27,6 +28,7 @@ class Bundle:
     tokenizer: dict
     label_names: tuple[str, ...]
     max_length: int
+    threshold: float | None = None
 
     @property
     def heads(self) -> int:
@@ -37,6 +39,11 @@ class Bundle:
     def activation(self) -> str:
         """Activation of the feed-forward part, "gelu" or "relu"."""
         return self.network["activation"]
+
+    @property
+    def decision(self) -> dict[str, float]:
+        """The threshold as the exports' settings hold it; empty where the larger probability decides."""
+        return {} if self.threshold is None else {"threshold": self.threshold}
 
     @property
     def vocabulary(self) -> list[str]:

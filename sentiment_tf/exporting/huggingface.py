@@ -35,13 +35,17 @@ def write(bundle: Bundle, directory: str | os.PathLike) -> None:
 
 def _config(bundle: Bundle) -> dict:
     """Returns config.json's content: the network's settings and the names of its classes."""
-    return bundle.network | {
-        "id2label": {str(number): name for number, name in enumerate(bundle.label_names)},
-        "label2id": {name: number for number, name in enumerate(bundle.label_names)},
-        "problem_type": "single_label_classification",
-        "torch_dtype": "float32",  # transformers 4's name of the setting
-        "dtype": "float32",
-    }
+    return (
+        bundle.network
+        | bundle.decision
+        | {
+            "id2label": {str(number): name for number, name in enumerate(bundle.label_names)},
+            "label2id": {name: number for number, name in enumerate(bundle.label_names)},
+            "problem_type": "single_label_classification",
+            "torch_dtype": "float32",  # transformers 4's name of the setting
+            "dtype": "float32",
+        }
+    )
 
 
 def _write_tokenizer(bundle: Bundle, folder: Path) -> None:

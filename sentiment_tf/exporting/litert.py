@@ -32,7 +32,7 @@ def write(bundle: Bundle, directory: str | os.PathLike) -> None:
             activation=bundle.activation,
             quantize=precision == "int8",
         )
-    config = {"label_names": list(bundle.label_names), "max_length": bundle.max_length}
+    config = {"label_names": list(bundle.label_names), "max_length": bundle.max_length, **bundle.decision}
     for name, content in ((layout.TOKENIZER, bundle.tokenizer), (layout.LITERT_CONFIG, config)):
         text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
         (directory / name).write_text(text, encoding="utf-8")

@@ -19,7 +19,7 @@ def write(bundle: Bundle, directory: str | os.PathLike) -> None:
 
     Signatures, for a batch of any size, empty ones too:
 
-    * `serving_default(text: string[batch])` → `label` string[batch], `probability` float32[batch],
+    * `serving_default(text: string[batch])` → `label` string[batch], its `probability` float32[batch],
       `probabilities` float32[batch, classes];
     * `tokens(input_ids, attention_mask: int32[batch, length])` → `logits`, `probabilities`, both
       float32[batch, classes].
@@ -50,15 +50,15 @@ class _Served(tf.Module):
             lambda weight: tf.Variable(tf.cast(weight, tf.float32), trainable=False), bundle.weights
         )
         self._heads, self._activation = bundle.heads, bundle.activation
-        self._label_names = list(bundle.label_names)
+        self._label_names, self._decision = list(bundle.label_names), bundle.decision
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
     def serving_default(self, text):
         probabilities = self._probabilities(_sorted_in_batches(self._logits, *self._tokenizer(text)))
-        best = tf.argmax(probabilities, axis=-1)
+        classes = self._decide(probabilities)
         return {
-            "label": tf.gather(self._label_names, best),
-            "probability": tf.reduce_max(probabilities, axis=-1),
+            "label": tf.gather(self._label_names, classes),
+            "probability": tf.gather(probabilities, classes, axis=1, batch_dims=1),
             "probabilities": probabilities,
         }
 
@@ -84,6 +84,7 @@ class _Served(tf.Module):
         return {
             "label_names": tf.constant(self._label_names),
             "max_length": tf.constant(self._tokenizer.max_length),
+            **{name: tf.constant(value, tf.float32) for name, value in self._decision.items()},
         }
 
     # A function of its own is traced once, and not again at each of its three uses.
@@ -96,6 +97,12 @@ class _Served(tf.Module):
     def _logits(self, input_ids, attention_mask):
         weights = tf.nest.map_structure(tf.convert_to_tensor, self._weights)
         return encoder.logits(weights, input_ids, attention_mask, heads=self._heads, activation=self._activation)
+
+    def _decide(self, probabilities):
+        """Returns the class of each text, int64[batch], as `evaluation.thresholds.decide` does."""
+        if not self._decision:
+            return tf.argmax(probabilities, axis=-1)
+        return tf.cast(probabilities[:, 1] >= self._decision["threshold"], tf.int64)
 
     def _probabilities(self, logits):
         logits = tf.ensure_shape(logits, [None, len(self._label_names)])

@@ -3,10 +3,17 @@
 import abc
 import collections
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from sentiment_tf.errors import UserError
+from sentiment_tf.evaluation import thresholds
+
+if TYPE_CHECKING:  # it loads TensorFlow
+    from sentiment_tf.evaluation.attributions import Explanation
+
+SAME_MODEL = 5e-4  # difference of a probability, from one engine to another and by rounding to four digits
 TEXTS_AT_ONCE = 512  # asked together and sorted by length; memory and the delay of Ctrl-C grow with it
 _REQUESTS_AT_ONCE = 2  # one is tokenized while the other keeps the cores busy
 
@@ -29,12 +36,14 @@ class Classifier(abc.ABC):
       max_length: tokens per text; what lies beyond is not read.
       engine: name of the library that runs it.
       precision: of its arithmetic: float32, bfloat16 or int8.
+      threshold: probability from which a text gets the second of two classes; None: the larger probability decides.
     """
 
     label_names: tuple[str, ...]
     max_length: int
     engine: str
     precision: str
+    threshold: float | None = None
 
     def predict(self, texts: Sequence[str | bytes]) -> tuple[list[str], np.ndarray]:
         """Answers any number of texts.
@@ -70,9 +79,28 @@ class Classifier(abc.ABC):
             for answer in waiting:  # after Ctrl-C nobody wants the rest
                 answer.cancel()
 
+    def explain(self, texts: Sequence[str | bytes]) -> "list[Explanation]":
+        """Answers any number of texts with their reasons: how much each word spoke for the label.
+
+        Gradients lead through the network's weights as TensorFlow holds them, so other engines cannot.
+
+        Args:
+          texts: of any length; what lies beyond `max_length` is not read.
+
+        Returns:
+          An `evaluation.attributions.Explanation` for each.
+
+        Raises:
+          UserError: this engine has no gradients, or the run lacks the folder that holds the weights.
+        """
+        raise UserError(
+            f"--explain: --engine={self.engine} has no gradients; pass --engine=tensorflow, or in Python "
+            'load(…, engine="tensorflow")'
+        )
+
     def labels(self, probabilities: np.ndarray) -> list[str]:
-        """Names the likeliest class of each row of float32[texts, classes]."""
-        return [self.label_names[best] for best in np.argmax(probabilities, axis=-1)]
+        """Names the class that each row of float32[texts, classes] gets: the likeliest, or by the threshold."""
+        return [self.label_names[number] for number in thresholds.decide(probabilities, self.threshold)]
 
     def probabilities(self, texts: Sequence[str | bytes]) -> np.ndarray:
         """Answers one request: float32[texts, classes]."""

@@ -7,9 +7,9 @@ import numpy as np
 
 from sentiment_tf.errors import UserError
 from sentiment_tf.inference import readers, writers
-from sentiment_tf.inference.classifier import TEXTS_AT_ONCE, Classifier
+from sentiment_tf.inference.classifier import SAME_MODEL, TEXTS_AT_ONCE, Classifier
 
-SAME_MODEL = 5e-4  # difference of a probability, from one engine to another and by rounding to four digits
+_EXPLAINED_AT_ONCE = 16  # takes seconds
 _CHARACTERS_AT_ONCE = 4_000_000  # of the texts asked together: a few long ones fill memory, too
 
 
@@ -90,6 +90,8 @@ def answer(
     form: writers.Layout,
     output: writers.Output,
     progress: Callable[[int], object],
+    *,
+    explain: bool = False,
 ) -> None:
     """Streams rows through the model into the output.
 
@@ -99,12 +101,13 @@ def answer(
       form: of the records.
       output: gets whole records, and the header where it is empty.
       progress: called with the number of rows answered since the last call.
+      explain: whether each answer comes with the weights of the text's words.
 
     Raises:
       UserError: a row can't be answered; those before it are in the output.
     """
-    for window, probabilities in answered(model, rows):
-        records = map(form.record, window, model.labels(probabilities), probabilities)
+    for window, answers in (_explained if explain else _labelled)(model, rows):
+        records = (form.record(row, *each) for row, each in zip(window, answers, strict=True))
         output.write((form.header if output.is_empty else b"") + b"".join(records))
         progress(len(window))
     if rows.first_bad and not rows.bad:
@@ -117,18 +120,31 @@ def answer(
 
 def answered(model: Classifier, rows: Iterable[readers.Row]) -> Iterator[tuple[list[readers.Row], np.ndarray]]:
     """Yields rows that were asked together, in order, and their probabilities, float32[rows, classes]."""
-    windows, ahead = itertools.tee(_windows(rows))
+    windows, ahead = itertools.tee(_windows(rows, TEXTS_AT_ONCE))
     answers = model.stream([row.text for row in window] for window in ahead)
     yield from zip(windows, answers, strict=True)
 
 
-def _windows(rows: Iterable[readers.Row]) -> Iterator[list[readers.Row]]:
+def _labelled(model: Classifier, rows: Iterable[readers.Row]) -> Iterator[tuple[list[readers.Row], Iterable[tuple]]]:
+    """Yields rows that were asked together, and the label and probabilities of each."""
+    for window, probabilities in answered(model, rows):
+        yield window, zip(model.labels(probabilities), probabilities, strict=True)
+
+
+def _explained(model: Classifier, rows: Iterable[readers.Row]) -> Iterator[tuple[list[readers.Row], Iterable[tuple]]]:
+    """Yields rows that were asked together, and the label, probabilities and words of each."""
+    for window in _windows(rows, _EXPLAINED_AT_ONCE):
+        found = model.explain([row.text for row in window])
+        yield window, [(each.label, each.probabilities, each.words) for each in found]
+
+
+def _windows(rows: Iterable[readers.Row], size: int) -> Iterator[list[readers.Row]]:
     """Cuts rows into lists that are asked together."""
     window, characters = [], 0
     for row in rows:
         window.append(row)
         characters += len(row.text)
-        if len(window) == TEXTS_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
+        if len(window) == size or characters >= _CHARACTERS_AT_ONCE:
             yield window
             window, characters = [], 0
     if window:

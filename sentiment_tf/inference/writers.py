@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,11 +17,17 @@ from sentiment_tf.errors import UserError
 from sentiment_tf.inference.readers import Row
 from sentiment_tf.system import signals
 
+if TYPE_CHECKING:  # it loads TensorFlow
+    from sentiment_tf.evaluation.attributions import Word
+
 STDOUT = "-"
 FORMATS = ("json", "csv", "text")
 SAFE_CSV = "safe_csv"  # CSV in which no cell is a formula
 _FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")  # how a cell begins that spreadsheets run
 _DIGITS = 6  # decimals of a probability; float32 has no more
+_TOP_WORDS = 5  # of an explanation, in CSV and text; JSON has all
+_FOR, _AGAINST, _PLAIN = "\x1b[1;32m", "\x1b[1;31m", "\x1b[0m"
+_COLOURED = 0.2  # of the largest weight: words of less keep the terminal's own colour
 
 
 class Layout(NamedTuple):
@@ -30,7 +36,8 @@ class Layout(NamedTuple):
     Attributes:
       header: Bytes before the first record.
       refuse: (row) → why the row cannot be written in this format, or None.
-      record: (row, label, probabilities float32[classes]) → one record, including its line end.
+      record: (row, label, probabilities float32[classes], words if they are explained) → one record, including its
+        line end.
       belongs: (record, row) → whether the record is the row's.
       answer: (record, row) → label and probability in the row's record.
       begins: (bytes) → whether an output that was interrupted in its first record can begin with these bytes.
@@ -39,33 +46,45 @@ class Layout(NamedTuple):
 
     header: bytes
     refuse: Callable[[Row], str | None]
-    record: Callable[[Row, str, np.ndarray], bytes]
+    record: Callable[..., bytes]
     belongs: Callable[[bytes, Row], bool]
     answer: Callable[[bytes, Row], tuple[str, float]]
     begins: Callable[[bytes], bool]
     quoted: bool = False
 
 
-def layout(output_format: str, *, columns: Sequence[str], label_names: Sequence[str]) -> Layout:
+def layout(
+    output_format: str,
+    *,
+    columns: Sequence[str],
+    label_names: Sequence[str],
+    explain: bool = False,
+    colour: bool = False,
+) -> Layout:
     """Returns the layout of an output format.
 
-    The added columns are label, probability and probabilities (in CSV one column probability_<label> per class). If the
-    input has a column of that name, all of them get the prefix "predicted_".
+    The added columns are label, probability, probabilities (in CSV one column probability_<label> per class) and, with
+    explanations, words. If the input has a column of that name, all of them get the prefix "predicted_".
 
     Args:
       output_format: One of FORMATS, or SAFE_CSV.
       columns: Column names of the input.
       label_names: Class names of the model.
+      explain: Whether answers have the weights of words: all of them with their places in JSON, the top ones in CSV and
+        text.
+      colour: Whether lines of text show them in the text, too, with a terminal's escape codes.
     """
-    return _LAYOUTS[output_format](tuple(columns), tuple(label_names))
+    return _LAYOUTS[output_format](tuple(columns), tuple(label_names), explain, colour)
 
 
-def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
-    added = apart(("label", "probability", "probabilities"), columns)
+def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...], explain: bool, colour: bool) -> Layout:
+    del colour
+    added = apart(("label", "probability", "probabilities", *["words"] * explain), columns)
 
-    def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
+    def record(row: Row, label: str, probabilities: np.ndarray, words: Sequence["Word"] = ()) -> bytes:
         each = dict(zip(label_names, _rounded(probabilities), strict=True))
-        answer = dict(zip(added, (label, each[label], each), strict=True))
+        spans = [word._asdict() | {"weight": round(word.weight, _DIGITS)} for word in words]
+        answer = dict(zip(added, (label, each[label], each, spans), strict=False))
         return _encode(_json(row.columns | answer) + "\n")
 
     def belongs(record: bytes, row: Row) -> bool:
@@ -90,20 +109,25 @@ def _json_lines(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layou
         return f"has the column {clash[0]}, which the first row lacks" if clash else None
 
     def answer(record: bytes, row: Row) -> tuple[str, float]:
-        label, probability, _ = (parse(record)[name] for name in added)
+        label, probability = (parse(record)[name] for name in added[:2])
         return label, probability
 
     return Layout(b"", refuse, record, belongs, answer, begins)
 
 
-def _csv(columns: tuple[str, ...], label_names: tuple[str, ...], *, safe: bool = False) -> Layout:
-    added = apart(("label", "probability", *(f"probability_{name}" for name in label_names)), columns)
+def _csv(
+    columns: tuple[str, ...], label_names: tuple[str, ...], explain: bool, colour: bool, *, safe: bool = False
+) -> Layout:
+    del colour
+    of_classes = (f"probability_{name}" for name in label_names)
+    added = apart(("label", "probability", *of_classes, *["words"] * explain), columns)
     neutral = without_formula if safe else str
     written_labels = {neutral(name): name for name in label_names}
 
-    def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
+    def record(row: Row, label: str, probabilities: np.ndarray, words: Sequence["Word"] = ()) -> bytes:
         each = _rounded(probabilities)
-        return _csv_line([*cells(row), neutral(label), each[label_names.index(label)], *each])
+        answer = [neutral(label), each[label_names.index(label)], *each, *[neutral(_top_words(words))] * explain]
+        return _csv_line([*cells(row), *answer])
 
     def cells(row: Row) -> list[str]:
         return [neutral(_cell(row.columns.get(name))) for name in columns]
@@ -128,16 +152,18 @@ def _csv(columns: tuple[str, ...], label_names: tuple[str, ...], *, safe: bool =
     return Layout(header, refuse, record, belongs, answer, header.startswith, quoted=True)
 
 
-def _text(columns: tuple[str, ...], label_names: tuple[str, ...]) -> Layout:
+def _text(columns: tuple[str, ...], label_names: tuple[str, ...], explain: bool, colour: bool) -> Layout:
     del columns
     labels = [_encode(label) for label in label_names]
 
-    def record(row: Row, label: str, probabilities: np.ndarray) -> bytes:
-        return _encode(f"{label}\t{probabilities.max():.4f}\t{_one_line(row.text)}\n")
+    def record(row: Row, label: str, probabilities: np.ndarray, words: Sequence["Word"] = ()) -> bytes:
+        text = _one_line(_coloured(row.text, words) if colour else row.text)
+        reasons = f"{_one_line(_top_words(words))}\t" * explain
+        return _encode(f"{label}\t{probabilities[label_names.index(label)]:.4f}\t{reasons}{text}\n")
 
     def belongs(record: bytes, row: Row) -> bool:
-        *answer, text = record.rsplit(b"\t", 2)
-        return len(answer) == 2 and answer[0] in labels and text == _encode(_one_line(row.text) + "\n")
+        *answer, text = record.rsplit(b"\t", 2 + explain)
+        return len(answer) == 2 + explain and answer[0] in labels and text == _encode(_one_line(row.text) + "\n")
 
     def begins(content: bytes) -> bool:
         starts = [label + b"\t" for label in labels]
@@ -283,6 +309,22 @@ def apart(names: tuple[str, ...], columns: tuple[str, ...]) -> tuple[str, ...]:
     while set(names) & set(columns):
         names = tuple(f"predicted_{name}" for name in names)
     return names
+
+
+def _top_words(words: Sequence["Word"]) -> str:
+    """Returns the words of the largest weight, such as "gripping +1.20; dull -0.41"."""
+    largest = sorted(words, key=lambda word: -abs(word.weight))[:_TOP_WORDS]
+    return "; ".join(f"{word.text} {word.weight:+.2f}" for word in largest)
+
+
+def _coloured(text: str, words: Sequence["Word"]) -> str:
+    """Returns a text with escape codes: green what speaks for the label, red what speaks against it."""
+    largest = max((abs(word.weight) for word in words), default=0.0)
+    for word in reversed(words):  # from the end, so that places before it stay
+        if abs(word.weight) >= _COLOURED * largest:
+            paint = _FOR if word.weight > 0 else _AGAINST
+            text = f"{text[: word.start]}{paint}{word.text}{_PLAIN}{text[word.end :]}"
+    return text
 
 
 def _rounded(probabilities: np.ndarray) -> list[float]:

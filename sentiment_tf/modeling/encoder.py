@@ -180,9 +180,16 @@ def embed(
     embeddings: Embeddings, input_ids: tf.Tensor, *, dropout: DropoutFunction = no_dropout, rate: float = 0.0
 ) -> tf.Tensor:
     """Returns the embedding layer's output, float32[B, T, D]."""
-    shape = tf.shape(input_ids)
+    return embed_vectors(embeddings, tf.gather(embeddings.words, input_ids), dropout=dropout, rate=rate)
+
+
+def embed_vectors(
+    embeddings: Embeddings, vectors: tf.Tensor, *, dropout: DropoutFunction = no_dropout, rate: float = 0.0
+) -> tf.Tensor:
+    """Returns the embedding layer's output for rows of the word table or what lies between them, float32[B, T, D]."""
+    shape = tf.shape(vectors)
     width = embeddings.words.shape[-1]
-    x = tf.gather(embeddings.words, input_ids) + embeddings.positions[: shape[1]]  # (B, T, D)
+    x = vectors + embeddings.positions[: shape[1]]  # (B, T, D)
     x = _layer_norm(tf.reshape(x, [-1, width]), embeddings.gamma, embeddings.beta)
     return tf.reshape(dropout(x, rate), [shape[0], shape[1], width])
 

@@ -8,7 +8,7 @@ import numpy as np
 from sentiment_tf.data import loading, settings
 from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.errors import UserError
-from sentiment_tf.evaluation import comparison, metrics
+from sentiment_tf.evaluation import comparison, metrics, thresholds
 from sentiment_tf.inference.classifier import Classifier
 
 SMALLEST_PROBABILITY = 1e-30  # of a class; its logarithm stays finite
@@ -53,11 +53,12 @@ def measure(models: Sequence[Classifier], data: DataSettings, *, seed: int) -> d
     answers = [model.predict(texts)[1] for model in models]
     # Probabilities are calibrated; their logarithms are logits of the same answers.
     logits = [np.log(np.maximum(probabilities, SMALLEST_PROBABILITY)) for probabilities in answers]
+    classes = [thresholds.decide(values, model.threshold) for model, values in zip(models, answers, strict=True)]
     found: dict[str, Any] = {"rows": splits.report_split, "label_names": list(label_names), "notes": splits.notes}
     found["models"] = [
-        metrics.evaluate(values, labels, probabilities=probabilities)
-        for values, probabilities in zip(logits, answers, strict=True)
+        metrics.evaluate(values, labels, predicted=predicted, probabilities=probabilities)
+        for values, predicted, probabilities in zip(logits, classes, answers, strict=True)
     ]
     if len(models) == 2:
-        found["comparison"] = comparison.compare(*logits, labels)
+        found["comparison"] = comparison.compare(logits[0], logits[1], labels, predicted=(classes[0], classes[1]))
     return found

@@ -75,7 +75,8 @@ def train(config: TrainConfig) -> RunResult | None:
     directory = RunDirectory(config.output_dir, config.run_name)
     workers = cluster.from_environment(config.strategy)
     if workers and not workers.is_chief:
-        return _run_as_worker(config, directory, workers)
+        _run_as_worker(config, directory, workers)
+        return None
     with directory.locked(), _full_disk_as_user_error(config, directory):
         if directory.is_finished(config):
             log.info("%s is finished; pass --overwrite to train it again", directory.final)
@@ -168,7 +169,7 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
             also = depth_search.shared(config, state.model.config.num_hidden_layers)
             at = setup.freeze(config, state, 0, also=also)
         else:
-            at = setup.freeze(config, state, config.depth, also=[0] if config.stages else ())
+            at = setup.freeze(config, state, config.fixed_depth, also=[0] if config.stages else ())
         details.append(_padding(config, at.features["train"]))
     with clock.step("evaluate_before") as details:
         before = fine_tuning.predict_splits(state, at)
@@ -195,7 +196,8 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
     with clock.step("evaluate_after") as details:
         after = fine_tuning.predict_splits(state, at)
         details.append(_headline(after[reported], labels, reported))
-    depth, found = next((row["trainable_layers"] for row in depths if row.get("chosen")), config.depth), None
+    chosen, found = [row["trainable_layers"] for row in depths if row.get("chosen")], None
+    depth = chosen[0] if chosen else config.fixed_depth
     if label_audit.way(config, depth):
         with clock.step("audit_labels") as details:
             found = label_audit.audit(config, state, at, depth)
@@ -208,23 +210,29 @@ def _export_and_report(
     config: TrainConfig, state: RunState, outcome: Outcome, directory: RunDirectory, clock: Clock
 ) -> dict:
     """Writes everything a run leaves into ``directory.building``; returns the content of run.json."""
-    from sentiment_tf.pipeline import exports, outputs
+    from sentiment_tf.pipeline import explanations, exports, outputs
 
     temperature = 1.0
     if config.calibrate == "on":
         temperature = calibration.fit_temperature(outcome.after["validation"], state.labels["validation"])
+    chosen = outputs.choose_threshold(config, state, outcome, temperature=temperature)
+    threshold = chosen["value"] if chosen else None
     with clock.step("export") as details:
         logits = outcome.after[state.splits.report_split]
-        exported = exports.export(config, state, directory, logits, temperature=temperature)
+        exported = exports.export(config, state, directory, logits, temperature=temperature, threshold=threshold)
         largest = max(row["largest_difference"] for row in exported if row["precision"] == "float32")
         details.append(f"largest difference from the trained model {largest:.1e}")
+    rows = outputs.reported_rows(state, outcome, temperature=temperature, threshold=threshold)
+    with clock.step("explain") as details:
+        model = explanations.load(config, state, temperature=temperature, threshold=threshold)
+        words, explained = explanations.explain(config, state, model, rows)
+        details.append(f"{explained['texts'] + len(words)} texts")
     with clock.step("report"):
-        rows = outputs.reported_rows(state, outcome, temperature=temperature)
-        content = outputs.describe(config, state, outcome, rows, temperature=temperature)
+        content = outputs.describe(config, state, outcome, rows, temperature=temperature, threshold=chosen)
         if outcome.label_noise:
             label_audit.write(state, outcome.label_noise, directory.building / label_audit.FILE)
-        content |= _export_record(exported) | {"times": clock.seconds}
-        outputs.write(config, outcome, rows, content, directory.building)
+        content |= _export_record(exported) | {"explanations": explained, "times": clock.seconds}
+        outputs.write(config, outcome, rows, content, directory.building, words=words)
         manifest.write(directory.building, folders=exports.folders(config, directory))
     provenance.write_json(directory.building / RECORD, content)
     return content
@@ -268,7 +276,7 @@ def _headline(logits: np.ndarray, labels: np.ndarray, split: str) -> str:
 def _log_result(content: dict, directory: RunDirectory) -> None:
     """Says the table before/after, whether that may be chance, what was made and where."""
     columns = {moment: content["metrics"][moment] for moment in ("before", "after")}
-    log.info("\n%s", summary.table(columns, colour=summary.wants_colour(sys.stdout)))
+    log.info("\n%s", summary.table(columns, colour=formatting.wants_colour(sys.stdout)))
     if (temperature := content.get("calibration", {}).get("temperature", 1)) != 1:
         log.info("after: calibrated with a temperature of %.2f, as the exports answer", temperature)
     log.info("\n%s\n", formatting.verdict(content["metrics"]["comparison"]))

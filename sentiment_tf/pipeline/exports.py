@@ -9,10 +9,11 @@ import numpy as np
 
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.data import tokenization
-from sentiment_tf.evaluation import bootstrap
+from sentiment_tf.evaluation import bootstrap, thresholds
 from sentiment_tf.exporting import formats, verification
 from sentiment_tf.exporting.bundle import Bundle
 from sentiment_tf.exporting.odd_texts import ODD_TEXTS
+from sentiment_tf.inference import classifier
 from sentiment_tf.modeling import distilbert, encoder
 from sentiment_tf.pipeline.run_directory import RunDirectory
 from sentiment_tf.pipeline.setup import RunState
@@ -24,7 +25,13 @@ log = logging.getLogger("sentiment_tf")
 
 
 def export(
-    config: TrainConfig, state: RunState, directory: RunDirectory, reported_logits: np.ndarray, *, temperature: float
+    config: TrainConfig,
+    state: RunState,
+    directory: RunDirectory,
+    reported_logits: np.ndarray,
+    *,
+    temperature: float,
+    threshold: float | None = None,
 ) -> list[dict]:
     """Writes the formats of ``--exports``, verifies them in a fresh process, and leaves out int8 files that lose.
 
@@ -34,6 +41,7 @@ def export(
       directory: Of the run.
       reported_logits: float32[rows, classes], those of the trained model on the split that is reported on.
       temperature: Of the calibration, folded into every export.
+      threshold: Of the decision between two classes, stored in every export; None: the larger probability decides.
 
     Returns:
       A row per format and precision: format, precision, bytes, latency_ms (median, by texts per call),
@@ -48,7 +56,7 @@ def export(
     texts = _verified_texts(state)
     reported = state.splits.rows[state.splits.report_split]
     with verification.fresh_process(texts, sample=reported[sampled]["text"]) as process:
-        bundle = make_bundle(state, max_length=config.max_length, temperature=temperature)
+        bundle = make_bundle(state, max_length=config.max_length, temperature=temperature, threshold=threshold)
         version = directory.version_folder().name
         paths = {each.name: each.path(directory.building, version) for each in chosen}
         for each in chosen:
@@ -59,11 +67,11 @@ def export(
         rows = [_verified(each, precision, process, expected, texts) for each in chosen for precision in each.files]
         speeds = process.speeds()
     labels = state.labels[state.splits.report_split][sampled]
-    trained = reported_logits[sampled].argmax(axis=1)
+    trained = _decide(reported_logits[sampled] / temperature, threshold)
     for row in rows:
         file = formats.by_name(row["format"]).files[row["precision"]]
         row |= {"bytes": _bytes(paths[row["format"]], file)} | speeds[row["format"], row["precision"]]
-        predictions = row.pop("predictions")
+        predictions = _decide(row.pop("sample_logits"), threshold)
         if row["precision"] == "int8":
             row |= _int8_accuracy(predictions, trained, labels, seed=config.seed)
             row["problem"] = row["problem"] or _lost_too_much(config, row, file)
@@ -77,7 +85,7 @@ def folders(config: TrainConfig, directory: RunDirectory) -> list[str]:
     return [each.folder.format(version=version) for each in formats.parse(config.exports)]
 
 
-def make_bundle(state: RunState, *, max_length: int, temperature: float) -> Bundle:
+def make_bundle(state: RunState, *, max_length: int, temperature: float, threshold: float | None = None) -> Bundle:
     """Returns what the formats are written from: the trained model's weights with the temperature folded in."""
     model = state.model
     return Bundle(
@@ -87,7 +95,13 @@ def make_bundle(state: RunState, *, max_length: int, temperature: float) -> Bund
         tokenizer=tokenization.portable(state.tokenizer),
         label_names=state.splits.label_names,
         max_length=max_length,
+        threshold=threshold,
     )
+
+
+def _decide(logits: np.ndarray, threshold: float | None) -> np.ndarray:
+    """Returns the class of each row of calibrated logits, int64[rows]."""
+    return thresholds.decide(classifier.softmax(logits), threshold)
 
 
 def _sample(config: TrainConfig, state: RunState) -> np.ndarray:
@@ -129,7 +143,7 @@ def _verified(each: formats.Format, precision: str, process, expected: np.ndarra
         "precision": precision,
         "largest_difference": float(differences.max()),
         "problem": problem,
-        "predictions": answers.sample_logits.argmax(axis=1),
+        "sample_logits": answers.sample_logits,
     }
 
 

@@ -108,7 +108,7 @@ def _deep(config: TrainConfig, state: RunState, at: Trainable, pretrained: list[
         others, own = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         state.model.set_weights(pretrained)
         one = Trainable(
-            setup.make_trainable(config, state, config.depth),
+            setup.make_trainable(config, state, config.fixed_depth),
             {"train": features.take(others), "validation": features.take(own)},
         )
         part = dataclasses.replace(state, labels={"train": labels[others], "validation": labels[own]})

@@ -2,13 +2,16 @@
 
 import dataclasses
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sentiment_tf.config import TrainConfig, at_depth, to_flags
 from sentiment_tf.data import leaks, loading
-from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics
+from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics, thresholds
+from sentiment_tf.inference.classifier import softmax
 from sentiment_tf.pipeline import label_audit, seeds
 from sentiment_tf.pipeline.setup import RunState
 from sentiment_tf.reporting import model_card, plots, report, tensorboard
@@ -18,9 +21,26 @@ from sentiment_tf.system import provenance
 log = logging.getLogger("sentiment_tf")
 
 
-def reported_rows(state: RunState, outcome, *, temperature: float) -> ReportedRows:
+def choose_threshold(config: TrainConfig, state: RunState, outcome, *, temperature: float) -> dict | None:
+    """Returns the decision threshold that the settings ask for, found on the validation rows; None without one."""
+    probabilities = softmax(outcome.after["validation"] / temperature)
+    labels = state.labels["validation"]
+    chosen = thresholds.choose(probabilities, labels, threshold=config.threshold, threshold_for=config.threshold_for)
+    if chosen and not chosen["reached"]:
+        log.warning(
+            "  --threshold_for=%s: no threshold reaches it on the validation rows; the nearest is taken", chosen["rule"]
+        )
+    if chosen:
+        shares = (f"{100 * chosen[name]:.1f} %" for name in ("precision", "recall"))
+        label = state.splits.label_names[1]
+        log.info("  %s from a probability of %.4f on: precision %s, recall %s", label, chosen["value"], *shares)
+    return chosen
+
+
+def reported_rows(state: RunState, outcome, *, temperature: float, threshold: float | None = None) -> ReportedRows:
     """Returns the rows that the run is reported on, with the logits before training and those that exports answer."""
     split = state.splits.report_split
+    probabilities = softmax(outcome.after[split] / temperature)
     return ReportedRows(
         texts=state.splits.rows[split]["text"],
         labels=state.labels[split],
@@ -29,11 +49,20 @@ def reported_rows(state: RunState, outcome, *, temperature: float) -> ReportedRo
         lengths=state.tokens[split].lengths,
         truncated=state.tokens[split].truncated,
         names=state.splits.row_names(split),
+        predicted=None if threshold is None else thresholds.decide(probabilities, threshold),
     )
 
 
-def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, *, temperature: float) -> dict:
-    """Returns the content of run.json without the times and without the export's figures."""
+def describe(
+    config: TrainConfig,
+    state: RunState,
+    outcome,
+    rows: ReportedRows,
+    *,
+    temperature: float,
+    threshold: dict | None = None,
+) -> dict:
+    """Returns the content of run.json without the times, the explanations and the export's figures."""
     splits, reported = state.splits, state.splits.report_split
     labels, before, after = rows.labels, rows.logits_before, rows.logits_after
     found = leaks.audit({split: loading.text_array(texts) for split, texts in splits.rows.items()}, reported)
@@ -58,13 +87,15 @@ def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, 
         "frozen_parameters": state.model.count_params() - outcome.trained_parameters,
         "metrics": {
             "before": metrics.evaluate(before, labels),
-            "after": metrics.evaluate(after, labels)
+            "after": metrics.evaluate(after, labels, predicted=rows.predicted)
             | {
-                "accuracy_without_leaks": breakdown.accuracy_without(found["leaked_rows"], after, labels),
-                "by_length": breakdown.by_length(after, labels, rows.lengths),
-                "by_truncation": breakdown.by_truncation(after, labels, rows.truncated),
+                "accuracy_without_leaks": breakdown.accuracy_without(
+                    found["leaked_rows"], after, labels, predicted=rows.predicted
+                ),
+                "by_length": breakdown.by_length(after, labels, rows.lengths, predicted=rows.predicted),
+                "by_truncation": breakdown.by_truncation(after, labels, rows.truncated, predicted=rows.predicted),
             },
-            "comparison": comparison.compare(before, after, labels),
+            "comparison": comparison.compare(before, after, labels, predicted=(None, rows.predicted)),
             **({"over_seeds": seeds.ranges(outcome.seeds)} if outcome.seeds else {}),
         },
         **(
@@ -75,10 +106,15 @@ def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, 
             if config.calibrate == "on"  # without it, report and model card mention no temperature
             else {}
         ),
+        **(
+            {"threshold": _on_reported_rows(threshold, softmax(outcome.after[reported] / temperature), labels)}
+            if threshold
+            else {}
+        ),
         "history": outcome.history,
         **({"depths": outcome.depths, "skipped_depths": outcome.skipped} if outcome.depths else {}),
         **(
-            {"label_audit": label_audit.record(state, outcome.label_noise, label_audit.way(config, used.depth))}
+            {"label_audit": label_audit.record(state, outcome.label_noise, label_audit.way(config, used.fixed_depth))}
             if outcome.label_noise
             else {}
         ),
@@ -87,6 +123,14 @@ def describe(config: TrainConfig, state: RunState, outcome, rows: ReportedRows, 
         "versions": provenance.versions(),
         "hardware": provenance.hardware(),
         "commit": provenance.commit(),
+    }
+
+
+def _on_reported_rows(threshold: dict, probabilities: np.ndarray, labels: np.ndarray) -> dict:
+    """Returns the chosen threshold with what it gives on the reported rows, beside the larger probability's."""
+    return threshold | {
+        "reported": thresholds.measure(probabilities, labels, threshold["value"]),
+        "larger_probability": thresholds.measure(probabilities, labels, 0.5),
     }
 
 
@@ -104,12 +148,9 @@ def effective(config: TrainConfig, state: RunState, depths: list[dict]) -> Train
     if source["kind"] == "files" and source["columns"]:
         text, label = source["columns"]
         config = dataclasses.replace(config, text_column=text, label_column=label)
-    config = dataclasses.replace(
-        config,
-        model_revision=state.files.revision,
-        dataset_revision=source["revision"],
-        **strategies.settings_in_use(state.strategy, state.compute_dtype, state.frozen_dtype),
-    )
+    in_use: dict[str, Any] = strategies.settings_in_use(state.strategy, state.compute_dtype, state.frozen_dtype)
+    revisions = {"model_revision": state.files.revision, "dataset_revision": source["revision"]}
+    config = dataclasses.replace(config, **revisions, **in_use)
     for row in depths:
         if row.get("chosen"):
             config = at_depth(config, row["trainable_layers"])
@@ -131,8 +172,19 @@ def _log_leaks(found: dict) -> None:
     log.info("  %s of %s %s rows are in another split: %s", f"{total:,}", f"{found['rows'][split]:,}", split, counts)
 
 
-def write(config: TrainConfig, outcome, rows: ReportedRows, content: dict, building: Path) -> None:
-    """Writes the figures, the report, the model card, TensorBoard's results, history.csv and run.flags."""
+def write(
+    config: TrainConfig, outcome, rows: ReportedRows, content: dict, building: Path, *, words: Mapping[int, Sequence]
+) -> None:
+    """Writes the figures, the report, the model card, TensorBoard's results, history.csv and run.flags.
+
+    Args:
+      config: Settings of the run.
+      outcome: What training did.
+      rows: The reported rows.
+      content: Of run.json.
+      building: The run's folder.
+      words: By row, the `attributions.Word`s of the rows that are explained.
+    """
     before_training = {name: content["metrics"]["before"][name] for name in ("loss", "accuracy")}
     start = before_training if content["data"]["report_split"] == "validation" else None
     plots.save(plots.history(outcome.history, before=start), building / "history.png")
@@ -142,7 +194,7 @@ def write(config: TrainConfig, outcome, rows: ReportedRows, content: dict, build
     )
     if outcome.depths:
         plots.save(plots.depth(outcome.depths), building / "depths.png")
-    report.write(building / "report.html", run=content, rows=rows)
+    report.write(building / "report.html", run=content, rows=rows, words=words)
     model_card.write(building / "hf" / "README.md", run=content)
     tensorboard.write_results(building / "logs", run=content, rows=rows)
     provenance.write_history(building / "history.csv", outcome.history)

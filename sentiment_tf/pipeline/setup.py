@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 
 from sentiment_tf.config import TrainConfig, limit_problems
-from sentiment_tf.data import loading, tokenization
+from sentiment_tf.data import loading, token_cache, tokenization
 from sentiment_tf.depth import Depth
 from sentiment_tf.errors import UserError
 from sentiment_tf.system import runtime
@@ -70,6 +70,7 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
     """Data → tokens → model."""
     with clock.step("data") as said:
         splits = loading.load(config.data, seed=config.seed, limit=config.limit)
+        _check_threshold(config, splits.label_names)
         said += [f"{len(rows):,} {split}" for split, rows in splits.rows.items()]
     for note in splits.notes:
         log.info("  %s", note)
@@ -89,7 +90,13 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
             raise UserError(*problems)
         tokenizer = distilbert.load_tokenizer(files.directory, name=config.model, vocabulary_size=settings.vocab_size)
         tokens = {
-            split: tokenization.tokenize(tokenizer, rows["text"], max_length=config.max_length)
+            split: token_cache.tokenize(
+                tokenizer,
+                rows["text"],
+                max_length=config.max_length,
+                fingerprint=splits.source["fingerprint"][split],
+                cache_dir=config.cache_dir if config.cache == "on" else None,
+            )
             for split, rows in splits.rows.items()
         }
         said += [_truncation(split, tokens[split], config.max_length) for split in tokens]
@@ -115,6 +122,12 @@ def load_model(
         return distilbert.load_classifier(
             files.directory, label_names=splits.label_names, name=config.model, seed=config.seed
         )
+
+
+def _check_threshold(config: TrainConfig, label_names: Sequence[str]) -> None:
+    for name in ("threshold", "threshold_for"):
+        if (value := getattr(config, name)) is not None and len(label_names) != 2:
+            raise UserError(f"--{name}={value}: is for two classes; the data has {len(label_names)}; leave it out")
 
 
 def freeze(

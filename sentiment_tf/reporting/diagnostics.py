@@ -9,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy.special import softmax
-from sklearn.metrics import auc, roc_curve
+from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
 from sentiment_tf.evaluation import calibration
 from sentiment_tf.reporting.style import (
@@ -184,4 +184,52 @@ def by_length(rows: list[dict]) -> Figure:
     percent(axes.yaxis)
     axes.set_title("Accuracy by length of text")
     axes.grid(axis="x", visible=False)
+    return drawn
+
+
+@styled
+def precision_recall(logits: np.ndarray, labels: np.ndarray, name: str, threshold: dict[str, Any]) -> Figure:
+    """Draws the precision-recall curve of the second of two classes, with the point of a decision threshold.
+
+    Args:
+      logits: float32[rows, 2].
+      labels: int[rows] of both classes.
+      name: of the second class.
+      threshold: of run.json: "value", "reported" and "larger_probability" with "precision" and "recall".
+    """
+    drawn, (axes,) = figure(height=3.8)
+    scores = np.asarray(logits, np.float64) @ [-1.0, 1.0]  # in the order of the probabilities
+    precision, recall, _ = precision_recall_curve(labels == 1, scores)
+    axes.plot(recall, precision, color=BLUE, drawstyle="steps-post")
+    points = (
+        (f"threshold {threshold['value']:.3f}", threshold["reported"], VERMILLION, "o"),
+        ("larger probability", threshold["larger_probability"], MUTED, "s"),
+    )
+    for label, point, colour, marker in points:
+        place: dict[str, Any] = {"zorder": 3, "clip_on": False}  # on the axes' edge, too
+        axes.scatter(point["recall"], point["precision"], 90, color=colour, marker=marker, label=label, **place)
+    axes.set(xlabel="recall", ylabel="precision", title=f"Precision and recall of {short(name)}")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
+    percent(axes.xaxis)
+    percent(axes.yaxis)
+    axes.legend(loc="lower left", fontsize=10)
+    return drawn
+
+
+@styled
+def deletion(curve: dict[str, list[float]]) -> Figure:
+    """Draws how the probability of an answer falls when words are deleted.
+
+    Args:
+      curve: from `attributions.deletion_curve`.
+    """
+    drawn, (axes,) = figure(height=3.8)
+    kinds = (("random_words", "random words", MUTED, "s"), ("top_words", "words of the largest weight", BLUE, "o"))
+    for name, label, colour, marker in kinds:
+        axes.plot(curve["share"], curve[name], color=colour, marker=marker, label=f"without {label}")
+    axes.set(ylim=(0, 1.05), xlabel="deleted share of the words", ylabel="mean probability of the answer")
+    axes.set_title("Deleting words")
+    percent(axes.xaxis)
+    percent(axes.yaxis)
+    axes.legend(loc="lower left", fontsize=10)
     return drawn

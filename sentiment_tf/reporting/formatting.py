@@ -1,6 +1,8 @@
 """Numbers as text, the same on the terminal, in the report and in the model card."""
 
+import os
 import re
+from typing import TextIO
 
 UNKNOWN = "–"
 
@@ -28,6 +30,11 @@ def signed(number: float, decimals: int) -> str:
 def one_line(name: str) -> str:
     """Returns a name of a class or a run on one line: line ends become a space, control characters U+FFFD."""
     return _UNPRINTABLE.sub("\ufffd", _LINE_ENDS.sub(" ", name))
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Returns whether a text stream is a terminal that shows colours and NO_COLOR is not set."""
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def value(name: str, number: float | None) -> str:

@@ -18,6 +18,7 @@ class ReportedRows:
       lengths: int[rows], in tokens, after truncation.
       truncated: bool[rows], whether the text was longer than the model reads.
       names: str[rows], by which a person finds a row: its file, and its number there.
+      predicted: int[rows], the classes after training that a decision threshold gives; None: the highest logits.
     """
 
     texts: Sequence[str]
@@ -27,3 +28,4 @@ class ReportedRows:
     lengths: np.ndarray
     truncated: np.ndarray
     names: Sequence[str]
+    predicted: np.ndarray | None = None

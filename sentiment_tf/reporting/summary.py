@@ -1,18 +1,12 @@
 """The table at the end of a run or an evaluation, for a terminal."""
 
-import os
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import Any
 
 from sentiment_tf.evaluation import metrics
 from sentiment_tf.reporting import formatting
 
 _GREEN, _RED, _BOLD, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
-
-
-def wants_colour(stream: TextIO) -> bool:
-    """Returns whether a text stream is a terminal that shows colours and NO_COLOR is not set."""
-    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def table(columns: dict[str, dict[str, Any]], *, colour: bool = False) -> str:

@@ -60,7 +60,8 @@ class Curves(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Resets the means."""
-        self._done, self._averaged, self._means = None, 0, {}
+        self._done: int | None = None
+        self._averaged, self._means = 0, {}
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Starts the clock at the epoch's first step, which is not step 0 after resuming."""
@@ -227,8 +228,8 @@ def _precision_recall(probabilities: np.ndarray, labels: np.ndarray, names: Sequ
 def _mistakes_table(rows: ReportedRows, probabilities: np.ndarray, names: Sequence[str]) -> list[list[str]]:
     """Returns the most confident mistakes as cells of Markdown, which TensorBoard shows as a table."""
     table = [["row", "true", "predicted", "probability", "text"]]
-    for row in breakdown.mistakes(rows.logits_after, rows.labels)[:MISTAKES_SHOWN]:
-        predicted = int(probabilities[row].argmax())
+    for row in breakdown.mistakes(rows.logits_after, rows.labels, predicted=rows.predicted)[:MISTAKES_SHOWN]:
+        predicted = int(probabilities[row].argmax() if rows.predicted is None else rows.predicted[row])
         classes = [names[int(rows.labels[row])], names[predicted]]
         text = _plain(rows.texts[row][:_LONGEST_TEXT])
         table.append([_plain(rows.names[row]), *map(_plain, classes), f"{probabilities[row, predicted]:.3f}", text])

@@ -95,6 +95,22 @@ def test_bytes_that_are_not_utf8_are_skipped(loaded):
     np.testing.assert_allclose(answer[[0, 2]], answer[[1, 3]], atol=1e-6)
 
 
+TWO_CLASSES = {"weights": tiny_export.two_classes(), "label_names": ("NEGATIVE", "POSITIVE")}
+
+
+def test_a_threshold_decides_the_label_and_changes_no_probability(tmp_path):
+    loaded = tf.saved_model.load(str(tiny_export.export(tmp_path / "1", threshold=0.3, **TWO_CLASSES)))
+    plain = tf.saved_model.load(str(tiny_export.export(tmp_path / "2", **TWO_CLASSES)))
+    answer, without = ask(loaded, TEXTS[:200]), ask(plain, TEXTS[:200])
+    np.testing.assert_array_equal(answer["probabilities"], without["probabilities"])
+    positive = answer["probabilities"][:, 1] >= np.float32(0.3)
+    assert answer["label"].tolist() == [(b"NEGATIVE", b"POSITIVE")[each] for each in positive.astype(int)]
+    assert 0 < (answer["label"] != without["label"]).sum() < 200
+    own = answer["probabilities"][np.arange(200), positive.astype(int)]
+    np.testing.assert_array_equal(answer["probability"], own)
+    assert ask(loaded, [])["label"].shape == (0,)
+
+
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
 def test_export_is_float32_whatever_trained_it(tmp_path, dtype):
     trained = tf.nest.map_structure(lambda weight: tf.cast(weight, dtype), tiny_export.weights())

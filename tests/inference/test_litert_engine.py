@@ -268,3 +268,8 @@ def test_a_package_that_is_not_installed(run, package, monkeypatch):
     line = problem(run)
     assert package in line
     assert "pip install ai-edge-litert tokenizers" in line
+
+
+def test_says_that_it_has_no_gradients(model):
+    with pytest.raises(UserError, match="--explain: --engine=litert has no gradients; pass --engine=tensorflow"):
+        model.explain(["good"])

@@ -114,3 +114,27 @@ def test_a_saved_model_of_something_else(tmp_path):
     tf.saved_model.save(module, str(tmp_path), signatures={"doubling": module.double})
     with pytest.raises(UserError, match=r"not written by sentiment_tf.train \(its signatures: doubling\)"):
         saved_model.load(tmp_path)
+
+
+def test_explains_with_the_runs_weights_for_transformers(copy):
+    tiny_export.export_hf(copy / "hf")
+    model = saved_model.load(copy)
+    texts = tiny_export.texts(6)
+    labels, probabilities = model.predict(texts)
+    for found, label, each in zip(model.explain(texts), labels, probabilities, strict=True):
+        assert found.label == label
+        np.testing.assert_allclose(found.probabilities, each, atol=1e-4)
+        assert sum(word.weight for word in found.words) == pytest.approx(found.log_odds - found.baseline, abs=1e-4)
+    assert saved_model.load(copy / "1").explain([]) == []
+
+
+def test_does_not_explain_with_the_weights_of_another_version(copy):
+    tiny_export.export_hf(copy / "hf", weights=tiny_export.weights(seed=8))
+    with pytest.raises(UserError, match="hf holds another model than .*1; pass the run's newest version"):
+        saved_model.load(copy / "1").explain(["good film"])
+
+
+def test_explains_only_in_float32(copy):
+    tiny_export.export_hf(copy / "hf")
+    with pytest.raises(UserError, match="--precision=bfloat16: explanations need float32"):
+        saved_model.load(copy, precision="bfloat16").explain(["good"])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sentiment_tf.errors import UserError
+from sentiment_tf.evaluation.attributions import Word
 from sentiment_tf.inference import writers
 from sentiment_tf.inference.readers import Row
 
@@ -73,6 +74,59 @@ def test_csv_puts_the_answer_behind_the_rows_own_columns():
     form = layout("csv", ("id", "text"))
     assert form.header == b"id,text,label,probability,probability_NEGATIVE,probability_POSITIVE\n"
     assert record(form, {"id": "7", "text": "good"}) == b"7,good,POSITIVE,0.876543,0.123457,0.876543\n"
+
+
+WORDS = (Word(0, 4, "good", 1.2345678), Word(5, 8, "but", -0.004), Word(9, 13, "dull", -0.5))
+
+
+def explained(output_format, columns=None, **settings):
+    columns = columns or {"text": "good but dull"}
+    form = writers.layout(output_format, columns=tuple(columns), label_names=LABELS, explain=True, **settings)
+    row = Row(1, columns, columns["text"])
+    line = form.record(row, "POSITIVE", PROBABILITIES, WORDS)
+    assert form.belongs(line, row)
+    assert not form.belongs(line, Row(1, columns | {"text": "else"}, "else"))
+    assert form.answer(line, row) == ("POSITIVE", pytest.approx(0.87654, abs=1e-4))
+    return form, line
+
+
+def test_json_holds_every_word_with_its_place():
+    _, line = explained("json")
+    assert list(json.loads(line)) == ["text", "label", "probability", "probabilities", "words"]
+    assert json.loads(line)["words"][:2] == [
+        {"start": 0, "end": 4, "text": "good", "weight": 1.234568},
+        {"start": 5, "end": 8, "text": "but", "weight": -0.004},
+    ]
+
+
+def test_csv_holds_the_top_words():
+    form, line = explained("csv")
+    assert form.header == b"text,label,probability,probability_NEGATIVE,probability_POSITIVE,words\n"
+    assert line == b"good but dull,POSITIVE,0.876543,0.123457,0.876543,good +1.23; dull -0.50; but -0.00\n"
+
+
+def test_text_holds_the_top_words_before_the_text():
+    assert explained("text")[1] == b"POSITIVE\t0.8765\tgood +1.23; dull -0.50; but -0.00\tgood but dull\n"
+
+
+def test_text_on_a_terminal_colours_the_words_that_weigh():
+    form = writers.layout("text", columns=("text",), label_names=LABELS, explain=True, colour=True)
+    line = form.record(Row(1, {}, "good but dull"), "POSITIVE", PROBABILITIES, WORDS).decode()
+    assert line.endswith("\t\x1b[1;32mgood\x1b[0m but \x1b[1;31mdull\x1b[0m\n")
+
+
+@pytest.mark.parametrize("output_format", ["json", "csv"])
+def test_a_column_called_words_is_kept(output_format):
+    form, line = explained(output_format, {"text": "good but dull", "words": "three"})
+    assert b"three" in line
+    assert b"predicted_words" in form.header + line
+
+
+def test_the_probability_is_that_of_the_label():
+    """With a threshold the label need not be the likelier one."""
+    row = Row(1, {"text": "x"}, "x")
+    assert layout("text").record(row, "NEGATIVE", PROBABILITIES) == b"NEGATIVE\t0.1235\tx\n"
+    assert json.loads(layout("json").record(row, "NEGATIVE", PROBABILITIES))["probability"] == 0.123457
 
 
 TEXTS = ['a "b", c', "two\nlines", "carriage\rreturn", "", "=1+1", " x ", "\ud83d"]

@@ -1,9 +1,12 @@
 """The content of a run.json, and the rows that it is about."""
 
+import re
+
 import numpy as np
 import pytest
 
 from sentiment_tf.evaluation import metrics
+from sentiment_tf.evaluation.attributions import Word
 from sentiment_tf.reporting.rows import ReportedRows
 
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> & “so on”"
@@ -28,6 +31,16 @@ def rows():
     lengths = np.arange(40) + 5
     names = [f"films.csv, row {number}" for number in range(101, 141)]
     return ReportedRows(texts, labels, before, after.astype(np.float32), lengths, lengths > 40, names)
+
+
+@pytest.fixture(scope="session")
+def words(rows):
+    """The words of two mistakes, with weights that are drawn."""
+    generator = np.random.default_rng(1)
+    places = {row: re.finditer(r"\w+", rows.texts[row]) for row in (0, 1)}
+    return {
+        row: [Word(*word.span(), word[0], float(generator.normal())) for word in found] for row, found in places.items()
+    }
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +98,26 @@ def run(rows):
         "skipped_depths": [{"trainable_layers": 2, "reason": f"no room in {SCRIPT}"}],
         "calibration": {"temperature": 1.7, "ece_before": 0.08, "ece_after": 0.02}
         | {"loss_before": 0.51, "loss_after": 0.42},
+        "threshold": {
+            "value": 0.62,
+            "rule": "precision:0.9",
+            "reached": True,
+            "precision": 0.91,
+            "recall": 0.8,
+            "macro_f1": 0.85,
+            "reported": {"precision": 0.92, "recall": 0.81, "macro_f1": 0.86},
+            "larger_probability": {"precision": 0.9, "recall": 0.95, "macro_f1": 0.92},
+        },
+        "explanations": {
+            "method": "integrated gradients",
+            "texts": 32,
+            "largest_missed": 0.009,
+            "deletion": {
+                "share": [0.0, 0.1, 0.2, 0.3, 0.4, 0.5],
+                "top_words": [0.9, 0.6, 0.45, 0.36, 0.31, 0.28],
+                "random_words": [0.9, 0.87, 0.84, 0.8, 0.77, 0.74],
+            },
+        },
         "leaks": {
             "report_split": "validation",
             "rows": {"train": 400, "validation": 40},

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sentiment_tf.evaluation import comparison, metrics
+from sentiment_tf.evaluation.attributions import Word
 from sentiment_tf.reporting import report
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -45,9 +46,9 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def html(run, rows, tmp_path_factory):
+def html(run, rows, words, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    report.write(path, run=run, rows=rows)
+    report.write(path, run=run, rows=rows, words=words)
     return path.read_text(encoding="utf-8")
 
 
@@ -161,6 +162,7 @@ def test_every_section_is_there_and_can_be_jumped_to(page):
         "Training",
         "Depth search",
         "Calibration and accuracy by kind of text",
+        "Decision threshold",
         "Most confident mistakes",
         "Leak audit",
         "Use the model",
@@ -176,7 +178,7 @@ def test_every_section_is_there_and_can_be_jumped_to(page):
 
 def test_pictures_are_described_and_refer_to_themselves_only(page, html):
     pictures = page.all("svg")
-    assert len(pictures) == 9
+    assert len(pictures) == 11
     assert all(picture["role"] == "img" and len(picture["aria-label"]) > 20 for picture in pictures)
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     assert {use["href"][1:] for use in page.all("use")} <= ids
@@ -205,6 +207,57 @@ def test_leaks_come_with_the_accuracy_of_the_other_rows(html, rows):
     assert "on 38 texts" in html
 
 
+def test_words_are_marked_by_what_they_weigh_and_texts_stay_whole(run, rows, tmp_path):
+    text = "not <b>bad</b>, good & short"
+    words = [Word(0, 3, "not", -0.52), Word(7, 10, "bad", 1.0), Word(16, 20, "good", 0.04), Word(23, 28, "short", 0.3)]
+    changed = dataclasses.replace(rows, texts=[text, *rows.texts[1:]])
+    report.write(tmp_path / "report.html", run=run, rows=changed, words={0: words})
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert (
+        '<q dir="auto"><span class="against s2" title="-0.52">not</span> &lt;b&gt;'
+        '<span class="for s4" title="+1.00">bad</span>&lt;/b&gt;, good &amp; '
+        '<span class="for s1" title="+0.30">short</span></q>'
+    ) in html
+
+
+@pytest.mark.parametrize("length", [420, 421, 2000])
+def test_a_long_text_is_divided_between_words_or_inside_one(run, rows, tmp_path, length):
+    text = ("word " * 400)[:length]
+    words = [Word(start, start + 4, "word", 1.0) for start in range(0, length - 3, 5)]
+    changed = dataclasses.replace(rows, texts=[text, *rows.texts[1:]])
+    report.write(tmp_path / "report.html", run=run, rows=changed, words={0: words})
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    shown = "".join(page.text).replace("… ", "").replace(" …", "")
+    assert text in shown
+    marked = [each for each in page.all("span") if each.get("class") == "for s4"]
+    assert len(marked) == 2 * len(words)  # the row is a mistake, and training broke it
+
+
+def test_the_threshold_says_where_it_comes_from(run, rows, tmp_path):
+    kinds = {
+        "auto": "This threshold has the best macro F1 on the validation rows.",
+        "recall:0.9": "It has a recall of 0.9 or more on the validation rows, and of all such thresholds the best",
+        "0.62": "in every export. Every accuracy, F1 score and confusion matrix after training",
+    }
+    for rule, said in kinds.items():
+        changed = run | {"threshold": run["threshold"] | {"rule": rule}}
+        report.write(tmp_path / "report.html", run=changed, rows=rows)
+        page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+        assert said in " ".join("".join(page.text).split())
+    missed = run | {"threshold": run["threshold"] | {"reached": False}}
+    report.write(tmp_path / "report.html", run=missed, rows=rows)
+    assert "No threshold has a precision of 0.9" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_examples_show_what_the_threshold_decides(run, rows, tmp_path):
+    """Row 3 is right by the larger probability; by its threshold the model gives the other class."""
+    predicted = rows.logits_after.argmax(axis=1)
+    predicted[3] = 0
+    report.write(tmp_path / "report.html", run=run, rows=dataclasses.replace(rows, predicted=predicted))
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "a film of kind 3" in page.text
+
+
 def test_no_leaks_is_said(run, rows, tmp_path):
     leaks = run["leaks"] | {"leaked": {"exact": 0, "total": 0}, "leaked_rows": [], "kinds": ["exact"]}
     report.write(tmp_path / "report.html", run=run | {"leaks": leaks}, rows=rows)
@@ -217,7 +270,17 @@ def test_sections_without_data_are_absent(bare_run, rows, tmp_path):
     report.write(tmp_path / "report.html", run=bare_run, rows=rows)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     headings = [text for _, text in page.headings]
-    for absent in ("Training", "Depth search", "Leak audit", "Export", "Data", "Times", "Versions"):
+    for absent in (
+        "Decision threshold",
+        "Do these words matter?",
+        "Training",
+        "Depth search",
+        "Leak audit",
+        "Export",
+        "Data",
+        "Times",
+        "Versions",
+    ):
         assert absent not in headings
     assert "A temperature of" not in " ".join(page.text)
     assert len(page.all("svg")) == 6
@@ -240,10 +303,10 @@ def test_three_classes_and_a_name_with_markup(bare_run, rows, tmp_path):
     assert "$x$" in page.text
 
 
-def test_one_class_only_has_no_roc_curve(bare_run, rows, tmp_path):
+def test_one_class_only_has_no_roc_curve(bare_run, run, rows, tmp_path):
     labels = np.ones(40, int)
     result = metrics.evaluate(rows.logits_after, labels, resamples=10)
-    run = bare_run | {"metrics": {"before": result, "after": result}}
+    run = bare_run | {"metrics": {"before": result, "after": result}, "threshold": run["threshold"]}
     report.write(tmp_path / "report.html", run=run, rows=dataclasses.replace(rows, labels=labels))
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "ROC curve" not in html

@@ -50,10 +50,10 @@ addEventListener("load", () => {
 
 
 @pytest.fixture(scope="module")
-def folder(run, rows, tmp_path_factory):
+def folder(run, rows, words, tmp_path_factory):
     """The page as written, and a copy that may run scripts: our own, and any that a text smuggled in."""
     folder = tmp_path_factory.mktemp("browser")
-    report.write(folder / "report.html", run=run, rows=rows)
+    report.write(folder / "report.html", run=run, rows=rows, words=words)
     page = (folder / "report.html").read_text(encoding="utf-8")
     copy = re.sub(r'<meta http-equiv="Content-Security-Policy".*?>', "", page)
     assert copy != page
@@ -87,7 +87,7 @@ def test_loads_without_console_messages_and_runs_nothing(folder, tmp_path):
     assert "CONSOLE" not in log, log
     title = re.search("<title>(.*?)</title>", dom).group(1)
     assert title.startswith("films: ")
-    assert dom.count("<svg") == 9
+    assert dom.count("<svg") == 11
 
 
 def test_fits_a_phone(folder, tmp_path):

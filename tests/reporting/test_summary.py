@@ -42,13 +42,13 @@ class Terminal(io.StringIO):
 def test_colour_only_on_a_terminal_that_wants_it(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    assert summary.wants_colour(Terminal())
-    assert not summary.wants_colour(io.StringIO())
+    assert formatting.wants_colour(Terminal())
+    assert not formatting.wants_colour(io.StringIO())
     monkeypatch.setenv("NO_COLOR", "")
-    assert not summary.wants_colour(Terminal())
+    assert not formatting.wants_colour(Terminal())
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
-    assert not summary.wants_colour(Terminal())
+    assert not formatting.wants_colour(Terminal())
 
 
 @pytest.mark.parametrize(

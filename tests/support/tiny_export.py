@@ -1,5 +1,6 @@
 """A tiny export with random weights: two blocks, eight wide, a vocabulary of letters."""
 
+import dataclasses
 import json
 import string
 
@@ -7,8 +8,9 @@ import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from sentiment_tf.data import tokenization
-from sentiment_tf.exporting import saved_model
+from sentiment_tf.exporting import huggingface, saved_model
 from sentiment_tf.exporting.bundle import Bundle
+from sentiment_tf.modeling import distilbert
 from sentiment_tf.modeling.encoder import Block, Embeddings, Head, Weights
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
@@ -48,6 +50,43 @@ def weights(*, seed: int = 7) -> Weights:
         (block(), block()),
         Head(*dense(WIDTH, WIDTH), *dense(WIDTH, len(LABEL_NAMES))),
     )
+
+
+def two_classes() -> Weights:
+    """The same weights with a head for the first two classes."""
+    head = weights().head
+    return weights()._replace(head=head._replace(kernel=head.kernel[:, :2], bias=head.bias[:2]))
+
+
+def named_weights(weights: Weights) -> dict[str, np.ndarray]:
+    """The same weights under PyTorch's names and in its layout, as a run's folder for transformers holds them."""
+    embeddings, head = weights.embeddings, weights.head
+    named = {
+        "distilbert.embeddings.word_embeddings.weight": embeddings.words,
+        "distilbert.embeddings.position_embeddings.weight": embeddings.positions,
+        "distilbert.embeddings.LayerNorm.weight": embeddings.gamma,
+        "distilbert.embeddings.LayerNorm.bias": embeddings.beta,
+        "pre_classifier.weight": head.pre_kernel.T,
+        "pre_classifier.bias": head.pre_bias,
+        "classifier.weight": head.kernel.T,
+        "classifier.bias": head.bias,
+    }
+    for number, block in enumerate(weights.blocks):
+        scale = (WIDTH / HEADS) ** -0.5  # of attention, which the query's part of the packed matrix includes
+        (query, *kernels), (bias, *biases) = (np.split(packed, 3, axis=-1) for packed in block[:2])
+        layers = [*zip([query / scale, *kernels], [bias / scale, *biases], strict=True)]
+        layers += [*zip(block[2::2], block[3::2], strict=True)]
+        for name, (weight, bias) in zip(distilbert.BLOCK_NAMES, layers, strict=True):
+            named[f"distilbert.transformer.layer.{number}.{name}.weight"] = weight.T
+            named[f"distilbert.transformer.layer.{number}.{name}.bias"] = bias
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in named.items()}
+
+
+def export_hf(directory, **changes):
+    """Exports the tiny model into a folder for transformers and returns that."""
+    made = bundle(**changes)
+    huggingface.write(dataclasses.replace(made, named_weights=named_weights(made.weights)), directory)
+    return directory
 
 
 def tokenizer() -> dict:

@@ -31,7 +31,8 @@ class OnnxClassifier(classifier.Classifier):
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         self._pool = ThreadPoolExecutor(1)
         folder = file.parents[1]
-        names = json.loads((folder / layout.HF_CONFIG).read_text(encoding="utf-8"))["id2label"]
+        config = json.loads((folder / layout.HF_CONFIG).read_text(encoding="utf-8"))
+        names, self.threshold = config["id2label"], config.get("threshold")
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         self.label_names = tuple(names[str(number)] for number in range(len(names)))
         self.max_length = settings["model_max_length"]

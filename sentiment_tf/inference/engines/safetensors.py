@@ -1,11 +1,14 @@
 """Answers from a run's folder for transformers with our own fused graph: needs TensorFlow and tokenizers.
 
-The export's proof of that folder in float32, and the bfloat16 of ``--engine=tensorflow``, whose SavedModel holds its
-precision in its graph.
+The export's proof of that folder in float32, the bfloat16 of ``--engine=tensorflow``, whose SavedModel holds its
+precision in its graph, and the explanations: they need gradients, which lead through `encoder`'s functions over these
+weights, and each word's place in the raw text, which the tokenizer of this folder knows. A SavedModel has neither: its
+signatures were written for inference, and its tokenizer is a graph that rewrites the text before it divides it.
 """
 
 import functools
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,13 +18,16 @@ import safetensors.numpy
 import tensorflow as tf
 import tokenizers
 
+from sentiment_tf.data import batching
 from sentiment_tf.errors import UserError, first_line
+from sentiment_tf.evaluation import attributions, thresholds
 from sentiment_tf.exporting import layout
 from sentiment_tf.inference import classifier
 from sentiment_tf.modeling import distilbert, encoder
 from sentiment_tf.system import runtime, small_files
 
 _TOKENS_AT_ONCE = 1024  # per batch: its intermediate results stay in one core's cache
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")  # halves of a character
 
 
 class FusedClassifier(classifier.Classifier):
@@ -33,11 +39,14 @@ class FusedClassifier(classifier.Classifier):
         """Wraps the content of a folder; see `load`."""
         self.label_names = tuple(config["id2label"][str(number)] for number in range(len(config["id2label"])))
         self.max_length = tokenizer.truncation["max_length"]
+        self.threshold = config.get("threshold")
         self.precision = precision
         self._tokenizer = tokenizer
         self._weights = encoder.cast_for_compute(tf.nest.map_structure(tf.constant, weights), tf.as_dtype(precision))
         self._heads, self._activation = config["n_heads"], config["activation"]
         self._forward = tf.function(self._logits_of, reduce_retracing=True)
+        self._path = tf.function(self._path_of, reduce_retracing=True)
+        self._padding_id = tokenizer.token_to_id("[PAD]")
         self._pool = ThreadPoolExecutor(1)
 
     def begin(self, texts: Sequence[str | bytes]) -> Future:
@@ -49,19 +58,52 @@ class FusedClassifier(classifier.Classifier):
         encodings = self._tokenizer.encode_batch_fast([classifier.as_text(text) for text in texts])
         ids = [encoding.ids for encoding in encodings]
         logits = np.empty([len(texts), len(self.label_names)], np.float32)
-        batches = _batches([len(row) for row in ids])
+        batches = batching.by_tokens([len(row) for row in ids], _TOKENS_AT_ONCE)
         of_batch = functools.partial(self._batch, ids)
         answers = runtime.side_by_side(of_batch, batches, workers=runtime.cores())
         for rows, answer in zip(batches, answers, strict=True):
             logits[rows] = answer
         return logits
 
+    def explain(self, texts: Sequence[str | bytes]) -> list[attributions.Explanation]:
+        """Answers texts with the weight of each word; see `classifier.Classifier.explain`.
+
+        Raises:
+          UserError: the precision is not float32, whose rounding the sum of the weights would show.
+        """
+        if self.precision != "float32":
+            raise UserError(f"--precision={self.precision}: explanations need float32; leave it out")
+        given = [_decoded(text) for text in texts]
+        encodings = self._tokenizer.encode_batch([_LONE_SURROGATES.sub("\ufffd", text) for text in given])
+        probabilities = self.probabilities(texts)
+        labels = thresholds.decide(probabilities, self.threshold)
+        rows = [encoding.ids for encoding in encodings]
+        baselines = [
+            np.where(encoding.special_tokens_mask, encoding.ids, self._padding_id).tolist() for encoding in encodings
+        ]
+        found = attributions.integrate(self._gradients, rows, baselines, labels.tolist())
+        return [
+            attributions.Explanation(
+                self.label_names[label],
+                each,
+                attributions.words(text, encoding, attribution.weights),
+                *attribution[1:],
+            )
+            for text, encoding, label, each, attribution in zip(
+                given, encodings, labels, probabilities, found, strict=True
+            )
+        ]
+
+    def _gradients(self, batch: attributions.PathBatch) -> tuple[np.ndarray, np.ndarray]:
+        odds, products = self._path(attributions.PathBatch(*map(tf.constant, batch)))
+        return odds.numpy(), products.numpy()
+
     def _batch(self, ids: list[list[int]], rows: list[int]) -> np.ndarray:
-        shape = [len(rows), max(len(ids[row]) for row in rows)]
-        padded, mask = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-        for place, row in enumerate(rows):
-            padded[place, : len(ids[row])], mask[place, : len(ids[row])] = ids[row], 1
+        padded, mask = batching.pad_ids([ids[row] for row in rows])
         return self._forward(tf.constant(padded), tf.constant(mask)).numpy()
+
+    def _path_of(self, batch):
+        return attributions.path_gradients(self._weights, batch, heads=self._heads, activation=self._activation)
 
     def _logits_of(self, input_ids, attention_mask):
         return encoder.logits(self._weights, input_ids, attention_mask, heads=self._heads, activation=self._activation)
@@ -94,12 +136,6 @@ def load(folder: str | os.PathLike, *, precision: str = "float32") -> FusedClass
         raise UserError(f"{folder}: cannot be read ({first_line(error)}); export the run again") from error
 
 
-def _batches(lengths: list[int]) -> list[list[int]]:
-    """Groups texts, the longest first, into batches of about `_TOKENS_AT_ONCE` tokens; a list of rows each."""
-    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-    batches, start = [], 0
-    while start < len(order):
-        size = max(_TOKENS_AT_ONCE // lengths[order[start]], 1)
-        batches.append(order[start : start + size])
-        start += size
-    return batches
+def _decoded(text: str | bytes) -> str:
+    """Returns the text in which words have their places; a lone surrogate stays, so that they are the raw text's."""
+    return classifier.as_text(text) if isinstance(text, bytes) else text

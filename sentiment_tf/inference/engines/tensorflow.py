@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from sentiment_tf.errors import UserError
 from sentiment_tf.exporting import layout
 from sentiment_tf.inference import classifier
 from sentiment_tf.system import runtime
+
+if TYPE_CHECKING:  # it loads TensorFlow
+    from sentiment_tf.evaluation.attributions import Explanation
 
 _REQUESTS_AT_ONCE = 2  # one is tokenized while the other keeps the cores busy
 
@@ -22,12 +26,15 @@ class SavedModelClassifier(classifier.Classifier):
 
     engine, precision = "tensorflow", "float32"
 
-    def __init__(self, loaded):
-        """Wraps what `tf.saved_model.load` returned; see `load`."""
+    def __init__(self, loaded, folder: Path):
+        """Wraps what `tf.saved_model.load` returned from a folder; see `load`."""
         self._loaded = loaded  # its signatures borrow its variables
+        self._folder = folder
+        self._explainer: classifier.Classifier | None = None
         settings = loaded.settings()
         self.label_names = tuple(name.decode() for name in settings["label_names"].numpy())
         self.max_length = int(settings["max_length"])
+        self.threshold = float(settings["threshold"]) if "threshold" in settings else None
         self._pool = ThreadPoolExecutor(_REQUESTS_AT_ONCE)
 
     def begin(self, texts: Sequence[str | bytes]) -> Future:
@@ -41,6 +48,24 @@ class SavedModelClassifier(classifier.Classifier):
     def logits(self, texts: Sequence[str | bytes]) -> np.ndarray:
         """Answers one request through the signature `tokens`: float32[texts, classes]."""
         return self._loaded.signatures["tokens"](**self._loaded.tokenize(text=_strings(texts)))["logits"].numpy()
+
+    def explain(self, texts: Sequence[str | bytes]) -> "list[Explanation]":
+        """Explains with the weights in the run's folder for transformers; see `inference.engines.safetensors`.
+
+        Raises:
+          UserError: the run has no such folder, or one of another version of the model.
+        """
+        from sentiment_tf.inference.engines import safetensors
+
+        self._explainer = self._explainer or safetensors.load(find_weights(self._folder))
+        found = self._explainer.explain(texts)
+        for each, probabilities in zip(found, self.probabilities(texts), strict=True):
+            if np.abs(each.probabilities - probabilities).max() > classifier.SAME_MODEL:
+                raise UserError(
+                    f"--explain: {find_weights(self._folder)} holds another model than {self._folder}; "
+                    "pass the run's newest version"
+                )
+        return found
 
     def tokenize(self, texts: Sequence[str | bytes]) -> list[list[int]]:
         """Returns the token ids of each text, [CLS] and [SEP] included."""
@@ -88,7 +113,7 @@ def load(path: str | os.PathLike, *, precision: str = "float32") -> classifier.C
             f"--model={path}: the SavedModel in {folder} was not written by sentiment_tf.train "
             f"(its signatures: {', '.join(loaded.signatures) or 'none'})"
         )
-    return SavedModelClassifier(loaded)
+    return SavedModelClassifier(loaded, folder)
 
 
 def find(path: str | os.PathLike, *, precision: str = "float32") -> Path:
@@ -115,6 +140,22 @@ def find(path: str | os.PathLike, *, precision: str = "float32") -> Path:
     raise UserError(
         f"--model={path}: holds no SavedModel (neither saved_model.pb nor a folder 1 with it); "
         "pass a finished run of sentiment_tf.train"
+    )
+
+
+def find_weights(path: str | os.PathLike) -> Path:
+    """Returns the folder for transformers of the run that `path` means: its own folder or one of its versions.
+
+    Raises:
+      UserError: there is none.
+    """
+    folder = Path(os.path.expanduser(path))
+    for run in (folder, folder.parent):
+        if (run / layout.HF_FOLDER / layout.HF_WEIGHTS).is_file():
+            return run / layout.HF_FOLDER
+    raise UserError(
+        f"--explain: {folder} has no {layout.HF_FOLDER}/{layout.HF_WEIGHTS}, whose weights explanations need; "
+        "pass a run whose --exports include hf"
     )
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sentiment_tf.errors import UserError, first_line
+from sentiment_tf.evaluation import thresholds
 from sentiment_tf.inference import readers, scoring, writers
 from sentiment_tf.inference.classifier import TEXTS_AT_ONCE, Classifier
 from sentiment_tf.inference.jobs import plan, storage
@@ -180,9 +181,10 @@ def _answered_batch(
     batch: pa.RecordBatch, probabilities: np.ndarray, model: Classifier, schema: pa.Schema
 ) -> pa.RecordBatch:
     each = [pa.array(column) for column in np.ascontiguousarray(probabilities.T)]
+    classes = thresholds.decide(probabilities, model.threshold)
     added = [
         pa.array(model.labels(probabilities), pa.string()),
-        pa.array(probabilities.max(axis=1, initial=0)),
+        pa.array(np.take_along_axis(probabilities, classes[:, None], axis=1)[:, 0]),
         pa.StructArray.from_arrays(each, fields=list(schema.field(-1).type)),
     ]
     return pa.RecordBatch.from_arrays([*batch.columns, *added], schema=schema)
