@@ -95,15 +95,13 @@ def dtype(tokenizer) -> type:
     return np.uint16 if len(tokenizer) <= np.iinfo(np.uint16).max else np.int32
 
 
-def vocabulary(tokenizer) -> list[str]:
-    """Returns the tokens in the order of their ids; ids without a token get "[gap-…]", which no text matches."""
-    tokens = {number: token for token, number in tokenizer.get_vocab().items()}
+def vocabulary(content: dict) -> list[str]:
+    """Returns the word pieces of a tokenizer.json in the order of their ids.
+
+    Ids without a word piece, as a word that stands twice in vocab.txt leaves one, get "[gap-…]", which no text matches.
+    """
+    tokens = {number: token for token, number in content["model"]["vocab"].items()}
     return [tokens.get(number, f"[gap-{number}]") for number in range(max(tokens) + 1)]
-
-
-def lower_cases(tokenizer) -> bool:
-    """Returns whether a tokenizer lower-cases texts and strips their accents."""
-    return bert_normalizer(json.loads(tokenizer.backend_tokenizer.to_str()))["lowercase"]
 
 
 def portable(tokenizer) -> dict:

@@ -47,9 +47,8 @@ class Bundle:
 
     @property
     def vocabulary(self) -> list[str]:
-        """Word pieces in the order of their ids."""
-        ids = self.tokenizer["model"]["vocab"]
-        return sorted(ids, key=ids.__getitem__)
+        """Word pieces in the order of their ids; see `tokenization.vocabulary`."""
+        return tokenization.vocabulary(self.tokenizer)
 
     @property
     def lower_case(self) -> bool:

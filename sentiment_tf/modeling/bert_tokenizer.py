@@ -48,7 +48,8 @@ def load(tokenizer_class, directory: str, *, name: str, vocabulary_size: int):
         tokenizer.backend_tokenizer.no_padding()  # a tokenizer.json may pad every text
         tokenizer.backend_tokenizer.no_truncation()
         ids = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)  # missing special tokens are added
-        unsupported = _unsupported_setting(settings) or _unsupported(tokenizer)
+        fits = max(ids.values()) < vocabulary_size  # else writing its content down takes time without end
+        unsupported = _unsupported_setting(settings) or (_unsupported(tokenizer) if fits else None)
     except Exception as error:  # each kind of damage raises its own
         raise UserError(
             f"--model={name}: {directory} has no tokenizer that can be read ({first_line(error)}); "
@@ -59,11 +60,18 @@ def load(tokenizer_class, directory: str, *, name: str, vocabulary_size: int):
             f"--model={name}: its tokenizer has {unsupported}, which the export does not support; "
             "pass a model with BERT's own tokenizer settings"
         )
-    missing = [token for token in tokenization.SPECIAL_TOKENS if token not in ids]
-    if missing or max(ids.values()) >= vocabulary_size:
-        reason = f"lacks {', '.join(missing)}" if missing else f"has more words than the model's {vocabulary_size:,}"
-        raise UserError(f"--model={name}: its tokenizer {reason}; put the model's own vocab.txt there")
+    if problem := _vocabulary_problem(ids, vocabulary_size):
+        raise UserError(f"--model={name}: its tokenizer {problem}; put the model's own vocab.txt there")
     return tokenizer
+
+
+def _vocabulary_problem(ids: dict[str, int], vocabulary_size: int) -> str | None:
+    """Returns why a vocabulary is not that of a model with so many words, or None."""
+    if missing := [token for token in tokenization.SPECIAL_TOKENS if token not in ids]:
+        return f"lacks {', '.join(missing)}"
+    if max(ids.values()) >= vocabulary_size:
+        return f"has more words than the model's {vocabulary_size:,}"
+    return "gives two words the same id" if len(set(ids.values())) < len(ids) else None
 
 
 def _read_settings(directory: Path) -> dict:
@@ -121,7 +129,10 @@ def _unsupported_after_normalizer(tokenizer, content: dict) -> str | None:
         return f"the model with {other[0]}={model[other[0]]}"
     if model.get("max_input_chars_per_word", 100) != 100:
         return f"the model with max_input_chars_per_word={model['max_input_chars_per_word']}"
-    if tokenizer.backend_tokenizer.encode("").tokens != ["[CLS]", "[SEP]"]:
+    ends = tokenizer.backend_tokenizer.encode("")
+    # It has ids of its own for both. A vocabulary that lacks them is refused later.
+    known = [model["vocab"].get(token, number) for token, number in zip(ends.tokens, ends.ids, strict=True)]
+    if ends.tokens != ["[CLS]", "[SEP]"] or ends.ids != known:
         return "a post_processor other than [CLS] text [SEP]"
     added = [token["content"] for token in content["added_tokens"] if not token["special"]]
     return f"the added token {added[0]!r}" if added else None

@@ -10,6 +10,7 @@ from transformers import BertTokenizerFast, DistilBertTokenizerFast
 
 from sentiment_tf.data import packaged, tokenization
 from sentiment_tf.exporting.graph_tokenizer import GraphTokenizer
+from tests.support import tiny_export
 from tests.support.hard_strings import HARD_STRINGS
 from tests.support.many_scripts import NEWER, word_pieces
 from tests.support.reviews import packaged_reviews
@@ -106,7 +107,7 @@ def test_vocabulary_with_more_newer_characters_than_there_are_rare_letters():
 def test_ids_without_a_word_and_words_that_cannot_occur(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL, "good", "a", "film", "good", "a film", "b"]))
     tokenizer = DistilBertTokenizerFast.from_pretrained(tmp_path, split_special_tokens=True)
-    vocabulary = tokenization.vocabulary(tokenizer)
+    vocabulary = tiny_export.bundle(tokenizer=tokenization.portable(tokenizer)).vocabulary
     assert vocabulary == [*SPECIAL, "[gap-5]", "a", "film", "good", "a film", "b"]
     texts = ["good a film b", "a  film", "[gap-5]"]
     assert differing(graph(vocabulary), tokenizer, texts) == []

@@ -9,9 +9,11 @@ import pytest
 from absl import flags
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tokenizers import BertWordPieceTokenizer
 
 from sentiment_tf import config
 from sentiment_tf.config import TrainConfig
+from sentiment_tf.data import tokenization
 from sentiment_tf.errors import UserError
 from sentiment_tf.modeling import distilbert
 
@@ -55,6 +57,43 @@ def test_config_json_of_any_bytes_is_one_mistake(folder, content):
     (folder / "config.json").write_bytes(content)
     with pytest.raises(UserError, match="^--model=mine: "):
         distilbert.read_settings(str(folder), "mine")
+
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good"]
+TOKENIZER = json.loads(BertWordPieceTokenizer({word: number for number, word in enumerate(WORDS)}).to_str())
+
+
+def places(item, path=()) -> list[tuple]:
+    """The paths of everything in a JSON value."""
+    inner = item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list) else ()
+    return [path, *(each for key, value in inner for each in places(value, (*path, key)))]
+
+
+def replaced(item, path, value):
+    """A copy of a JSON value with another one at a path."""
+    if not path:
+        return value
+    copy = dict(item) if isinstance(item, dict) else list(item)
+    copy[path[0]] = replaced(copy[path[0]], path[1:], value)
+    return copy
+
+
+@given(path=st.sampled_from(places(TOKENIZER)), value=JSON | st.sampled_from(WORDS))
+@example(path=("post_processor", "sep", 1), value=10**9)
+@example(path=("post_processor", "sep", 1), value=1)
+@example(path=("model", "vocab", "good"), value=4)
+@example(path=("model", "vocab", "[SEP]"), value=2)
+@example(path=("model", "vocab", "good"), value=2**32 - 1)  # which took minutes, and gigabytes of messages
+def test_a_tokenizer_gives_ids_of_the_model_or_one_mistake(folder, path, value):
+    (folder / "tokenizer.json").write_text(json.dumps(replaced(TOKENIZER, path, value)), encoding="utf-8")
+    try:
+        tokenizer = distilbert.load_tokenizer(str(folder), name="mine", vocabulary_size=len(WORDS))
+    except UserError:
+        return
+    ids = tokenization.tokenize(tokenizer, ["good film"], max_length=8).ids
+    pieces = tokenization.vocabulary(tokenization.portable(tokenizer))
+    assert (pieces[ids[0]], pieces[ids[-1]]) == ("[CLS]", "[SEP]")
+    assert ids.max() < len(WORDS)
 
 
 def parse(path) -> TrainConfig:

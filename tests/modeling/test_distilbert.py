@@ -146,6 +146,10 @@ def test_normalizer_that_the_export_does_not_have_is_refused(tmp_path, normalize
         ({"pre_tokenizer": None}, "the pre_tokenizer None"),
         ({"post_processor": None}, "a post_processor other than"),
         (
+            {"post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 10**9], "cls": ["[CLS]", 2]}},
+            "a post_processor other than",
+        ),
+        (
             {
                 "added_tokens": [
                     {
