@@ -160,15 +160,17 @@ class TrainConfig:
         least=1,
     )
     cache: str = _setting(
-        "on", "Keep the output of the frozen layers on disk and reuse it in later runs.", choices=("on", "off")
+        "on",
+        "Keep tokens and the output of the frozen layers on disk and reuse them in later runs.",
+        choices=("on", "off"),
     )
     cache_dir: str | None = _setting(
         None, "Folder for cached features and the converted model (default: ~/.cache/sentiment_tf)."
     )
     cache_limit: str = _setting(
         "25%",
-        "Maximum size of the cache, in percent of its disk or as in 50GB; beyond it, the least recently used features "
-        "of other runs are deleted.",
+        "Maximum size of the cache, in percent of its disk or as in 50GB; beyond it, what other runs used least "
+        "recently is deleted.",
     )
     output_dir: str = _setting("saved_models", "Folder that holds the runs' folders.")
     run_name: str | None = _setting(None, "Name of the run's folder (default: the data set's name).")
@@ -197,6 +199,13 @@ class TrainConfig:
         return parse_depth(self.trainable_layers)
 
     @property
+    def fixed_depth(self) -> Depth:
+        """`depth`, of a config that does not look for it."""
+        depth = self.depth
+        assert depth != "auto"
+        return depth
+
+    @property
     def least_width(self) -> int:
         """Tokens that a training batch is padded to at least; of a resolved config."""
         return self.max_length if self.pad_to_max_length else 2
@@ -204,7 +213,10 @@ class TrainConfig:
     @property
     def profiled_steps(self) -> tuple[int, int] | None:
         """First and last profiled step, or None."""
-        return tuple(map(int, self.profile_steps.split(","))) if self.profile_steps else None
+        if not self.profile_steps:
+            return None
+        first, last = map(int, self.profile_steps.split(","))
+        return first, last
 
 
 # Settings that say where and how loudly, not what is trained: two runs that differ in these alone are the same.

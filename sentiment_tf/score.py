@@ -7,6 +7,7 @@ stopped.
 
 import collections
 import dataclasses
+import importlib.util
 import sys
 import time
 
@@ -77,7 +78,7 @@ def main(arguments: list[str]) -> int:
     config = job.ScoreConfig(**{field.name: options[field.name].value for field in dataclasses.fields(job.ScoreConfig)})
     opened = job.open_job(config)
     todo = job.missing(opened)
-    with _Progress(todo) as progress:
+    with Progress(todo) as progress:
         result = job.run(config, opened, todo, progress)
     print(f"{result.rows:,} rows answered in {config.output}, files: {result.files:,}")
     if result.bad_rows:
@@ -93,6 +94,8 @@ def _check(options, arguments: list[str]) -> None:
         "output": "where to? Pass a new folder",
     }
     problems += [f"--{name}: {problem}" for name, problem in missing.items() if not options[name].value]
+    if importlib.util.find_spec("ray") is None:
+        problems.append("Ray is not installed, which divides the work; run: pip install 'sentiment-tf[ray]'")
     if options.most_workers and options.least_workers > options.most_workers:
         problems.append(
             f"--least_workers={options.least_workers}: more than --most_workers={options.most_workers}; pass less"
@@ -101,7 +104,7 @@ def _check(options, arguments: list[str]) -> None:
         raise UserError(*problems)
 
 
-class _Progress:
+class Progress:
     """Rows answered, their rate and the time left: a bar on a terminal, else a line a minute."""
 
     def __init__(self, todo: list[Fragment]):
@@ -112,7 +115,7 @@ class _Progress:
         self._bar = tqdm.tqdm(total=self._rows, unit=" rows", unit_scale=True, disable=None)
         self._began = self._reported = time.monotonic()
 
-    def __enter__(self) -> "_Progress":
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *raised) -> None:

@@ -8,6 +8,7 @@ Hugging Face model, plots and TensorBoard logs. Your own texts: --data_dir or --
 import dataclasses
 import logging
 import typing
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
@@ -21,7 +22,12 @@ from sentiment_tf.system import runtime
 
 log = logging.getLogger("sentiment_tf")
 
-_DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool}
+_DEFINE: dict[type, Callable[..., object]] = {
+    str: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+}
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:

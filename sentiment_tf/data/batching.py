@@ -124,7 +124,7 @@ def to_dataset(
 
 
 def pad(
-    values: np.ndarray, offsets: np.ndarray, rows: Sequence[int], *, most: int, least: int = 2
+    values: np.ndarray, offsets: np.ndarray, rows: Sequence[int] | np.ndarray, *, most: int, least: int = 2
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gathers the texts of one batch from a flat array and pads them on the right with zeros.
 

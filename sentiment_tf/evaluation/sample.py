@@ -229,8 +229,8 @@ def _ranking(scores: np.ndarray, positive: np.ndarray) -> Callable:
 
 def _defined_mean(values: tuple[np.ndarray, ...]) -> np.ndarray:
     """Returns the mean over classes of float64[classes, resamples] without NaN; NaN where all classes are NaN."""
-    values = np.stack(values)
-    defined = np.isfinite(values)
-    total = np.where(defined, values, 0).sum(axis=0)
+    of_classes = np.stack(values)
+    defined = np.isfinite(of_classes)
+    total = np.where(defined, of_classes, 0).sum(axis=0)
     number = defined.sum(axis=0)
     return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)

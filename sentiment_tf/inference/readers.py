@@ -4,13 +4,14 @@ import codecs
 import contextlib
 import csv
 import dataclasses
+import io
 import itertools
 import json
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 from sentiment_tf.data.columns import TEXT_COLUMNS, find_column, repeated_column, separator_problem
 from sentiment_tf.data.settings import compression_problem
@@ -99,7 +100,7 @@ def open_source(path: str, *, input_format: str, text_column: str | None) -> Ite
         yield from_stream(file, name=name, input_format=input_format, text_column=text_column)
 
 
-def from_stream(file: BinaryIO, *, name: str, input_format: str, text_column: str | None) -> Source:
+def from_stream(file: io.BufferedReader, *, name: str, input_format: str, text_column: str | None) -> Source:
     """Reads an open file of any format but Parquet.
 
     Args:
@@ -129,7 +130,7 @@ def _open(path: str):
 _Opened = tuple[tuple[str, ...], Iterator[Row | Broken]]
 
 
-def _read_text(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
+def _read_text(file: io.BufferedReader, text_column: str | None, name: str) -> _Opened:
     """Reads one text per line."""
     if text_column:
         raise UserError(
@@ -148,13 +149,13 @@ def _read_text(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
     return ("text",), rows()
 
 
-def _read_csv(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
+def _read_csv(file: io.BufferedReader, text_column: str | None, name: str) -> _Opened:
     """Reads a header and rows of comma-separated fields, which may be quoted."""
     csv.field_size_limit(LONGEST_CELL)
     return _read_table(csv.reader(map(_decode, file), strict=True), text_column, name)
 
 
-def _read_tsv(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
+def _read_tsv(file: io.BufferedReader, text_column: str | None, name: str) -> _Opened:
     """Reads a header and rows of tab-separated fields; a quotation mark is part of the text, as in GLUE."""
     csv.field_size_limit(LONGEST_CELL)
     records = csv.reader(map(_decode, file), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
@@ -199,7 +200,7 @@ def _decode(line: bytes) -> str:
     return line.decode("utf-8", "surrogateescape")
 
 
-def _read_jsonl(file: BinaryIO, text_column: str | None, name: str) -> _Opened:
+def _read_jsonl(file: io.BufferedReader, text_column: str | None, name: str) -> _Opened:
     """Reads one object per line; the first of `_LOOKED_AT` objects that has a text column determines the columns."""
     if file.peek(1).lstrip().startswith(b"["):
         raise UserError(f"{name}: is a JSON array; one object per line is expected: `jq -c '.[]'` converts it")

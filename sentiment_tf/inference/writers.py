@@ -121,7 +121,7 @@ def _csv(
     del colour
     of_classes = (f"probability_{name}" for name in label_names)
     added = apart(("label", "probability", *of_classes, *["words"] * explain), columns)
-    neutral = _without_formula if safe else str
+    neutral = without_formula if safe else str
     written_labels = {neutral(name): name for name in label_names}
 
     def record(row: Row, label: str, probabilities: np.ndarray, words: Sequence["Word"] = ()) -> bytes:
@@ -351,7 +351,7 @@ def _parse(content: str | bytes) -> Any:
     return json.loads(content, parse_constant=lambda name: None)
 
 
-def _without_formula(cell: str) -> str:
+def without_formula(cell: str) -> str:
     """Returns a cell that no spreadsheet runs: an apostrophe stands before what would be a formula; numbers stay.
 
     The characters are those of OWASP's page on CSV injection (owasp.org/www-community/attacks/CSV_Injection).

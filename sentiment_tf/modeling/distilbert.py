@@ -27,8 +27,10 @@ LARGEST_SIZE = 10_000_000  # for each size in config.json; the largest vocabular
 REFERENCE_BATCH = 32
 
 # PyTorch's names of a block's parts, in the order of `encoder.pack_block`'s arguments.
-BLOCK_NAMES = ("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin", "sa_layer_norm")
-BLOCK_NAMES += ("ffn.lin1", "ffn.lin2", "output_layer_norm")
+BLOCK_NAMES = (
+    *("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin", "sa_layer_norm"),
+    *("ffn.lin1", "ffn.lin2", "output_layer_norm"),
+)
 
 
 @dataclasses.dataclass(frozen=True)

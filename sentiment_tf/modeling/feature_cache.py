@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sentiment_tf.data import batching
+from sentiment_tf.data import batching, token_cache
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.distributed import collectives
 from sentiment_tf.errors import NoRoomError, UserError
@@ -32,6 +32,7 @@ from sentiment_tf.modeling import (
 )
 from sentiment_tf.system import cache_folder, disk
 
+FOLDER = "features"
 RESERVE = 0.1  # share of the free disk space that features for later depths leave to checkpoints and exports
 
 log = logging.getLogger("sentiment_tf")
@@ -52,7 +53,7 @@ class Entry(NamedTuple):
 
 def folder_of(model, tokens: Tokens, *, depth: int, compute_dtype: tf.DType, cache_dir: str) -> Path:
     """Returns the folder of a split's features in the cache; it does not exist until they are computed."""
-    return Path(cache_dir) / "features" / _key(model, tokens, depth, compute_dtype)
+    return Path(cache_dir) / FOLDER / _key(model, tokens, depth, compute_dtype)
 
 
 def cached(
@@ -86,8 +87,8 @@ def cached(
 
 def _of_split(name: str, entries: dict[int, Entry], depth: int, fill: Callable, strategy) -> tuple[np.ndarray, float]:
     found = _open(entries[depth])
-    there = [found is not None if at == depth else os.path.exists(entry.folder) for at, entry in entries.items()]
-    there = collectives.all_gather(strategy, np.array([there], np.int32)).all(axis=0)
+    here = [found is not None if at == depth else os.path.exists(entry.folder) for at, entry in entries.items()]
+    there = np.all(collectives.all_gather(strategy, np.array([here], np.int32)), axis=0)
     missing = [at for at, is_there in zip(entries, there, strict=True) if not is_there]
     if missing:
         began = time.perf_counter()
@@ -111,7 +112,7 @@ def _look_for_room(needed: Sequence[Entry], wanted: Sequence[Entry]) -> tuple[st
     """
     folder = needed[0].folder.parent
     try:
-        with _report_unwritable(folder):
+        with cache_folder.reported(folder.parent):
             folder.mkdir(parents=True, exist_ok=True)
             disk.delete_leftovers(folder)
             least, more = (sum(one.bytes for one in some if not one.folder.exists()) for some in (needed, wanted))
@@ -132,21 +133,25 @@ def _free_space(folder: Path, wanted: int, *, keep: Sequence[Path]) -> int:
     if wanted <= free:
         return free
     held = sum(entry.bytes for entry in cache_folder.entries(folder))
-    if deleted := cache_folder.shrink(folder, held - (wanted - free), keep=keep):
+    if deleted := cache_folder.shrink([folder], held - (wanted - free), keep=keep):
         log.info("the disk is full: deleted %d of the least recently used features", len(deleted))
     return shutil.disk_usage(folder).free
 
 
 def keep_in_bounds(cache_dir: str, limit: str) -> None:
-    """Deletes the least recently used features until the cache has at most ``limit`` (see `cache_folder.parse_limit`).
+    """Deletes the least recently used features and tokens until at most ``limit`` is left of them.
 
-    Features that this or another process has opened stay.
+    Those that this or another process has opened stay.
+
+    Args:
+      cache_dir: Folder of the cache.
+      limit: See `cache_folder.parse_limit`.
     """
-    folder = Path(cache_dir) / "features"
-    deleted = cache_folder.shrink(folder, cache_folder.parse_limit(limit, folder))
+    folders = [Path(cache_dir) / name for name in (FOLDER, token_cache.FOLDER)]
+    deleted = cache_folder.shrink(folders, cache_folder.parse_limit(limit, cache_dir))
     if deleted:
         size = sum(entry.bytes for entry in deleted)
-        log.info("--cache_limit=%s: deleted features of %d earlier runs (%s bytes)", limit, len(deleted), f"{size:,}")
+        log.info("--cache_limit=%s: deleted %d entries of earlier runs (%s bytes)", limit, len(deleted), f"{size:,}")
 
 
 @contextlib.contextmanager
@@ -159,12 +164,12 @@ def _new(entry: Entry, began: float) -> Iterator[np.ndarray]:
     """
     folder, shape, dtype = entry
     with contextlib.ExitStack() as stack:
-        with _report_unwritable(folder.parent):
+        with cache_folder.reported(folder.parent.parent):
             building = stack.enter_context(disk.atomic_folder(folder))
         disk.allocate(building / "values", entry.bytes)
         values = np.memmap(building / "values", dtype, "r+", shape=shape) if shape[0] else np.empty(shape, dtype)
         yield values
-        if shape[0]:
+        if isinstance(values, np.memmap):
             values.flush()
         record = {"shape": list(shape), "dtype": dtype.name, "xxh3": disk.checksum(building / "values")}
         (building / "features.json").write_text(json.dumps(record | {"seconds": time.perf_counter() - began}))
@@ -187,17 +192,6 @@ def _open(entry: Entry) -> tuple[np.ndarray, float] | None:
         return None
     values = np.memmap(folder / "values", dtype, "r", shape=shape) if shape[0] else np.empty(shape, dtype)
     return values, seconds
-
-
-@contextlib.contextmanager
-def _report_unwritable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if disk.is_full(error):
-            raise
-        reason = f"cannot be written ({error.strerror})"
-        raise UserError(f"--cache_dir={folder.parent}: {reason}; choose another, or pass --cache=off") from error
 
 
 def _key(model, tokens: Tokens, depth: int, compute_dtype: tf.DType) -> str:

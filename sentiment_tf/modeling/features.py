@@ -107,7 +107,7 @@ def compute(
       NoRoomError: The disk has too little space for the features of all splits; raised before any computation.
     """
     only = splits if only is None else only
-    if depth in ("all", model.config.num_hidden_layers):
+    if depth == "all" or depth == model.config.num_hidden_layers:
         return {name: Features(splits[name].ids, splits[name].offsets, max_length, least_width) for name in only}
     strategy = strategy or tf.distribute.get_strategy()
 

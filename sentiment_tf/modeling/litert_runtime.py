@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 TOKENS_PER_CALL = 256
 MOST_INTERPRETERS = 8  # each holds a copy of the weights, arranged for the processor; more cores help inside a call
@@ -21,19 +22,19 @@ def interpreters_and_threads(cores: int) -> tuple[int, int]:
     return interpreters, cores // interpreters
 
 
-def calls(lengths: Sequence[int]) -> list[np.ndarray]:
+def calls(lengths: npt.ArrayLike) -> list[np.ndarray]:
     """Groups texts of equal length into calls, the longest first: the last call to end is short.
 
     Args:
-      lengths: Tokens of each text.
+      lengths: int[texts], tokens of each text.
 
     Returns:
       int64[texts] row numbers of each call.
     """
-    lengths = np.asarray(lengths, np.int64)
-    order = np.argsort(-lengths, kind="stable")
+    sizes = np.asarray(lengths, np.int64)
+    order = np.argsort(-sizes, kind="stable")
     found = []
-    for length, group in itertools.groupby(order, key=lengths.__getitem__):
+    for length, group in itertools.groupby(order, key=sizes.__getitem__):
         rows, size = np.fromiter(group, np.int64), max(TOKENS_PER_CALL // max(int(length), 1), 1)
         found += [rows[start : start + size] for start in range(0, len(rows), size)]
     return found
@@ -62,7 +63,7 @@ class Interpreter:
         details = self._interpreter.get_signature_runner("serving_default").get_output_details()
         self._outputs = [details[name]["index"] for name in outputs]
         self._input = self._interpreter.get_input_details()[0]["index"]
-        self._shape = None
+        self._shape: tuple[int, ...] | None = None
 
     def __call__(self, input_ids: np.ndarray) -> list[np.ndarray]:
         """Returns the outputs for int32[texts, length]."""

@@ -137,7 +137,7 @@ def _stand_in(config: TrainConfig, state: RunState, tokens: Tokens, depth: Depth
     from sentiment_tf.modeling import features
 
     values, offsets = tokens.ids, None if depth == 0 else tokens.offsets
-    if has_frozen_blocks(state, depth):
+    if depth != "all" and has_frozen_blocks(state, depth):
         shape, dtype = features.layout(state.model, tokens, depth)
         values = np.broadcast_to(np.zeros((), dtype), shape)
     return features.Features(values, offsets, config.max_length, config.least_width)

@@ -265,6 +265,7 @@ class _Decisions:
         """
         if reason := self._no_room.get(str(depth)):
             return reason
+        at: Trainable | str
         try:
             at = setup.freeze(at_depth(config, depth), self._prepared, depth, only=setup.TRAINING_SPLITS)
         except NoRoomError as error:

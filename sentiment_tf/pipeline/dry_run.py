@@ -42,10 +42,11 @@ def report(config: TrainConfig) -> str:
     clock = Clock()
     state = setup.prepare(config, clock)
     blocks, lengths = state.model.config.num_hidden_layers, [tokens.lengths for tokens in state.tokens.values()]
-    depths = list(range(blocks + 1)) if config.trainable_layers == "auto" else [config.depth]
+    depths: list[Depth] = [*range(blocks + 1)] if config.depth == "auto" else [config.depth]
     # Found before anything is timed: the cache knows features by the weights that made them.
     computed = {depth: _must_compute(config, state, depth) for depth in dict.fromkeys([0, *depths])}
-    used = depth_search.first_depths(config, blocks) if len(depths) > 1 else [0] * config.stages + depths
+    stages: list[Depth] = [0] if config.stages else []
+    used: list[Depth] = [*depth_search.first_depths(config, blocks)] if len(depths) > 1 else [*stages, *depths]
     needed = _feature_bytes(state, [depth for depth in used if computed[depth]])
     parts = [
         _rows(state),
@@ -124,7 +125,7 @@ def _devices(state: RunState) -> Iterator[list[str]]:
 
 def _minutes(config: TrainConfig, state: RunState, computed: dict, spent: dict[str, float]) -> str:
     """Tabulates the time of each step of the run, and of the run."""
-    depth = config.depth
+    depth = config.fixed_depth
     steps = cost_estimate.estimate(config, state, depth, start=spent["start"])
     steps["features"] *= computed[depth]
     if config.stages:
@@ -184,13 +185,14 @@ def _must_compute(config: TrainConfig, state: RunState, depth: Depth) -> bool:
     return config.cache == "off" or not all(folder.exists() for folder in folders)
 
 
-def _feature_bytes(state: RunState, depths: list[int]) -> int:
+def _feature_bytes(state: RunState, depths: list[Depth]) -> int:
     """Returns the bytes of the features at these depths; the test split is scored at the outermost alone."""
     from sentiment_tf.modeling import features
 
     layouts = [
         features.layout(state.model, tokens, depth)
         for depth in depths
+        if depth != "all"
         for split, tokens in state.tokens.items()
         if split != "test" or depth in (0, depths[-1])
     ]

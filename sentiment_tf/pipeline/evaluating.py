@@ -60,5 +60,5 @@ def measure(models: Sequence[Classifier], data: DataSettings, *, seed: int) -> d
         for values, predicted, probabilities in zip(logits, classes, answers, strict=True)
     ]
     if len(models) == 2:
-        found["comparison"] = comparison.compare(*logits, labels, predicted=tuple(classes))
+        found["comparison"] = comparison.compare(logits[0], logits[1], labels, predicted=(classes[0], classes[1]))
     return found

@@ -75,7 +75,8 @@ def train(config: TrainConfig) -> RunResult | None:
     directory = RunDirectory(config.output_dir, config.run_name)
     workers = cluster.from_environment(config.strategy)
     if workers and not workers.is_chief:
-        return _run_as_worker(config, directory, workers)
+        _run_as_worker(config, directory, workers)
+        return None
     with directory.locked(), _full_disk_as_user_error(config, directory):
         if directory.is_finished(config):
             log.info("%s is finished; pass --overwrite to train it again", directory.final)
@@ -168,7 +169,7 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
             also = depth_search.shared(config, state.model.config.num_hidden_layers)
             at = setup.freeze(config, state, 0, also=also)
         else:
-            at = setup.freeze(config, state, config.depth, also=[0] if config.stages else ())
+            at = setup.freeze(config, state, config.fixed_depth, also=[0] if config.stages else ())
         details.append(_padding(config, at.features["train"]))
     with clock.step("evaluate_before") as details:
         before = fine_tuning.predict_splits(state, at)
@@ -195,7 +196,8 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
     with clock.step("evaluate_after") as details:
         after = fine_tuning.predict_splits(state, at)
         details.append(_headline(after[reported], labels, reported))
-    depth, found = next((row["trainable_layers"] for row in depths if row.get("chosen")), config.depth), None
+    chosen, found = [row["trainable_layers"] for row in depths if row.get("chosen")], None
+    depth = chosen[0] if chosen else config.fixed_depth
     if label_audit.way(config, depth):
         with clock.step("audit_labels") as details:
             found = label_audit.audit(config, state, at, depth)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, errors
+from huggingface_hub.hf_api import RepoFile
 
 from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.exporting import layout, manifest
@@ -90,7 +91,8 @@ def _files_there(api: huggingface_hub.HfApi, repository: str) -> list[str]:
 def _is_there(api: huggingface_hub.HfApi, repository: str, weights: CommitOperationAdd) -> bool:
     """Returns whether a repository holds the very weights: then the rest may be brought up to date."""
     found = api.get_paths_info(repository, [weights.path_in_repo])
-    return any(file.lfs and file.lfs.sha256 == weights.upload_info.sha256.hex() for file in found)
+    stored = [file.lfs for file in found if isinstance(file, RepoFile)]
+    return any(lfs and lfs.sha256 == weights.upload_info.sha256.hex() for lfs in stored)
 
 
 def _taken(repository: str, present: list[str]) -> str:
@@ -104,9 +106,10 @@ def _files(run: Path, repository: str) -> dict[str, str | bytes]:
     if missing := [path for path in needed if not path.is_file()]:
         raise UserError(f"{run}: has no {missing[0].relative_to(run)}; pass a finished run whose --exports include hf")
     manifest.check_files(run, needed)
-    files = {path.relative_to(folder).as_posix(): str(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files: dict[str, str | bytes] = {path.relative_to(folder).as_posix(): str(path) for path in found}
     if CARD in files:
-        files[CARD] = model_card.on_the_hub(Path(files[CARD]).read_text(encoding="utf-8"), repository).encode()
+        files[CARD] = model_card.on_the_hub((folder / CARD).read_text(encoding="utf-8"), repository).encode()
     if (run / REPORT).is_file():
         files[REPORT] = str(run / REPORT)
     return files

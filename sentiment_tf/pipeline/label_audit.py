@@ -13,6 +13,7 @@ from sentiment_tf.data import splitting
 from sentiment_tf.depth import Depth
 from sentiment_tf.evaluation import label_noise
 from sentiment_tf.evaluation.label_noise import LabelNoise
+from sentiment_tf.inference import writers
 from sentiment_tf.pipeline import fine_tuning, setup, solved_head
 from sentiment_tf.pipeline.setup import RunState, Trainable
 from sentiment_tf.training import head_solver
@@ -68,11 +69,16 @@ def record(state: RunState, found: LabelNoise, used: str) -> dict:
 
 
 def write(state: RunState, found: LabelNoise, path: Path) -> None:
-    """Writes a CSV of the suspicious rows, the most suspicious first: file, row, given, likely, score, text."""
+    """Writes a CSV of the suspicious rows, the most suspicious first: file, row, given, likely, score, text.
+
+    People open it in a spreadsheet, so cells that it would run as formulas get an apostrophe.
+    """
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["file", "row", "given", "likely", "score", "text"])
         writer.writeheader()
-        writer.writerows(_row(state, found, row) for row in found.order)
+        for row in found.order:
+            cells = _row(state, found, row)
+            writer.writerow({name: writers.without_formula(str(cell)) for name, cell in cells.items()})
 
 
 def _row(state: RunState, found: LabelNoise, row: int) -> dict:
@@ -102,7 +108,7 @@ def _deep(config: TrainConfig, state: RunState, at: Trainable, pretrained: list[
         others, own = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         state.model.set_weights(pretrained)
         one = Trainable(
-            setup.make_trainable(config, state, config.depth),
+            setup.make_trainable(config, state, config.fixed_depth),
             {"train": features.take(others), "validation": features.take(own)},
         )
         part = dataclasses.replace(state, labels={"train": labels[others], "validation": labels[own]})

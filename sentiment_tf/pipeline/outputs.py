@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,7 +102,7 @@ def describe(
         "history": outcome.history,
         **({"depths": outcome.depths, "skipped_depths": outcome.skipped} if outcome.depths else {}),
         **(
-            {"label_audit": label_audit.record(state, outcome.label_noise, label_audit.way(config, used.depth))}
+            {"label_audit": label_audit.record(state, outcome.label_noise, label_audit.way(config, used.fixed_depth))}
             if outcome.label_noise
             else {}
         ),
@@ -151,12 +152,9 @@ def effective(config: TrainConfig, state: RunState, depths: list[dict]) -> Train
     if source["kind"] == "files" and source["columns"]:
         text, label = source["columns"]
         config = dataclasses.replace(config, text_column=text, label_column=label)
-    config = dataclasses.replace(
-        config,
-        model_revision=state.files.revision,
-        dataset_revision=source["revision"],
-        **strategies.settings_in_use(state.strategy, state.compute_dtype, state.frozen_dtype),
-    )
+    in_use: dict[str, Any] = strategies.settings_in_use(state.strategy, state.compute_dtype, state.frozen_dtype)
+    revisions = {"model_revision": state.files.revision, "dataset_revision": source["revision"]}
+    config = dataclasses.replace(config, **revisions, **in_use)
     for row in depths:
         if row.get("chosen"):
             config = at_depth(config, row["trainable_layers"])

@@ -36,7 +36,7 @@ def train(
         seeded, name = dataclasses.replace(config, seed=seed), f"seed-{seed}"
         if seed > config.seed:
             state.model.set_weights(setup.load_model(seeded, state.files, state.splits, state.strategy).get_weights())
-        one = Trainable(setup.make_trainable(seeded, state, config.depth), at.features)
+        one = Trainable(setup.make_trainable(seeded, state, config.fixed_depth), at.features)
         if config.stages:
             fine_tuning.fit_head(seeded, state, name=f"{name}-head", callbacks=callbacks(f"{name}-head"))
         history = fine_tuning.fit(seeded, state, one, name=name, callbacks=callbacks(name))

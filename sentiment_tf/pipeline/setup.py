@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 
 from sentiment_tf.config import TrainConfig, limit_problems
-from sentiment_tf.data import loading, tokenization
+from sentiment_tf.data import loading, token_cache, tokenization
 from sentiment_tf.depth import Depth
 from sentiment_tf.errors import UserError
 from sentiment_tf.system import runtime
@@ -90,7 +90,13 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
             raise UserError(*problems)
         tokenizer = distilbert.load_tokenizer(files.directory, name=config.model, vocabulary_size=settings.vocab_size)
         tokens = {
-            split: tokenization.tokenize(tokenizer, rows["text"], max_length=config.max_length)
+            split: token_cache.tokenize(
+                tokenizer,
+                rows["text"],
+                max_length=config.max_length,
+                fingerprint=splits.source["fingerprint"][split],
+                cache_dir=config.cache_dir if config.cache == "on" else None,
+            )
             for split, rows in splits.rows.items()
         }
         said += [_truncation(split, tokens[split], config.max_length) for split in tokens]

@@ -60,7 +60,8 @@ class Curves(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Resets the means."""
-        self._done, self._averaged, self._means = None, 0, {}
+        self._done: int | None = None
+        self._averaged, self._means = 0, {}
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Starts the clock at the epoch's first step, which is not step 0 after resuming."""

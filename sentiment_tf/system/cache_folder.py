@@ -9,9 +9,12 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from sentiment_tf.errors import UserError
+from sentiment_tf.system import disk
 
 _UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 _SIZE = re.compile(rf"(\d+(?:\.\d+)?) ?(%|{'|'.join(_UNITS)})", re.IGNORECASE)
@@ -72,18 +75,19 @@ def hold(entry: Path) -> bool:
     return True
 
 
-def shrink(folder: Path, limit: float, *, keep: Collection[Path] = ()) -> list[CacheEntry]:
+def shrink(folders: Iterable[Path], limit: float, *, keep: Collection[Path] = ()) -> list[CacheEntry]:
     """Deletes entries, the least recently used first, until the others have ``limit`` bytes or less.
 
     Args:
-      folder: Of the cache.
+      folders: Of the cache.
       limit: Bytes that may stay.
       keep: Entries that stay in any case, as those stay that a process holds.
 
     Returns:
       What was deleted.
     """
-    found, deleted = entries(folder), []
+    found = sorted((entry for folder in folders for entry in entries(folder)), key=lambda entry: entry.used)
+    deleted = []
     excess = sum(entry.bytes for entry in found) - limit
     for entry in found:
         if excess <= 0:
@@ -92,6 +96,18 @@ def shrink(folder: Path, limit: float, *, keep: Collection[Path] = ()) -> list[C
             deleted.append(entry)
             excess -= entry.bytes
     return deleted
+
+
+@contextlib.contextmanager
+def reported(cache_dir: str | os.PathLike) -> Iterator[None]:
+    """Turns an error of a folder that cannot be written into a `UserError`; a full disk stays an OSError."""
+    try:
+        yield
+    except OSError as error:
+        if disk.is_full(error):
+            raise
+        reason = f"cannot be written ({error.strerror})"
+        raise UserError(f"--cache_dir={cache_dir}: {reason}; choose another, or pass --cache=off") from error
 
 
 def _delete(entry: Path) -> bool:

@@ -70,7 +70,9 @@ class KeepBest(keras.callbacks.Callback):
     def __init__(self, patience: int):
         """Stops after ``patience`` epochs without a better one."""
         super().__init__()
-        self._patience, self._best, self._weights, self._waited = patience, None, None, 0
+        self._patience, self._waited = patience, 0
+        self._best: tuple[float, float] | None = None
+        self._weights: list[np.ndarray] | None = None
 
     def on_epoch_end(self, epoch, logs=None):
         """Compares the epoch with the best one so far."""

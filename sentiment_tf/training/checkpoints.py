@@ -8,6 +8,7 @@ import io
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -94,7 +95,8 @@ def keep(folder: Path, *, newest: Path, steps: set[int]) -> None:
 
 def _save(file, checkpoint: Checkpoint) -> None:
     record = np.frombuffer(json.dumps(checkpoint.record).encode(), np.uint8)
-    np.savez(file, record=record, **checkpoint.arrays)
+    arrays: dict[str, Any] = checkpoint.arrays
+    np.savez(file, record=record, **arrays)
 
 
 def _load(file) -> Checkpoint:

@@ -91,7 +91,7 @@ def fit(
     row = EpochRow(config, features, validate)
     best = [KeepBest(config.early_stopping_patience)] if config.early_stopping_patience else []
     callbacks, first, epochs = [row, *callbacks, *best], (0, 0), config.epochs
-    resumed = contextlib.nullcontext()
+    resumed: contextlib.AbstractContextManager = contextlib.nullcontext()
     if checkpoints is not None:
         checkpointer = Checkpointer(
             checkpoints, model, steps=steps, every=config.checkpoint_every, stateful=[row, *best]

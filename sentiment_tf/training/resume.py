@@ -147,11 +147,12 @@ class Checkpointer(keras.callbacks.Callback):
             arrays |= _numbered("optimizer", [variable.numpy() for variable in of_optimizer])
             of_metrics = keras_internals.metric_variables(self.model)
             arrays |= _numbered("metrics", [variable.numpy() for variable in of_metrics])
-        record = {"epoch": self.epoch, "step": self.step, "done": done, "callbacks": []}
+        states = []
         for number, callback in enumerate(self._stateful):
             state, of_callback = callback.state()
-            record["callbacks"].append(state)
+            states.append(state)
             arrays |= {} if done else _numbered(f"callback{number}", of_callback)
+        record = {"epoch": self.epoch, "step": self.step, "done": done, "callbacks": states}
         self.is_done = done
         if not self._strategy.extended.should_checkpoint:
             return

@@ -190,10 +190,11 @@ def added(tmp_path_factory):
 @pytest.mark.slow
 def test_added_set_is_in_the_flags_help(added):
     assert added["help"] == {
-        "dataset": "Data set by name: sst2, imdb, rotten_tomatoes or tweets. With --data_dir, that folder's layout.",
-        "max_length": "Tokens a text is cut to, [CLS] and [SEP] included "
+        "dataset": "Data set by name: sst2, imdb, rotten_tomatoes or tweets. "
+        "With --data_dir: the data set that the folder holds.",
+        "max_length": "Texts are truncated to this many tokens, with [CLS] and [SEP] "
         "(default: 256 for imdb, 64 for tweets, else 128).",
-        "learning_rate": "Peak of the schedule (default: 1e-3 for the head, 2e-4 to 5e-5 with blocks; "
+        "learning_rate": "Peak learning rate (default: 1e-3 for the head, 2e-4 to 5e-5 with blocks; "
         "on sst2 5e-4, 1e-4 to 5e-5; on tweets 2e-3, 3e-4).",
     }
     assert added["evaluate"] == "Data set by name: sst2, imdb, rotten_tomatoes or tweets."
@@ -217,7 +218,7 @@ def test_added_set_is_in_the_errors(added):
 def test_added_set_is_read_with_its_own_classes(added):
     assert added["rows"] == {"train": 60, "validation": 30}
     assert added["names"] == ["AGAINST", "NONE", "FOR"]
-    assert added["first"] == {"text": added["text"], "label": 0}
+    assert added["first"] == {"text": added["text"], "label": 0, "row": 1}
     assert added["labels"] == [0, 1, 2, 0, 1, 2]
     assert added["answers"] == [1, 2, 0, 1, 2, 0]  # a model that has the same classes in another order
     source = added["source"]

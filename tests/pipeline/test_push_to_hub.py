@@ -64,7 +64,7 @@ def test_a_run_is_uploaded_in_one_commit(run, environment):
     assert held.files["README.md"].decode() == CARD.replace("saved_models/a (b)/hf", NAME)
 
 
-def test_a_killed_upload_goes_on_with_what_is_missing(run, environment):
+def test_a_killed_upload_goes_on_with_what_is_missing(run, environment, tmp_path):
     uploads = Uploads(stuck_after=1)
     with HubServer(uploads=uploads) as hub:
         call = [sys.executable, "-m", "sentiment_tf.push", str(run), NAME]
@@ -75,7 +75,9 @@ def test_a_killed_upload_goes_on_with_what_is_missing(run, environment):
         uploads.stuck_after = None
         uploads.go_on.set()
         assert (len(uploads.received), uploads.commits, set(hub.find(NAME).files)) == (1, 0, {".gitattributes"})
-        succeeded(push(run, NAME, environment=environment(hub)))
+        (tmp_path / "home").mkdir(exist_ok=True)
+        (tmp_path / "home" / "token").write_text(TOKEN)  # as `hf auth login` stores it
+        succeeded(push(run, NAME, environment=environment(hub, "")))
         assert len(uploads.received) == len(set(uploads.received)) == 3
         assert "onnx/model.onnx" in hub.find(NAME).files
 

@@ -7,6 +7,7 @@ holds, under the ids of the real ones: `stanfordnlp/sst2`, `stanfordnlp/imdb` an
 `distilbert/distilbert-base-uncased`. Each has one commit, which `main` and the tag `v1` stand for.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -371,9 +372,10 @@ def _handler(hub: HubServer, by_name: Mapping, uploads: Uploads) -> type[BaseHTT
             for name, value in headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(data)
+            with contextlib.suppress(BrokenPipeError):  # a client that was killed
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(data)
 
     return Handler
 

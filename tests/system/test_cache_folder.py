@@ -43,7 +43,7 @@ def test_entries_by_last_use(cache):
 
 @pytest.mark.parametrize(("limit", "left"), [(300, "abc"), (299, "bc"), (200, "bc"), (100, "c"), (0, ""), (-1, "")])
 def test_the_least_recently_used_go_first(cache, limit, left):
-    deleted = cache_folder.shrink(cache, limit)
+    deleted = cache_folder.shrink([cache], limit)
     assert names(cache_folder.entries(cache)) == list(left)
     assert names(deleted) == [name for name in "abc" if name not in left]
     assert sorted(path.name for path in cache.iterdir()) == sorted([*left, ".d-unfinished"])
@@ -51,7 +51,7 @@ def test_the_least_recently_used_go_first(cache, limit, left):
 
 def test_what_is_kept_or_held_stays(cache):
     assert cache_folder.hold(cache / "b")
-    assert names(cache_folder.shrink(cache, 0, keep=[cache / "a"])) == ["c"]
+    assert names(cache_folder.shrink([cache], 0, keep=[cache / "a"])) == ["c"]
     assert not cache_folder.hold(cache / "c")
 
 
@@ -60,9 +60,9 @@ def test_what_another_process_reads_stays_until_it_ends(cache):
     call = [sys.executable, "-c", HOLD, str(cache / "a")]
     with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout.readline() == "True\n"
-        assert names(cache_folder.shrink(cache, 0)) == ["b", "c"]
+        assert names(cache_folder.shrink([cache], 0)) == ["b", "c"]
         reader.kill()
-    assert names(cache_folder.shrink(cache, 0)) == ["a"]
+    assert names(cache_folder.shrink([cache], 0)) == ["a"]
 
 
 @pytest.mark.parametrize(

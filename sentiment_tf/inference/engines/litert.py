@@ -45,11 +45,12 @@ class LiteRTClassifier(classifier.Classifier):
         self.precision = precision
         self._tokenizer, self._model = tokenizer, model
         self._workers, self._threads = litert_runtime.interpreters_and_threads(cores or runtime.cores())
-        self._pool, self._of_thread, self._lock = None, threading.local(), threading.Lock()
-        self._latest = None  # of the calls that the pool was given
-        self._over_all_cores = self._interpreter(threads=self._workers)
-        with runtime.quiet_stderr():  # LiteRT tells once that it uses XNNPACK, which nobody asked
-            classes = self._over_all_cores(np.zeros([1, 2], np.int32))[0].shape[1]
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self._latest: concurrent.futures.Future | None = None  # of the calls that the pool was given
+        self._of_thread, self._lock = threading.local(), threading.Lock()
+        self._over_all_cores: litert_runtime.Interpreter | None = self._interpreter(threads=self._workers)
+        with runtime.quiet_stderr():  # LiteRT reports once that it uses XNNPACK
+            classes = self._wide()(np.zeros([1, 2], np.int32))[0].shape[1]
         if classes != len(self.label_names):
             raise ValueError(f"the model has {classes} classes, {layout.LITERT_CONFIG} names {len(self.label_names)}")
 
@@ -175,7 +176,7 @@ def find(path: str | os.PathLike, *, precision: str = "float32") -> Path:
         raise UserError(f"--precision={precision}: {folder} has no {name}; pass --precision={others[0]}")
     raise UserError(
         f"--model={path}: holds no LiteRT export ({layout.LITERT_FOLDER}/{name}); "
-        "pass --engine=tensorflow, or a run whose --exports include litert"
+        "pass a run whose --exports include litert (predict has --engine=tensorflow, too)"
     )
 
 

@@ -7,7 +7,6 @@ exists only if it is whole, so the same command goes on where a killed one stopp
 
 import contextlib
 import dataclasses
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -138,9 +137,7 @@ def missing(opened: Opened) -> list[Fragment]:
 def _answers(config: ScoreConfig, job: Job, todo: list[Fragment]) -> Iterator[tuple[Fragment, int | dict | None]]:
     if not todo:
         return
-    if importlib.util.find_spec("ray") is None:
-        raise UserError("score needs Ray, which is not installed; run: pip install 'sentiment-tf[ray]'")
-    from sentiment_tf.inference.jobs import pool  # takes a second to load, and Ray may be missing
+    from sentiment_tf.inference.jobs import pool  # takes a second to load
 
     limits = pool.Limits(config.least_workers, config.most_workers, config.stall_timeout)
     with pool.cluster(config.ray_address, startup_timeout=config.startup_timeout):

@@ -10,7 +10,6 @@ import io
 import posixpath
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.fs
@@ -109,7 +108,7 @@ def make(uri: str, *, input_format: str | None, text_column: str | None) -> Plan
 
 
 @contextlib.contextmanager
-def open_text(place: Place) -> Iterator[BinaryIO]:
+def open_text(place: Place) -> Iterator[io.BufferedReader]:
     """Opens a file of text, CSV or JSON lines, decompressed according to its extension."""
     with place.system.open_input_stream(place.path, compression="detect") as file:
         yield io.BufferedReader(file, 1 << 20)

@@ -72,6 +72,8 @@ def cluster(address: str | None, *, startup_timeout: float) -> Iterator[None]:
             ray.init(**settings, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
             problem = error  # raised outside, for the messages before it say no more
+    if problem and not address:
+        raise UserError(f"Ray does not start on this machine: {first_line(problem)}") from problem
     if problem:
         raise UserError(
             f"--ray_address={address}: no Ray cluster answers ({first_line(problem)}); pass the host:port of its head "
@@ -174,18 +176,19 @@ class Pool:
           UserError: What a worker raised, workers that die again and again, or no progress for ``stall_timeout``.
         """
         progress_at = time.monotonic()
-        try:
-            while self._waiting or any(call.fragment for call in self._calls.values()):
-                self._hire()
-                ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=_LOOK_EVERY, fetch_local=False)
-                for reference in ready:
-                    yield from self._collect(reference, self._calls.pop(reference))
-                    progress_at = time.monotonic()
-                if time.monotonic() - progress_at > self._limits.stall_timeout:
-                    raise UserError(self._what_it_waits_for())
-        finally:
-            for call in self._calls.values():
-                ray.kill(call.worker)  # one that its killed driver leaves behind would keep its CPU
+        with signals.deferred() as received:  # an exception in the middle of Ray's own code would come out as another
+            try:
+                while not received and (self._waiting or any(call.fragment for call in self._calls.values())):
+                    self._hire()
+                    ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=_LOOK_EVERY, fetch_local=False)
+                    for reference in ready:
+                        yield from self._collect(reference, self._calls.pop(reference))
+                        progress_at = time.monotonic()
+                    if time.monotonic() - progress_at > self._limits.stall_timeout:
+                        raise UserError(self._what_it_waits_for())
+            finally:
+                for call in self._calls.values():
+                    ray.kill(call.worker)
 
     def _hire(self) -> None:
         """Starts workers: up to the least at once, more while CPUs are free."""

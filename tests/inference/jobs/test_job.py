@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 
@@ -73,6 +74,19 @@ def test_workers_a_node_and_the_driver_are_killed(prepared, three_nodes, tmp_pat
     finish(start(*flags))
     assert left_behind(output) == expected
     assert {path: path.stat().st_mtime_ns for path in before} == before  # not computed twice
+
+
+def test_signals_end_it_in_one_line(prepared, tmp_path):
+    flags, expected = prepared
+    flags = [*flags, f"--output={tmp_path}/out"]
+    for number, code, files in ((signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 3)):
+        process = start(*flags)
+        assert wait_for(lambda files=files: len(written(tmp_path / "out")) >= files, process)
+        process.send_signal(number)
+        _, problems = process.communicate(timeout=120)
+        assert (process.returncode, len(problems.splitlines())) == (code, 1), problems
+    finish(start(*flags))
+    assert left_behind(tmp_path / "out") == expected
 
 
 def test_no_cpu_is_free(prepared, tmp_path):

@@ -1,0 +1,120 @@
+"""How well wrong labels are found: Rotten Tomatoes' training labels, a share of them flipped by seed.
+
+  .venv/bin/python benchmarks/label_noise.py --peers_python=.venv-benchmark/bin/python
+
+Ours by the solved head, ours by training the top block again for each fold, and cleanlab over LogisticRegression on the
+same [CLS] vectors. Average precision over all rows, and precision among as many rows as were flipped.
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+from sentiment_tf.config import TrainConfig, resolve
+from sentiment_tf.evaluation import metrics
+from sentiment_tf.pipeline import fine_tuning, label_audit, setup
+from sentiment_tf.system import provenance
+from sentiment_tf.system.timing import Clock
+
+HERE = Path(__file__).resolve().parent
+RATES, SEEDS = (0.05, 0.10), (0, 1, 2)
+CLEANLAB = "cleanlab, LogisticRegression"
+
+
+def main() -> int:
+    """Prints the table and writes it to benchmarks/results/label_noise.{json,md}."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers_python", default=str(HERE.parent / ".venv-benchmark/bin/python"))
+    parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--without_deep", action="store_true")
+    arguments = parser.parse_args()
+    logging.disable(logging.INFO)
+    config = TrainConfig(dataset="rotten_tomatoes", offline=True, model="minilm-l6", trainable_layers="1", cache="on")
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="label-noise-") as folder:
+        for seed in range(arguments.seeds):
+            used = resolve(dataclasses.replace(config, seed=seed, cache_dir=f"{folder}/cache"))
+            state = setup.prepare(used, Clock())
+            for rate in RATES:
+                for row in _measure(used, state, rate, Path(folder), arguments):
+                    print(row, file=sys.stderr)
+                    rows.append(row | {"seed": seed, "rate": rate})
+    record = {"commit": provenance.commit(), "hardware": provenance.hardware(), "rows": rows}
+    (HERE / "results/label_noise.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    page = table(rows) + f"\nCommit {record['commit']}; mean of {arguments.seeds} seeds.\n"
+    (HERE / "results/label_noise.md").write_text(page, encoding="utf-8")
+    print(page)
+    return 0
+
+
+def table(rows: list[dict]) -> str:
+    """Returns the table in Markdown, means over the seeds."""
+    lines = ["| flipped | | average precision | precision at the number flipped | accuracy without the first rows |"]
+    lines.append("|---|---|---|---|---|")
+    for rate, name in dict.fromkeys((row["rate"], row["name"]) for row in rows):
+        own = [row for row in rows if (row["rate"], row["name"]) == (rate, name)]
+        means = [np.mean([row[key] for row in own]) for key in ("average_precision", "precision")]
+        accuracies = [row["accuracy"] for row in own if "accuracy" in row]
+        without = f"{np.mean(accuracies):.1%}" if accuracies else ""
+        lines.append(f"| {rate:.0%} | {name} | {means[0]:.3f} | {means[1]:.3f} | {without} |")
+    return "\n".join(lines) + "\n"
+
+
+def _measure(config: TrainConfig, state, rate: float, folder: Path, arguments) -> list[dict]:
+    """Flips labels, ranks the rows in each way, and trains the head on all rows and without the first ones."""
+    clean = state.labels["train"]
+    flipped = np.random.default_rng(config.seed).random(len(clean)) < rate
+    noisy = dataclasses.replace(state, labels=state.labels | {"train": np.where(flipped, 1 - clean, clean)})
+    head = setup.freeze(config, noisy, 0)
+    np.savez(folder / "rows.npz", features=head.features["train"].values, labels=noisy.labels["train"])
+    command = [arguments.peers_python, HERE / "peers/cleanlab_rank.py", folder / "rows.npz", folder / "scores.npy"]
+    subprocess.run(command, check=True)
+    scores = {CLEANLAB: np.load(folder / "scores.npy")}
+    scores["ours, head"] = _scores(dataclasses.replace(config, audit_labels="head"), noisy, head, 0)
+    if not arguments.without_deep:
+        at = setup.freeze(config, noisy, 1, only=["train"])
+        scores["ours, deep (top block)"] = _scores(dataclasses.replace(config, audit_labels="deep"), noisy, at, 1)
+    everything = np.arange(len(clean))
+    rows = [
+        {"name": "all rows", "average_precision": rate, "precision": rate} | _accuracy(config, noisy, head, everything)
+    ]
+    for name, score in scores.items():
+        order = np.argsort(-score, kind="stable")
+        first, rest = order[: flipped.sum()], np.sort(order[flipped.sum() :])
+        found = {"average_precision": average_precision_score(flipped, score), "precision": flipped[first].mean()}
+        rows.append({"name": name} | found | _accuracy(config, noisy, head, rest))
+    return rows
+
+
+def _scores(config: TrainConfig, state, at, depth: int) -> np.ndarray:
+    return label_audit.audit(config, state, at, depth).scores
+
+
+def _accuracy(config: TrainConfig, state, head, rows: np.ndarray) -> dict:
+    """Returns the accuracy on the clean validation rows of a head that is solved on some of the training rows."""
+    labels, train = state.labels, state.splits.rows["train"]
+    part = dataclasses.replace(
+        state,
+        labels=labels | {"train": labels["train"][rows]},
+        splits=dataclasses.replace(state.splits, rows=state.splits.rows | {"train": train.select(rows)}),
+    )
+    features = head.features | {"train": head.features["train"].take(rows)}
+    at = dataclasses.replace(head, features=features)
+    alone = dataclasses.replace(config, trainable_layers="0", head="solve")
+    weights = state.model.get_weights()
+    fine_tuning.fit(alone, part, at)
+    logits = fine_tuning.predict_splits(part, at)["validation"]
+    state.model.set_weights(weights)
+    return {"accuracy": metrics.evaluate(logits, labels["validation"])["accuracy"]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
