@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from scipy.special import softmax
 
 from sentiment_tf.config import TrainConfig, at_depth
 from sentiment_tf.data import splitting
@@ -14,6 +13,7 @@ from sentiment_tf.depth import Depth
 from sentiment_tf.evaluation import label_noise
 from sentiment_tf.evaluation.label_noise import LabelNoise
 from sentiment_tf.inference import writers
+from sentiment_tf.inference.classifier import softmax
 from sentiment_tf.pipeline import fine_tuning, setup, solved_head
 from sentiment_tf.pipeline.setup import RunState, Trainable
 from sentiment_tf.training import head_solver
@@ -116,4 +116,4 @@ def _deep(config: TrainConfig, state: RunState, at: Trainable, pretrained: list[
         logits[own] = fitting.predict_logits(one.model, one.features["validation"])
         log.info("  labels: fold %d of %d answered", number + 1, head_solver.FOLDS)
     state.model.set_weights(trained)
-    return softmax(logits, axis=1)
+    return softmax(logits)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from sentiment_tf.config import TrainConfig
-from sentiment_tf.evaluation import calibration, metrics
+from sentiment_tf.evaluation import calibration, metrics, thresholds
+from sentiment_tf.inference.classifier import softmax
 from sentiment_tf.pipeline import fine_tuning, setup
 from sentiment_tf.pipeline.setup import RunState, Trainable
 
@@ -61,14 +62,17 @@ def ranges(rows: list[dict]) -> dict[str, dict[str, float]]:
 
 
 def _scores(config: TrainConfig, state: RunState, one: Trainable) -> dict:
-    """Returns loss and accuracy on the validation rows, and every metric on the reported rows, calibrated if asked."""
+    """Returns loss and accuracy on the validation rows, and on the reported rows every metric as the run reports it."""
     from sentiment_tf.training import fitting
 
     logits, reported = fine_tuning.predict_splits(state, one), state.splits.report_split
     temperature = 1.0
     if config.calibrate == "on":
         temperature = calibration.fit_temperature(logits["validation"], state.labels["validation"])
-    found = metrics.evaluate(logits[reported] / np.float32(temperature), state.labels[reported])
+    asked = {"threshold": config.threshold, "threshold_for": config.threshold_for}
+    chosen = thresholds.choose(softmax(logits["validation"] / temperature), state.labels["validation"], **asked)
+    predicted = thresholds.decide(softmax(logits[reported] / temperature), chosen["value"]) if chosen else None
+    found = metrics.evaluate(logits[reported] / np.float32(temperature), state.labels[reported], predicted=predicted)
     return {
         "validation": fitting.loss_and_accuracy(logits["validation"], state.labels["validation"]),
         "metrics": {metric.name: found.get(metric.name) for metric in metrics.METRICS},

@@ -196,9 +196,10 @@ def test_hparams_row_holds_the_settings_and_names_the_metrics(results):
     assert session["offline"].bool_value is True
     experiment = contents["_hparams_/experiment"].experiment
     # TensorBoard takes the columns of all runs from one: what this run lacks is declared, too.
-    assert {info.name.tag for info in experiment.metric_infos} == {
-        f"result/{name}" for name in (*(metric.name for metric in metrics.METRICS), "minutes")
-    }
+    names = [metric.name for metric in metrics.METRICS]
+    over_seeds = [f"{name}_{statistic}" for name in names for statistic in ("mean", "least", "most")]
+    tags = {f"result/{name}" for name in (*names, "minutes", *over_seeds)}
+    assert {info.name.tag for info in experiment.metric_infos} == tags
     assert "data_dir" not in session
     assert {"data_dir", "learning_rate"} <= {info.name for info in experiment.hparam_infos}
 

@@ -181,9 +181,9 @@ def test_two_devices_take_the_same_steps_as_one(tokens, labels, depth):
 @pytest.mark.parametrize(
     ("make", "depth", "dtype"),
     [
-        (lambda rate: keras.optimizers.SGD(20 * rate, momentum=0.9), None, tf.float32),
+        (lambda rate: keras.optimizers.SGD(20 * rate, momentum=0.9), "all", tf.float32),
         (keras.optimizers.Adam, 0, tf.float32),
-        (lambda rate: keras.optimizers.AdamW(rate, global_clipnorm=1.0), None, tf.float16),
+        (lambda rate: keras.optimizers.AdamW(rate, global_clipnorm=1.0), "all", tf.float16),
     ],
     ids=["SGD", "Adam", "AdamW"],
 )

@@ -63,7 +63,11 @@ def test_names_of_outputs(tmp_path, name, content, output):
         ({"a.csv": "text\n", "b.csv": "text,id\n"}, "a.csv has the columns text, and b.csv has text, id"),
         ({"a.csv": "text\n", "b.jsonl": '{"text": ""}\n'}, "a.csv is csv and b.jsonl is jsonl"),
         ({"a.json": '{"text": ""}\n', "a.jsonl": '{"text": ""}\n'}, "would both be written to a.jsonl; rename one"),
-        ({"a.csv": "words\n"}, "a.csv has no column that is called as texts usually are; pass one of words"),
+        (
+            {"a.csv": "words\n"},
+            "no text column found in a.csv (looked for text, sentence, review, content, comment, tweet, message, "
+            "body); pass one of words",
+        ),
         ({"a.parquet": "PAR?"}, "a.parquet: not a readable Parquet file"),
         ({"a.csv": ""}, "every file is empty"),
         ({"a.csv.gz": "text\n"}, "--input=a.csv.gz: "),
