@@ -215,7 +215,7 @@ def test_explain_resumes(call, tmp_path, explainable):
     cut.write_bytes(whole.read_bytes()[:150])
     call(f"--input={source}", f"--output={cut}", "--explain", "--resume", model=explainable)
     assert [row["text"] for row in read_csv(cut)] == TEXTS[:5]
-    with pytest.raises(UserError, match="its header is not the one"):
+    with pytest.raises(UserError, match="its header differs"):
         call(f"--input={source}", f"--output={cut}", "--resume", model=explainable)
 
 

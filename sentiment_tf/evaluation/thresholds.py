@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+_APART = 1e-5  # of probabilities: rows that are nearer are divided otherwise by the rounding of each engine
 _TARGET = re.compile(r"(precision|recall):(\d*\.?\d+)")
 
 
@@ -91,7 +92,8 @@ def measure(probabilities: ArrayLike, labels: ArrayLike, threshold: float) -> di
 def _candidates(scores: np.ndarray) -> np.ndarray:
     """Returns float64[thresholds], ascending: one for each way in which a threshold can divide the rows."""
     distinct = np.unique(scores)
-    return np.concatenate([distinct[:1] / 2, (distinct[1:] + distinct[:-1]) / 2, (distinct[-1:] + 1) / 2])
+    between = ((distinct[1:] + distinct[:-1]) / 2)[np.diff(distinct) > _APART]
+    return np.concatenate([distinct[:1] / 2, between, (distinct[-1:] + 1) / 2])
 
 
 def _curves(scores: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> dict[str, np.ndarray]:

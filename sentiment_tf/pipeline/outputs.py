@@ -64,7 +64,7 @@ def describe(
 ) -> dict:
     """Returns the content of run.json without the times, the explanations and the export's figures."""
     splits, reported = state.splits, state.splits.report_split
-    labels, before, after = rows.labels, rows.logits_before, rows.logits_after
+    labels = rows.labels
     found = leaks.audit({split: loading.text_array(texts) for split, texts in splits.rows.items()}, reported)
     _log_leaks(found)
     _name_examples(splits, found)
@@ -85,19 +85,7 @@ def describe(
         "frozen_dtype": state.frozen_dtype.name,
         "trainable_parameters": outcome.trained_parameters,
         "frozen_parameters": state.model.count_params() - outcome.trained_parameters,
-        "metrics": {
-            "before": metrics.evaluate(before, labels),
-            "after": metrics.evaluate(after, labels, predicted=rows.predicted)
-            | {
-                "accuracy_without_leaks": breakdown.accuracy_without(
-                    found["leaked_rows"], after, labels, predicted=rows.predicted
-                ),
-                "by_length": breakdown.by_length(after, labels, rows.lengths, predicted=rows.predicted),
-                "by_truncation": breakdown.by_truncation(after, labels, rows.truncated, predicted=rows.predicted),
-            },
-            "comparison": comparison.compare(before, after, labels, predicted=(None, rows.predicted)),
-            **({"over_seeds": seeds.ranges(outcome.seeds)} if outcome.seeds else {}),
-        },
+        "metrics": _metrics(outcome, rows, found["leaked_rows"]),
         **(
             {
                 "calibration": calibration.summarize(outcome.after[reported], labels, temperature=temperature)
@@ -123,6 +111,22 @@ def describe(
         "versions": provenance.versions(),
         "hardware": provenance.hardware(),
         "commit": provenance.commit(),
+    }
+
+
+def _metrics(outcome, rows: ReportedRows, leaked_rows: list[int]) -> dict:
+    """Returns the metrics before and after training, and their comparison."""
+    labels, before, after, predicted = rows.labels, rows.logits_before, rows.logits_after, rows.predicted
+    return {
+        "before": metrics.evaluate(before, labels),
+        "after": metrics.evaluate(after, labels, predicted=predicted)
+        | {
+            "accuracy_without_leaks": breakdown.accuracy_without(leaked_rows, after, labels, predicted=predicted),
+            "by_length": breakdown.by_length(after, labels, rows.lengths, predicted=predicted),
+            "by_truncation": breakdown.by_truncation(after, labels, rows.truncated, predicted=predicted),
+        },
+        "comparison": comparison.compare(before, after, labels, predicted=(None, predicted)),
+        **({"over_seeds": seeds.ranges(outcome.seeds)} if outcome.seeds else {}),
     }
 
 

@@ -52,6 +52,12 @@ def test_among_equally_good_thresholds_the_nearest_to_one_half_is_taken():
     assert choose("auto", labels=np.ones(5, int))["macro_f1"] == 1.0
 
 
+def test_rows_that_differ_by_rounding_stay_together():
+    scores = np.array([0.2, 0.6, 0.6 + 1e-7, 0.9])
+    chosen = thresholds.choose(np.stack([1 - scores, scores], 1), [0, 0, 1, 1], threshold="auto", threshold_for=None)
+    assert chosen["value"] in (pytest.approx(0.4), pytest.approx(0.75))
+
+
 @pytest.mark.parametrize(
     ("target", "value", "precision", "recall"),
     [

@@ -17,6 +17,8 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film
 VOCABULARY += [*string.ascii_lowercase, *(f"##{letter}" for letter in string.ascii_lowercase), *string.punctuation]
 HEADS, MAX_LENGTH, LABEL_NAMES = 2, 24, ("NEGATIVE", "NEUTRAL", "POSITIVE")
 WIDTH, HIDDEN = 8, 16
+NETWORK = {"model_type": "distilbert", "n_heads": HEADS, "n_layers": 2, "dim": WIDTH, "hidden_dim": HIDDEN}
+NETWORK |= {"vocab_size": len(VOCABULARY), "max_position_embeddings": MAX_LENGTH, "activation": "gelu"}
 
 
 def weights(*, seed: int = 7) -> Weights:
@@ -103,7 +105,7 @@ def bundle(**changes) -> Bundle:
     content = {
         "weights": weights(),
         "named_weights": {},
-        "network": {"n_heads": HEADS, "activation": "gelu"},
+        "network": NETWORK,
         "tokenizer": tokenizer(),
         "label_names": LABEL_NAMES,
         "max_length": MAX_LENGTH,
