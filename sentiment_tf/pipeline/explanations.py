@@ -17,7 +17,7 @@ from sentiment_tf.reporting.report import SHOWN
 from sentiment_tf.reporting.rows import ReportedRows
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)  # of a text's words that are deleted
-CURVE_TEXTS, CURVE_TOKENS = 32, 4096  # at most, of the deletion curve: an explanation costs some forty forward passes
+CURVE_TEXTS, CURVE_TOKENS = 16, 2048  # at most, of the deletion curve: an explanation costs some forty forward passes
 
 
 def load(config: TrainConfig, state: RunState, *, temperature: float, threshold: float | None) -> FusedClassifier:
