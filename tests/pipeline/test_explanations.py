@@ -29,7 +29,7 @@ def run(own, tmp_path_factory):
 def test_run_json_says_how_far_explanations_can_be_trusted(run):
     explained = record_of(run[0])["explanations"]
     assert explained["method"] == "integrated gradients"
-    assert explained["texts"] == 32
+    assert explained["texts"] == 16
     assert 0 <= explained["largest_missed"] < 0.1
     curve = explained["deletion"]
     assert curve["share"] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
