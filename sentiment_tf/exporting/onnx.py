@@ -211,8 +211,8 @@ class _Network:
 
     def classify(self, head: encoder.Head, x: str) -> str:
         """Returns logits float32[B, classes] of x float32[B, D]."""
-        # The head stays exact: it is too small to cost time or room, and a solved head amplifies small differences between
-        # features, which rounding would lose.
+        # The head stays exact: it is too small to cost time or room, and a solved head amplifies small differences
+        # between features, which rounding would lose.
         x = self._nodes.add("Relu", self._dense(x, _array(head.pre_kernel), _array(head.pre_bias), quantize=False))
         return self._dense(x, _array(head.kernel), _array(head.bias), quantize=False)
 
