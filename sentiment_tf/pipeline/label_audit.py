@@ -45,12 +45,10 @@ def audit(config: TrainConfig, state: RunState, at: Trainable, depth: Depth) -> 
       at: What was trained, and its features.
       depth: That was trained.
     """
-    pretrained = setup.load_model(config, state.files, state.splits, state.strategy)
     if way(config, depth) == "deep":
-        probabilities = _deep(at_depth(config, depth), state, at, pretrained.get_weights())
+        probabilities = _deep(at_depth(config, depth), state, at)
     else:
-        # The trained blocks have seen the labels, so that their output must not answer.
-        features = setup.freeze(config, dataclasses.replace(state, model=pretrained), 0, only=["train"]).features
+        features = at.features if depth == 0 else _pretrained_features(config, state)
         rows, groups = solved_head.problem(config, state, features["train"].values)
         probabilities = head_solver.out_of_fold(rows, groups=groups, seed=config.seed)
     return label_noise.find(state.labels["train"], probabilities, seed=config.seed)
@@ -94,7 +92,13 @@ def _row(state: RunState, found: LabelNoise, row: int) -> dict:
     }
 
 
-def _deep(config: TrainConfig, state: RunState, at: Trainable, pretrained: list[np.ndarray]) -> np.ndarray:
+def _pretrained_features(config: TrainConfig, state: RunState):
+    """Returns the [CLS] vectors of the pretrained model: the output of trained blocks would tell the labels."""
+    pretrained = setup.load_model(config, state.files, state.splits, state.strategy)
+    return setup.freeze(config, dataclasses.replace(state, model=pretrained), 0, only=["train"]).features
+
+
+def _deep(config: TrainConfig, state: RunState, at: Trainable) -> np.ndarray:
     """Returns float32[rows, classes]: each fold's rows answered by a model that was trained on the other folds."""
     from sentiment_tf.training import fitting
 
@@ -103,6 +107,7 @@ def _deep(config: TrainConfig, state: RunState, at: Trainable, pretrained: list[
     fold = splitting.folds(labels, groups, count=head_solver.FOLDS, seed=config.seed)
     # The rows of a fold must not choose the epoch that answers them.
     config = dataclasses.replace(config, early_stopping_patience=None)
+    pretrained = setup.load_model(config, state.files, state.splits, state.strategy).get_weights()
     trained, logits = state.model.get_weights(), np.zeros((len(labels), len(state.splits.label_names)), np.float32)
     for number in range(head_solver.FOLDS):
         others, own = np.flatnonzero(fold != number), np.flatnonzero(fold == number)

@@ -137,10 +137,10 @@ def problem(**settings):
 
 train.define_flags(values := flags.FlagValues())
 evaluate.define_flags()
-asked = config.TrainConfig(dataset="tweets")
+asked = config.TrainConfig(dataset="tweets", head="sgd")
 config.validate(asked)
 head = config.resolve(asked)
-blocks = config.resolve(dataclasses.replace(asked, trainable_layers="5"))
+blocks = config.resolve(dataclasses.replace(asked, head=None, trainable_layers="5"))
 splits = loading.load(head.data)
 answers = loading.load_rows(head.data, label_names=("FOR", "AGAINST", "NONE"))
 labels = loading.label_array(splits.rows[splits.report_split])

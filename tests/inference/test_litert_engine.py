@@ -216,7 +216,9 @@ def problem(path, **settings):
 
 def test_nothing_there(tmp_path):
     assert "no such folder" in problem(tmp_path / "none")
-    assert "holds no LiteRT export (litert/model.tflite); pass --engine=tensorflow" in problem(tmp_path)
+    assert "holds no LiteRT export (litert/model.tflite); pass a run whose --exports include litert" in problem(
+        tmp_path
+    )
 
 
 def test_a_precision_that_was_not_made(copy):
