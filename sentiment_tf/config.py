@@ -70,8 +70,8 @@ class TrainConfig:
     )
     precision: str = _setting(
         "auto",
-        "Dtype of matrix multiplications; int8: of the frozen layers alone; auto: the fastest that the hardware "
-        "supports (int8 and bfloat16 on CPUs, bfloat16 or float16 on GPUs), else float32.",
+        "Dtype of matrix multiplications; auto: bfloat16 if the hardware supports it, float16 on older GPUs, else "
+        "float32; int8: for the frozen layers only, by LiteRT on the CPU.",
         choices=PRECISIONS,
     )
 

@@ -101,11 +101,6 @@ def has_fast_bfloat16() -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & _cpu_features())
 
 
-def has_fast_int8() -> bool:
-    """Returns whether the CPU multiplies int8 matrices in hardware (AVX512-VNNI)."""
-    return "avx512_vnni" in _cpu_features()
-
-
 def _cpu_features() -> set[str]:
     """Returns the names of the instruction sets that Linux lists; empty elsewhere."""
     try:

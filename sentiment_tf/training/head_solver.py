@@ -107,7 +107,7 @@ def out_of_fold(rows: Rows, *, groups: Callable[[np.ndarray], np.ndarray], seed:
 def choose_penalty(
     rows: Rows, *, groups: Callable[[np.ndarray], np.ndarray], seed: int
 ) -> tuple[float, dict[str, float]]:
-    """Returns the penalty with the lowest cross-validated loss, and the loss of each that was tried.
+    """Returns the penalty with the lowest cross-validated loss, for all rows, and the loss of each that was tried.
 
     Each penalty starts from the solution of the one before it; once the loss rises, no weaker one is tried.
     """
@@ -123,9 +123,10 @@ def choose_penalty(
         losses[penalty] = float(np.average(-(rows.targets * held_out).sum(axis=1), weights=rows.weights))
         if losses[penalty] > min(losses.values()):
             break
-    return float(min(losses, key=lambda penalty: losses[penalty])), {
-        f"{penalty:.0e}": loss for penalty, loss in losses.items()
-    }
+    best = min(losses, key=lambda penalty: losses[penalty])
+    # The penalty is beside the mean loss of a row, so the same prior is a weaker penalty among more rows.
+    best *= len(sampled) * (1 - 1 / FOLDS) / len(labels)
+    return float(best), {f"{penalty:.0e}": loss for penalty, loss in losses.items()}
 
 
 def _standardise(rows: Rows) -> tuple[Rows, np.ndarray, np.ndarray]:
