@@ -86,7 +86,7 @@ class _TensorFlowLayers:
 
 
 class _Int8Layers:
-    """The frozen layers in int8, by LiteRT: on CPUs with instructions for it, twice as fast as bfloat16."""
+    """The frozen layers in int8, by LiteRT: on CPUs with AVX512-VNNI 1.8 times as fast as in bfloat16."""
 
     def __init__(self, model, depths: list[int]):
         self.workers, threads = litert_runtime.interpreters_and_threads(runtime.cores())

@@ -17,12 +17,11 @@ from sentiment_tf.config import OF_ONE_MACHINE, OF_STEPS, TrainConfig, resolve, 
 from sentiment_tf.data import batching
 from sentiment_tf.distributed import cluster
 from sentiment_tf.errors import UserError, first_line
-from sentiment_tf.evaluation import calibration
 from sentiment_tf.evaluation.label_noise import LabelNoise
 from sentiment_tf.exporting import manifest
 from sentiment_tf.pipeline import depth_search, fine_tuning, label_audit, seeds, setup
 from sentiment_tf.pipeline.run_directory import RECORD, RunDirectory
-from sentiment_tf.pipeline.setup import RunState
+from sentiment_tf.pipeline.setup import RunState, Trainable
 from sentiment_tf.reporting import formatting, summary
 from sentiment_tf.system import disk, provenance
 from sentiment_tf.system.timing import Clock
@@ -174,6 +173,7 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
     with clock.step("evaluate_before") as details:
         before = fine_tuning.predict_splits(state, at)
         details.append(_headline(before[reported], labels, reported))
+    _log_unused(config)
     with clock.step("train") as details:
         depths, skipped, of_seeds = [], [], []
         if config.trainable_layers == "auto":
@@ -182,12 +182,10 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
                 config, state, at, features_seconds=features_seconds, callbacks=callbacks
             )
         elif config.seeds > 1:
-            _log_unused(config)
             at, history, of_seeds = seeds.train(config, state, at, callbacks=callbacks)
         else:
             if config.stages:
                 fine_tuning.fit_head(config, state, callbacks=callbacks("head"))
-            _log_unused(config)
             history = fine_tuning.fit(config, state, at, callbacks=callbacks())
         rate = len(state.labels["train"]) * len(history) / sum(row["seconds"] for row in history)
         details.append(f"{len(history)} epochs, {rate:,.0f} texts/s")
@@ -196,14 +194,23 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
     with clock.step("evaluate_after") as details:
         after = fine_tuning.predict_splits(state, at)
         details.append(_headline(after[reported], labels, reported))
-    chosen, found = [row["trainable_layers"] for row in depths if row.get("chosen")], None
-    depth = chosen[0] if chosen else config.fixed_depth
-    if label_audit.way(config, depth):
-        with clock.step("audit_labels") as details:
-            found = label_audit.audit(config, state, at, depth)
-            details.append(f"{found.suspicious.sum():,} of {len(found.scores):,} training labels look wrong")
+    noise = _audit_labels(config, state, at, depths, clock)
     parameters = sum(int(np.prod(variable.shape)) for variable in at.model.trainable_variables)
-    return Outcome(before, after, history, depths, skipped, of_seeds, found, parameters)
+    return Outcome(before, after, history, depths, skipped, of_seeds, noise, parameters)
+
+
+def _audit_labels(
+    config: TrainConfig, state: RunState, at: Trainable, depths: list[dict], clock: Clock
+) -> LabelNoise | None:
+    """Returns what is known about the training labels; None where the settings do not ask."""
+    chosen = [row["trainable_layers"] for row in depths if row.get("chosen")]
+    depth = chosen[0] if chosen else config.fixed_depth
+    if not label_audit.way(config, depth):
+        return None
+    with clock.step("audit_labels") as details:
+        found = label_audit.audit(config, state, at, depth)
+        details.append(f"{found.suspicious.sum():,} of {len(found.scores):,} training labels look wrong")
+    return found
 
 
 def _export_and_report(
@@ -212,9 +219,7 @@ def _export_and_report(
     """Writes everything a run leaves into ``directory.building``; returns the content of run.json."""
     from sentiment_tf.pipeline import explanations, exports, outputs
 
-    temperature = 1.0
-    if config.calibrate == "on":
-        temperature = calibration.fit_temperature(outcome.after["validation"], state.labels["validation"])
+    temperature = fine_tuning.temperature(config, state, outcome.after)
     chosen = outputs.choose_threshold(config, state, outcome, temperature=temperature)
     threshold = chosen["value"] if chosen else None
     with clock.step("export") as details:

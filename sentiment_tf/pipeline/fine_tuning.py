@@ -6,6 +6,7 @@ import logging
 import numpy as np
 
 from sentiment_tf.config import TrainConfig, head_learning_rate, solves_head
+from sentiment_tf.evaluation import calibration
 from sentiment_tf.pipeline import setup, solved_head
 from sentiment_tf.pipeline.setup import RunState, Trainable
 
@@ -64,6 +65,19 @@ def kept_epoch(config: TrainConfig, history: list[dict[str, float]]) -> dict[str
     if config.early_stopping_patience and not solves_head(config):
         return max(history, key=lambda row: row["val_accuracy"])
     return history[-1]
+
+
+def temperature(config: TrainConfig, state: RunState, logits: dict[str, np.ndarray]) -> float:
+    """Returns the temperature of ``--calibrate``, fitted on the validation rows; 1 without it.
+
+    Args:
+      config: Settings of the run.
+      state: What the run started from.
+      logits: From `predict_splits`, after training.
+    """
+    if config.calibrate == "off":
+        return 1.0
+    return calibration.fit_temperature(logits["validation"], state.labels["validation"])
 
 
 def predict_splits(state: RunState, at: Trainable) -> dict[str, np.ndarray]:

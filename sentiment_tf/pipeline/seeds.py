@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sentiment_tf.config import TrainConfig
-from sentiment_tf.evaluation import calibration, metrics, thresholds
+from sentiment_tf.evaluation import metrics, thresholds
 from sentiment_tf.inference.classifier import softmax
 from sentiment_tf.pipeline import fine_tuning, setup
 from sentiment_tf.pipeline.setup import RunState, Trainable
@@ -66,9 +66,7 @@ def _scores(config: TrainConfig, state: RunState, one: Trainable) -> dict:
     from sentiment_tf.training import fitting
 
     logits, reported = fine_tuning.predict_splits(state, one), state.splits.report_split
-    temperature = 1.0
-    if config.calibrate == "on":
-        temperature = calibration.fit_temperature(logits["validation"], state.labels["validation"])
+    temperature = fine_tuning.temperature(config, state, logits)
     asked = {"threshold": config.threshold, "threshold_for": config.threshold_for}
     chosen = thresholds.choose(softmax(logits["validation"] / temperature), state.labels["validation"], **asked)
     predicted = thresholds.decide(softmax(logits[reported] / temperature), chosen["value"]) if chosen else None

@@ -108,7 +108,7 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
         trained, frozen = strategies.compute_dtype(config.precision), strategies.frozen_dtype(config.precision)
         model = load_model(config, files, splits, strategy)
         said.append(f"{config.model}: {model.config.num_hidden_layers} blocks; matmuls in {trained.name}")
-        said += [f"in {frozen.name} of frozen layers"] if frozen != trained else []
+        said += [f"frozen layers in {frozen.name}"] if frozen != trained else []
     return RunState(splits, labels, tokens, tokenizer, files, strategy, model, trained, frozen, checkpoints)
 
 

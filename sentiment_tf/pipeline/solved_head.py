@@ -95,6 +95,7 @@ def _solve(config: TrainConfig, state: RunState, features, callbacks) -> tuple[L
     history, since = [], time.perf_counter()
 
     def end_epoch(head: LinearHead, gradient_norm: float) -> None:
+        """Adds a row to the history, and calls the callbacks with it."""
         nonlocal since
         row = {"gradient_norm": gradient_norm}
         for prefix, split in (("", "train"), ("val_", "validation")):
@@ -107,4 +108,6 @@ def _solve(config: TrainConfig, state: RunState, features, callbacks) -> tuple[L
         history.append({"epoch": len(history) + 1} | row)
 
     head, record = solve(rows, groups=group, seed=config.seed, on_iteration=end_epoch)
+    if not history:  # the start was the solution, as for balanced classes and equal vectors
+        end_epoch(head, 0.0)
     return head, record | {"history": history}

@@ -181,6 +181,7 @@ def _minimise(
     gradient = np.zeros(shape)
 
     def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        """Returns the objective summed over the heads, and its gradient."""
         at = flat.reshape(shape)
         answers = log_softmax(_logits(rows.features, at), axis=-1)
         errors = shares * (np.exp(answers) - targets)
