@@ -205,7 +205,7 @@ def _audit_labels(
     """Returns what is known about the training labels; None where the settings do not ask."""
     chosen = [row["trainable_layers"] for row in depths if row.get("chosen")]
     depth = chosen[0] if chosen else config.fixed_depth
-    if not label_audit.way(config, depth):
+    if not label_audit.way(config, state, depth):
         return None
     with clock.step("audit_labels") as details:
         found = label_audit.audit(config, state, at, depth)

@@ -24,15 +24,17 @@ SHOWN = 20  # rows in run.json and on the report
 log = logging.getLogger("sentiment_tf")
 
 
-def way(config: TrainConfig, depth: Depth) -> str | None:
+def way(config: TrainConfig, state: RunState, depth: Depth) -> str | None:
     """Returns how labels are audited: by a solved ``head`` for each fold, ``deep`` as the run trained, or not at all.
 
     Args:
-      config: Of the run. Its "auto" is ``head`` if the run has the features of the head anyway.
+      config: Of the run. Its "auto" is ``head`` if the run has the features of the head anyway, and enough rows.
+      state: What the run started from.
       depth: That was trained.
     """
     has_features = depth == 0 or config.stages or config.depth == "auto"
-    found = {"auto": "head" if has_features else None, "off": None}.get(config.audit_labels, config.audit_labels)
+    is_cheap = has_features and len(state.labels["train"]) >= head_solver.FOLDS
+    found = {"auto": "head" if is_cheap else None, "off": None}.get(config.audit_labels, config.audit_labels)
     return "head" if found == "deep" and depth == 0 else found
 
 
@@ -45,7 +47,7 @@ def audit(config: TrainConfig, state: RunState, at: Trainable, depth: Depth) -> 
       at: What was trained, and its features.
       depth: That was trained.
     """
-    if way(config, depth) == "deep":
+    if way(config, state, depth) == "deep":
         probabilities = _deep(at_depth(config, depth), state, at)
     else:
         features = at.features if depth == 0 else _pretrained_features(config, state)
@@ -54,10 +56,10 @@ def audit(config: TrainConfig, state: RunState, at: Trainable, depth: Depth) -> 
     return label_noise.find(state.labels["train"], probabilities, seed=config.seed)
 
 
-def record(state: RunState, found: LabelNoise, used: str) -> dict:
-    """Returns what run.json says: the `way` that was used, the estimate, and the first of the suspicious rows."""
+def record(config: TrainConfig, state: RunState, found: LabelNoise, depth: Depth) -> dict:
+    """Returns what run.json says: the `way`, the estimate, and the first of the suspicious rows."""
     return {
-        "way": used,
+        "way": way(config, state, depth),
         "rows": len(found.scores),
         "suspicious": int(found.suspicious.sum()),
         "share": found.share,

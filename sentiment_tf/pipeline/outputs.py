@@ -102,7 +102,7 @@ def describe(
         "history": outcome.history,
         **({"depths": outcome.depths, "skipped_depths": outcome.skipped} if outcome.depths else {}),
         **(
-            {"label_audit": label_audit.record(state, outcome.label_noise, label_audit.way(config, used.fixed_depth))}
+            {"label_audit": label_audit.record(config, state, outcome.label_noise, used.fixed_depth)}
             if outcome.label_noise
             else {}
         ),

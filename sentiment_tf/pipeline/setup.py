@@ -15,6 +15,7 @@ from sentiment_tf.data.registry import Depth
 from sentiment_tf.errors import UserError
 from sentiment_tf.system import runtime
 from sentiment_tf.system.timing import Clock
+from sentiment_tf.training import head_solver
 
 if TYPE_CHECKING:  # each of them loads TensorFlow
     import tensorflow as tf
@@ -75,6 +76,9 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
     for note in splits.notes:
         log.info("  %s", note)
     labels = {split: loading.label_array(rows).astype(np.int32) for split, rows in splits.rows.items()}
+
+    if config.head == "solve" or config.audit_labels in ("head", "deep"):
+        head_solver.check_rows(len(labels["train"]))
 
     with clock.step("start"):  # after the data: a mistake there is reported before TensorFlow loads
         runtime.start(deterministic=config.deterministic)

@@ -54,6 +54,15 @@ class Rows(NamedTuple):
         return Rows(*(array[rows] for array in self))
 
 
+def check_rows(count: int) -> None:
+    """Raises UserError if there are fewer training rows than cross-validation has folds."""
+    if count < FOLDS:
+        raise UserError(
+            f"--head=solve, --audit_labels: {count} training rows are fewer than the {FOLDS} folds of their "
+            "cross-validation; pass more rows, or --head=sgd and --audit_labels=off"
+        )
+
+
 def solve(
     rows: Rows,
     *,
@@ -135,11 +144,7 @@ def _standardise(rows: Rows) -> tuple[Rows, np.ndarray, np.ndarray]:
     Raises:
       UserError: As `solve`.
     """
-    if len(rows.features) < FOLDS:
-        raise UserError(
-            f"--head=solve: {len(rows.features)} training rows are fewer than the {FOLDS} folds of its "
-            "cross-validation; pass more rows, or --head=sgd"
-        )
+    check_rows(len(rows.features))
     if not np.isfinite(rows.features).all():
         raise UserError("--head=solve: the model's [CLS] vectors are not finite numbers; pass another --model")
     mean, deviation = rows.features.mean(axis=0, dtype=np.float64), rows.features.std(axis=0, dtype=np.float64)

@@ -95,7 +95,7 @@ def test_the_same_rows_and_seed_give_the_same_head():
 
 def test_mistakes_are_one_line():
     features, labels = problem(rows=4)
-    with pytest.raises(UserError, match="--head=solve: 4 training rows are fewer than the 5 folds"):
+    with pytest.raises(UserError, match="--head=solve, --audit_labels: 4 training rows are fewer than the 5 folds"):
         solve(rows_of(features, labels))
     features, labels = problem()
     features[7, 3] = np.inf
