@@ -71,7 +71,7 @@ class TrainConfig:
     precision: str = _setting(
         "auto",
         "Dtype of matrix multiplications; auto: bfloat16 if the hardware supports it, float16 on older GPUs, else "
-        "float32; int8: for the frozen layers only, by LiteRT on the CPU.",
+        "float32, and int8 for the frozen layers of training rows on CPUs that support it; int8: the same, on any CPU.",
         choices=PRECISIONS,
     )
 

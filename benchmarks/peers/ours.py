@@ -13,13 +13,13 @@ from sentiment_tf.modeling import distilbert, features
 from sentiment_tf.training import fitting, head_solver
 
 
-def features_of(loaded, texts, *, cache_dir: str | None) -> features.Features:
+def features_of(loaded, texts, *, compute_dtype, cache_dir: str | None) -> features.Features:
     """Returns the tail's inputs for raw texts."""
     of_split = features.compute(
         loaded.model,
         {"texts": ours_common.tokenize(loaded, texts)},
         depth=loaded.depth,
-        compute_dtype=loaded.frozen_dtype,
+        compute_dtype=compute_dtype,
         max_length=common.MAX_LENGTH,
         cache_dir=cache_dir,
     )
@@ -42,7 +42,7 @@ def train(loaded, arguments, texts, labels, steps) -> None:
     """Raw texts to trained weights; as in a run, features go through the cache on disk, which starts empty."""
     warm = arguments.cache == "warm"
     cache_dir = arguments.scratch if warm else tempfile.mkdtemp(dir=arguments.scratch)
-    inputs = features_of(loaded, texts, cache_dir=cache_dir)
+    inputs = features_of(loaded, texts, compute_dtype=loaded.frozen_dtype, cache_dir=cache_dir)
     if loaded.depth == 0 and arguments.head == "solve":
         rows = head_solver.Rows(inputs.values, np.eye(2, dtype=np.float32)[labels], np.ones(len(labels), np.float32))
         head, _ = head_solver.solve(
@@ -64,7 +64,8 @@ def train(loaded, arguments, texts, labels, steps) -> None:
 
 def classify(loaded, texts) -> np.ndarray:
     """Returns a class number for each text."""
-    return fitting.predict_logits(loaded.tail, features_of(loaded, texts, cache_dir=None)).argmax(-1)
+    inputs = features_of(loaded, texts, compute_dtype=loaded.compute_dtype, cache_dir=None)
+    return fitting.predict_logits(loaded.tail, inputs).argmax(-1)
 
 
 if __name__ == "__main__":

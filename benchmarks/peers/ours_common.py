@@ -18,11 +18,15 @@ PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "int8": "int8"
 
 
 class Loaded(NamedTuple):
-    """A classifier, its tokenizer, the dtype of the frozen layers' matmuls, and how much is trained."""
+    """A classifier, its tokenizer, the dtypes of the matmuls, and how much is trained.
+
+    The frozen layers compute in ``frozen_dtype`` for training rows, else in ``compute_dtype``.
+    """
 
     model: object  # TFDistilBertForSequenceClassification
     tokenizer: object  # DistilBertTokenizerFast
     tail: trainable.TrainableLayers
+    compute_dtype: tf.DType
     frozen_dtype: tf.DType
     depth: Depth
 
@@ -39,7 +43,7 @@ def load(arguments) -> Loaded:
     tail = trainable.TrainableLayers(
         model, depth=depth, compute_dtype=dtype, seed=arguments.seed, parts=runtime.parts(common.BATCH_SIZE)
     )
-    return Loaded(model, tokenizer, tail, strategies.frozen_dtype(precision), depth)
+    return Loaded(model, tokenizer, tail, dtype, strategies.frozen_dtype(precision), depth)
 
 
 def tokenize(loaded: Loaded, texts) -> tokenization.Tokens:

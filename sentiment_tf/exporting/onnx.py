@@ -10,6 +10,7 @@ the file that `quantize_dynamic` makes.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from onnx import TensorProto, helper
 
 from sentiment_tf.exporting import layout
 from sentiment_tf.exporting.bundle import Bundle
-from sentiment_tf.modeling import encoder, quantization
+from sentiment_tf.modeling import encoder, litert_network, quantization
+from sentiment_tf.modeling.quantization import Divisors
 
 OPSET = 17
 _IR_VERSION = 8  # the one that came with opset 17; onnx would write its own newest
@@ -65,14 +67,17 @@ def write_model(
       quantize: whether matrices and the word table are rounded to int8.
     """
     nodes = _Nodes()
-    network = _Network(nodes, heads=heads, quantize=quantize)
-    x = network.embed(weights.embeddings)
-    for block in weights.blocks[:-1]:
-        x = network.block(block, x, network.attention(block, x), activation)
+    network = _Network(nodes, heads=heads, activation=activation)
+    x = network.embed(weights.embeddings, quantize=quantize)
+    divisors: Sequence[Divisors | None] = [None] * len(weights.blocks)
+    if quantize:
+        divisors = litert_network.divisors(weights, heads=heads, activation=activation)
+    for block, of_block in zip(weights.blocks[:-1], divisors[:-1], strict=True):
+        x = network.block(block, x, network.attention(block, x, of_block), of_block)
     first = network.first_tokens(x)
     if weights.blocks:
         last = weights.blocks[-1]
-        first = network.block(last, first, network.first_token_attention(last, x), activation)
+        first = network.block(last, first, network.first_token_attention(last, x), divisors[-1])
     classes = int(weights.head.bias.shape[0])
     model = nodes.model(network.classify(weights.head, first), classes)
     with open(path, "wb") as file:
@@ -136,9 +141,8 @@ class _Network:
     Values stay three-dimensional and biases are added by nodes of their own: so ONNX Runtime finds what it can fuse.
     """
 
-    def __init__(self, nodes: _Nodes, *, heads: int, quantize: bool):
-        self._nodes, self._heads, self._quantize = nodes, heads, quantize
-        self._quantized = {}  # by the activations: two matrices may read the same
+    def __init__(self, nodes: _Nodes, *, heads: int, activation: str):
+        self._nodes, self._heads, self._activation = nodes, heads, activation
         self._shape = nodes.add("Shape", "input_ids")
         mask = nodes.add("Cast", "attention_mask", to=TensorProto.FLOAT)
         padding = nodes.add("Sub", nodes.number(1), mask)
@@ -146,10 +150,10 @@ class _Network:
         self._bias = nodes.add("Unsqueeze", bias, nodes.integers(1))  # (B, 1, T)
         self._bias_by_head = nodes.add("Unsqueeze", bias, nodes.integers(1, 2))  # (B, 1, 1, T)
 
-    def embed(self, embeddings: encoder.Embeddings) -> str:
+    def embed(self, embeddings: encoder.Embeddings, *, quantize: bool) -> str:
         """Returns float32[B, T, D]."""
         nodes, table = self._nodes, _array(embeddings.words)
-        if self._quantize:
+        if quantize:
             values, scales = quantization.per_row(table)
             words = nodes.add("Gather", nodes.constant(values), "input_ids")
             steps = nodes.add("Gather", nodes.constant(scales[:, None]), "input_ids")
@@ -161,12 +165,12 @@ class _Network:
         positions = nodes.add("Slice", places, nodes.integers(0), length, nodes.integers(0))
         return self._layer_norm(nodes.add("Add", words, positions), embeddings.gamma, embeddings.beta)
 
-    def attention(self, block: encoder.Block, x: str) -> str:
+    def attention(self, block: encoder.Block, x: str, divisors: Divisors | None) -> str:
         """Returns the weighted means of the values, float32[B, T, D], of x float32[B, T, D]."""
         nodes, heads = self._nodes, self._heads
         width = int(block.out_kernel.shape[0])
         by_head = nodes.integers(0, 0, heads, width // heads)
-        qkv = self._dense(x, _array(block.qkv_kernel), _array(block.qkv_bias))
+        qkv = self._smoothed_dense(x, _array(block.qkv_kernel), _array(block.qkv_bias), divisors and divisors.qkv)
         query, key, value = (
             nodes.add("Reshape", part, by_head)
             for part in nodes.add("Split", qkv, nodes.integers(width, width, width), outputs=3, axis=2)
@@ -184,7 +188,7 @@ class _Network:
         kernels = _array(block.qkv_kernel).reshape(width, 3, heads, width // heads).transpose(1, 2, 0, 3)
         to_key, to_value = kernels[1].transpose(0, 2, 1), kernels[2]  # (H, D/H, D) and (H, D, D/H)
         kernel, bias = _array(block.qkv_kernel)[:, :width], _array(block.qkv_bias)
-        query = self._dense(self.first_tokens(x), kernel, bias[:width], quantize=False)
+        query = self._dense(self.first_tokens(x), kernel, bias[:width])
         query = nodes.add("Reshape", query, nodes.integers(0, heads, width // heads))
         query = nodes.add("Transpose", query, perm=[1, 0, 2])  # (H, B, D/H)
         # The keys' biases add the same to all scores of a query: softmax does not see them.
@@ -196,13 +200,15 @@ class _Network:
         context = nodes.add("Reshape", context, nodes.integers(0, width))
         return nodes.add("Add", context, nodes.constant(bias[2 * width :]))
 
-    def block(self, block: encoder.Block, x: str, context: str, activation: str) -> str:
+    def block(self, block: encoder.Block, x: str, context: str, divisors: Divisors | None) -> str:
         """Returns what follows attention, of the shape of x and context, float32[…, D]."""
-        context = self._dense(context, _array(block.out_kernel), _array(block.out_bias))
+        quantize = divisors is not None
+        context = self._dense(context, _array(block.out_kernel), _array(block.out_bias), quantize=quantize)
         x = self._layer_norm(self._nodes.add("Add", context, x), block.attention_gamma, block.attention_beta)
-        hidden = self._dense(x, _array(block.lin1_kernel), _array(block.lin1_bias))
-        hidden = self._nodes.add("Relu", hidden) if activation == "relu" else self._gelu(hidden)
-        hidden = self._dense(hidden, _array(block.lin2_kernel), _array(block.lin2_bias))
+        kernel, bias = _array(block.lin1_kernel), _array(block.lin1_bias)
+        hidden = self._smoothed_dense(x, kernel, bias, divisors and divisors.lin1)
+        hidden = self._nodes.add("Relu", hidden) if self._activation == "relu" else self._gelu(hidden)
+        hidden = self._dense(hidden, _array(block.lin2_kernel), _array(block.lin2_bias), quantize=quantize)
         return self._layer_norm(self._nodes.add("Add", hidden, x), block.output_gamma, block.output_beta)
 
     def first_tokens(self, x: str) -> str:
@@ -211,13 +217,17 @@ class _Network:
 
     def classify(self, head: encoder.Head, x: str) -> str:
         """Returns logits float32[B, classes] of x float32[B, D]."""
-        # The head stays exact: it is too small to cost time or room, and a solved head amplifies small differences
-        # between features, which rounding would lose.
-        x = self._nodes.add("Relu", self._dense(x, _array(head.pre_kernel), _array(head.pre_bias), quantize=False))
-        return self._dense(x, _array(head.kernel), _array(head.bias), quantize=False)
+        x = self._nodes.add("Relu", self._dense(x, _array(head.pre_kernel), _array(head.pre_bias)))
+        return self._dense(x, _array(head.kernel), _array(head.bias))
 
-    def _dense(self, x, kernel, bias, *, quantize=True):
-        if self._quantize and quantize:
+    def _smoothed_dense(self, x, kernel, bias, divisor):
+        if divisor is None:
+            return self._dense(x, kernel, bias)
+        x = self._nodes.add("Mul", x, self._nodes.constant(1 / divisor))
+        return self._dense(x, kernel * divisor[:, None], bias, quantize=True)
+
+    def _dense(self, x, kernel, bias, *, quantize=False):
+        if quantize:
             product = self._integer_product(x, kernel)
         else:
             product = self._nodes.add("MatMul", x, self._nodes.constant(kernel))
@@ -226,7 +236,7 @@ class _Network:
     def _integer_product(self, x, kernel):
         """Multiplies by int8 weights; returns float32 of the shape of x, but for the last axis."""
         nodes = self._nodes
-        rows, steps, leading = self._quantized.get(x) or self._quantized.setdefault(x, self._quantize_rows(x, kernel))
+        rows, steps, leading = self._quantize_rows(x, kernel)
         values, scales = quantization.per_row(np.ascontiguousarray(kernel.T))
         zero = nodes.constant(np.uint8(_UNSIGNED_ZERO))
         product = nodes.add("MatMulInteger", rows, nodes.constant(values.T), zero)

@@ -83,6 +83,7 @@ def compute(
     compute_dtype: tf.DType,
     max_length: int,
     cache_dir: str | None,
+    train_dtype: tf.DType | None = None,
     strategy: tf.distribute.Strategy | None = None,
     least_width: int = 2,
     only: Collection[str] | None = None,
@@ -97,6 +98,7 @@ def compute(
       compute_dtype: Dtype of the frozen layers' matrix multiplications.
       max_length: Maximum number of tokens per text.
       cache_dir: Folder of the cache, or None to compute in memory and keep nothing.
+      train_dtype: That of the split "train", where it is another.
       strategy: The run's tf.distribute strategy, whose workers share the work; None for this process alone.
       least_width: Minimum width of a batch from `Features.gather`.
       only: Splits to return, None for all; the disk must have space for all splits in any case.
@@ -110,19 +112,20 @@ def compute(
     if depth == "all" or depth == model.config.num_hidden_layers:
         return {name: Features(splits[name].ids, splits[name].offsets, max_length, least_width) for name in only}
     strategy = strategy or tf.distribute.get_strategy()
+    dtypes = dict.fromkeys(splits, compute_dtype) | ({"train": train_dtype} if train_dtype else {})
 
     def fill(name: str, values: dict[int, np.ndarray]) -> None:
         tokens = splits[name]
-        padding = 1 - tokens.lengths.sum() / max(frozen.token_slots(tokens.lengths, max_length, compute_dtype), 1)
+        padding = 1 - tokens.lengths.sum() / max(frozen.token_slots(tokens.lengths, max_length, dtypes[name]), 1)
         log.info("%s: %.1f %% of the tokens that the frozen layers compute are padding", name, 100 * padding)
-        settings = {"compute_dtype": compute_dtype, "max_length": max_length, "name": name, "strategy": strategy}
+        settings = {"compute_dtype": dtypes[name], "max_length": max_length, "name": name, "strategy": strategy}
         frozen.run(model, tokens, values, **settings)
 
     if cache_dir is None:
         made = {name: _in_memory(layout(model, splits[name], depth), depth, name, fill) for name in only}
     else:
         entries = {
-            name: {at: _entry(model, tokens, at, compute_dtype, cache_dir) for at in (depth, *also.get(name, ()))}
+            name: {at: _entry(model, tokens, at, dtypes[name], cache_dir) for at in (depth, *also.get(name, ()))}
             for name, tokens in splits.items()
         }
         made = feature_cache.cached(entries, depth, fill, strategy, only=only)

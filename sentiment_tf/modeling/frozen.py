@@ -97,8 +97,6 @@ class _Int8Layers:
             litert_network.write_frozen_layers(path, weights=distilbert.read_weights(model), **settings)
             for _ in range(self.workers):
                 interpreter = litert_runtime.Interpreter(path, threads=threads, outputs=list(map(str, depths)))
-                with runtime.quiet_stderr():  # the first call of the first one reports that LiteRT uses XNNPACK
-                    interpreter(np.zeros([1, 2], np.int32))
                 self._free.put(interpreter)
 
     def batches(self, lengths: np.ndarray, max_length: int) -> list[np.ndarray]:

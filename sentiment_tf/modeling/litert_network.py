@@ -5,17 +5,23 @@ Two terms of attention are left out, because softmax ignores the one and the bia
 other: a key's bias adds the same to every score of a query, and weights that sum to 1 pass a value's bias on.
 
 With int8, the weights are stored in eight bits; activations are rounded while it runs, each token by its own scale
-(LiteRT's "dynamic range"). No text's result depends on the texts beside it.
+(LiteRT's "dynamic range"), divided by `quantization.Divisors` before. No text's result depends on the texts beside it.
+The head stays in float32: it costs nearly nothing, and a solved head amplifies small differences between features.
 """
 
 import os
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from sentiment_tf.modeling import encoder, quantization
+from sentiment_tf.modeling import encoder, litert_runtime, quantization
+from sentiment_tf.modeling.quantization import Divisors
 from sentiment_tf.modeling.tflite_graph import Graph, schema
+from sentiment_tf.system import runtime
 
+TEXTS, LENGTH = 32, 32  # of random words, from which `divisors` sees how large activations get
 # The oldest versions of these operations that read weights with a scale for each row.
 _ROWS_OF_INT8 = {"FULLY_CONNECTED": 12, "EMBEDDING_LOOKUP": 4}
 
@@ -32,7 +38,8 @@ def write_classifier(
       activation: "gelu" or "relu".
       quantize: Whether matrices and the word table are rounded to int8.
     """
-    network = _Network(weights.embeddings, heads=heads, activation=activation, quantize=quantize)
+    rounding = divisors(weights, heads=heads, activation=activation) if quantize else None
+    network = _Network(weights.embeddings, heads=heads, activation=activation, divisors=rounding)
     cls = network.encode(weights.blocks, depths=[0])[0]
     network.write(path, {"logits": network.classify(weights.head, cls)})
 
@@ -55,15 +62,48 @@ def write_frozen_layers(
       weights: Of the whole model; the head is not used.
       depths: Below the number of blocks.
     """
-    network = _Network(weights.embeddings, heads=heads, activation=activation, quantize=quantize)
+    rounding = divisors(weights, heads=heads, activation=activation) if quantize else None
+    network = _Network(weights.embeddings, heads=heads, activation=activation, divisors=rounding)
     network.write(path, {str(depth): output for depth, output in network.encode(weights.blocks, depths=depths).items()})
+
+
+def divisors(weights: encoder.Weights, *, heads: int, activation: str) -> list[Divisors]:
+    """Returns the divisors of each block, from what the float32 network makes of random words.
+
+    Args:
+      weights: Of the whole model; the head is not used.
+      heads, activation: As in `write_classifier`.
+    """
+    blocks, shape = weights.blocks, (TEXTS, min(LENGTH, len(weights.embeddings.positions)))
+    if not blocks:
+        return []
+    table = _array(weights.embeddings.words)
+    words = table[np.random.default_rng(0).integers(len(table), size=np.prod(shape))]
+    network = _Network(weights.embeddings._replace(words=words), heads=heads, activation=activation, divisors=None)
+    network.encode(blocks, depths=[0])
+    names = [str(number) for number in range(2 * len(blocks))]
+    with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as folder:
+        path = Path(folder) / "float32.tflite"
+        network.write(path, dict(zip(names, network.dense_inputs, strict=True)))
+        interpreter = litert_runtime.Interpreter(path, threads=1, outputs=names)
+        with runtime.quiet_stderr():  # a process's first call reports that LiteRT uses XNNPACK
+            inputs = interpreter(np.arange(len(words), dtype=np.int32).reshape(shape))
+    return [
+        Divisors(
+            quantization.divisor(qkv, _array(block.qkv_kernel)), quantization.divisor(lin1, _array(block.lin1_kernel))
+        )
+        for block, qkv, lin1 in zip(blocks, inputs[::2], inputs[1::2], strict=True)
+    ]
 
 
 class _Network:
     """The layers, over a graph. Shapes in comments: B batch, T tokens, D width, H heads."""
 
-    def __init__(self, embeddings: encoder.Embeddings, *, heads: int, activation: str, quantize: bool):
-        self._graph, self._embeddings, self._activation, self._quantize = Graph(), embeddings, activation, quantize
+    def __init__(
+        self, embeddings: encoder.Embeddings, *, heads: int, activation: str, divisors: Sequence[Divisors] | None
+    ):
+        self._graph, self._embeddings, self._activation, self._divisors = Graph(), embeddings, activation, divisors
+        self.dense_inputs: list[int] = []  # of attention and of the feed-forward part, block after block
         width = int(embeddings.words.shape[-1])
         self._width, self._heads, self._head_width = width, heads, width // heads
         self._input_ids = self._graph.input("input_ids", [-1, -1], np.int32)
@@ -81,10 +121,11 @@ class _Network:
                 outputs[above] = x
             if above == min(depths):
                 return outputs
+            divisors = self._divisors[number] if self._divisors is not None else None
             if above > 1:
-                x = self.block(block, x, self.attention(block, x))
+                x = self.block(block, x, self.attention(block, x, divisors), divisors)
             else:
-                x = self.block(block, self.first_tokens(x), self.first_token_attention(block, x))
+                x = self.block(block, self.first_tokens(x), self.first_token_attention(block, x, divisors), divisors)
         return outputs | {0: x if blocks else self.first_tokens(x)}
 
     def write(self, path: str | os.PathLike, outputs: dict[str, int]) -> None:
@@ -95,7 +136,7 @@ class _Network:
         """Returns float32[B T, D]."""
         graph, width, embeddings = self._graph, self._width, self._embeddings
         ids = self._reshape(self._input_ids, [-1], dtype=np.int32)
-        if self._quantize:
+        if self._divisors is not None:
             values, scales = quantization.per_row(_array(embeddings.words))
             words = self._add(
                 "EMBEDDING_LOOKUP",
@@ -112,12 +153,12 @@ class _Network:
         x = self._reshape(self._add("ADD", [words, positions], [-1, -1, width]), [-1, width])
         return self._layer_norm(x, embeddings.gamma, embeddings.beta)
 
-    def attention(self, block: encoder.Block, x: int) -> int:
+    def attention(self, block: encoder.Block, x: int, divisors: Divisors | None) -> int:
         """Returns the weighted means of the values, float32[B T, D], of x float32[B T, D]."""
         heads, size = self._heads, self._head_width
         bias = _array(block.qkv_bias).copy()
         bias[self._width :] = 0  # of keys and values: see the module's docstring
-        qkv = self._dense(x, _array(block.qkv_kernel), bias)
+        qkv = self._smoothed_dense(x, _array(block.qkv_kernel), bias, divisors and divisors.qkv)
         qkv = self._add("RESHAPE", [qkv, self._by_text_and_head], [-1, -1, 3 * heads, size])
         qkv = self._transpose(qkv, [0, 2, 1, 3], [-1, 3 * heads, -1, size])
         axis = self._graph.constant(np.array(1, np.int32))
@@ -127,13 +168,14 @@ class _Network:
         context = self._transpose(context, [0, 2, 1, 3], [-1, -1, heads, size])
         return self._reshape(context, [-1, self._width])
 
-    def first_token_attention(self, block: encoder.Block, x: int) -> int:
+    def first_token_attention(self, block: encoder.Block, x: int, divisors: Divisors | None) -> int:
         """Returns what `attention` gives for [CLS], float32[B, D], as the encoder does it."""
         heads, size, width = self._heads, self._head_width, self._width
         kernels = _array(block.qkv_kernel).reshape(width, 3, heads, size).transpose(1, 2, 0, 3)
         to_query = _array(block.qkv_kernel)[:, :width]
         to_key, to_value = kernels[1].transpose(0, 2, 1), kernels[2]  # (H, D/H, D) and (H, D, D/H)
-        query = self._dense(self.first_tokens(x), to_query, _array(block.qkv_bias)[:width])
+        bias = _array(block.qkv_bias)[:width]
+        query = self._smoothed_dense(self.first_tokens(x), to_query, bias, divisors and divisors.qkv)
         query = self._transpose(self._reshape(query, [-1, heads, size]), [1, 0, 2], [heads, -1, size])
         sought = self._matmul(query, self._graph.constant(to_key), [heads, -1, width])
         sought = self._transpose(sought, [1, 0, 2], [-1, heads, width])
@@ -144,16 +186,19 @@ class _Network:
         context = self._matmul(mean, self._graph.constant(to_value), [heads, -1, size])
         return self._reshape(self._transpose(context, [1, 0, 2], [-1, heads, size]), [-1, width])
 
-    def block(self, block: encoder.Block, x: int, context: int) -> int:
+    def block(self, block: encoder.Block, x: int, context: int, divisors: Divisors | None) -> int:
         """Returns float32[N, D]: what follows attention, for x and context float32[N, D]."""
+        quantize, relu = divisors is not None, self._activation == "relu"
         out_kernel = _array(block.out_kernel)
         out_bias = _array(block.out_bias) + _array(block.qkv_bias)[2 * self._width :] @ out_kernel
-        x = self._sum(x, self._dense(context, out_kernel, out_bias))
+        x = self._sum(x, self._dense(context, out_kernel, out_bias, quantize=quantize))
         x = self._layer_norm(x, block.attention_gamma, block.attention_beta)
-        hidden = self._dense(x, _array(block.lin1_kernel), _array(block.lin1_bias), relu=self._activation == "relu")
-        if self._activation == "gelu":
+        kernel, bias = _array(block.lin1_kernel), _array(block.lin1_bias)
+        hidden = self._smoothed_dense(x, kernel, bias, divisors and divisors.lin1, relu=relu)
+        if not relu:
             hidden = self._add("GELU", [hidden], [-1, int(block.lin1_bias.shape[0])], approximate=False)
-        x = self._sum(x, self._dense(hidden, _array(block.lin2_kernel), _array(block.lin2_bias)))
+        kernel, bias = _array(block.lin2_kernel), _array(block.lin2_bias)
+        x = self._sum(x, self._dense(hidden, kernel, bias, quantize=quantize))
         return self._layer_norm(x, block.output_gamma, block.output_beta)
 
     def first_tokens(self, x: int) -> int:
@@ -164,14 +209,19 @@ class _Network:
 
     def classify(self, head: encoder.Head, x: int) -> int:
         """Returns logits float32[B, classes] of x float32[B, D]."""
-        # The head stays exact: it is too small to cost time or room, and a solved head amplifies small differences
-        # between features, which rounding would lose.
-        x = self._dense(x, _array(head.pre_kernel), _array(head.pre_bias), relu=True, quantize=False)
-        return self._dense(x, _array(head.kernel), _array(head.bias), quantize=False)
+        x = self._dense(x, _array(head.pre_kernel), _array(head.pre_bias), relu=True)
+        return self._dense(x, _array(head.kernel), _array(head.bias))
 
-    def _dense(self, x, kernel, bias, *, relu=False, quantize=True):
+    def _smoothed_dense(self, x, kernel, bias, divisor, *, relu=False):
+        self.dense_inputs.append(x)
+        if divisor is None:
+            return self._dense(x, kernel, bias, relu=relu)
+        x = self._add("MUL", [x, self._graph.constant(1 / divisor)], [-1, self._width])
+        return self._dense(x, kernel * divisor[:, None], bias, relu=relu, quantize=True)
+
+    def _dense(self, x, kernel, bias, *, relu=False, quantize=False):
         rows, version, asymmetric = np.ascontiguousarray(kernel.T), 1, False
-        if self._quantize and quantize:
+        if quantize:
             values, scales = quantization.per_row(rows)
             matrix = self._graph.constant(values, scales=scales)
             version, asymmetric = _ROWS_OF_INT8["FULLY_CONNECTED"], True

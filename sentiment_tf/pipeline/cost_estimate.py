@@ -50,8 +50,9 @@ def estimate(config: TrainConfig, state: RunState, depth: Depth, *, start: float
     text += frozen_slot * float(state.tokens["train"].lengths.mean())
     return {
         "features": sum(
-            frozen_once + frozen_slot * frozen.token_slots(tokens.lengths, config.max_length, state.frozen_dtype)
-            for tokens in state.tokens.values()
+            frozen_once
+            + frozen_slot * frozen.token_slots(tokens.lengths, config.max_length, state.frozen_dtype_of(split))
+            for split, tokens in state.tokens.items()
         ),
         "evaluate_before": sum(reported.values()),
         "train": SOLVED_VALUE * inputs["train"].values.size

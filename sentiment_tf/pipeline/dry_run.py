@@ -119,7 +119,11 @@ def _devices(state: RunState) -> Iterator[list[str]]:
     strategy = state.strategy
     yield ["strategy", f"{type(strategy).__name__}, replicas: {strategy.num_replicas_in_sync}"]
     yield ["devices", ", ".join(device.name for device in tf.config.list_logical_devices())]
-    frozen = f", frozen layers in {state.frozen_dtype.name}" if state.frozen_dtype != state.compute_dtype else ""
+    frozen = (
+        f", frozen layers of training rows in {state.frozen_dtype.name}"
+        if state.frozen_dtype != state.compute_dtype
+        else ""
+    )
     yield ["matrix multiplications in", state.compute_dtype.name + frozen]
 
 
@@ -180,8 +184,11 @@ def _must_compute(config: TrainConfig, state: RunState, depth: Depth) -> bool:
 
     if not cost_estimate.has_frozen_blocks(state, depth):
         return False
-    key = {"depth": depth, "compute_dtype": state.frozen_dtype, "cache_dir": config.cache_dir}
-    folders = [feature_cache.folder_of(state.model, tokens, **key) for tokens in state.tokens.values()]
+    key = {"depth": depth, "cache_dir": config.cache_dir}
+    folders = [
+        feature_cache.folder_of(state.model, tokens, compute_dtype=state.frozen_dtype_of(split), **key)
+        for split, tokens in state.tokens.items()
+    ]
     return config.cache == "off" or not all(folder.exists() for folder in folders)
 
 

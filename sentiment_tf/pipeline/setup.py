@@ -43,7 +43,8 @@ class RunState:
       strategy: How devices and workers share the work.
       model: The loaded classifier; training changes its weights.
       compute_dtype: Dtype of the trained layers' matrix multiplications.
-      frozen_dtype: Dtype of the frozen layers' matrix multiplications.
+      frozen_dtype: Dtype of the frozen layers' matrix multiplications for the training rows. All other rows are
+        computed in ``compute_dtype``: what a run reports is then what its exports answer.
       checkpoints: Holds a folder for each training; None keeps none.
     """
 
@@ -57,6 +58,10 @@ class RunState:
     compute_dtype: "tf.DType"
     frozen_dtype: "tf.DType"
     checkpoints: Path | None
+
+    def frozen_dtype_of(self, split: str) -> "tf.DType":
+        """Returns the dtype of the frozen layers' matrix multiplications for a split."""
+        return self.frozen_dtype if split == "train" else self.compute_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +117,7 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
         trained, frozen = strategies.compute_dtype(config.precision), strategies.frozen_dtype(config.precision)
         model = load_model(config, files, splits, strategy)
         said.append(f"{config.model}: {model.config.num_hidden_layers} blocks; matmuls in {trained.name}")
-        said += [f"frozen layers in {frozen.name}"] if frozen != trained else []
+        said += [f"frozen layers of training rows in {frozen.name}"] if frozen != trained else []
     return RunState(splits, labels, tokens, tokenizer, files, strategy, model, trained, frozen, checkpoints)
 
 
@@ -157,7 +162,8 @@ def freeze(
         state.model,
         state.tokens,
         depth=depth,
-        compute_dtype=state.frozen_dtype,
+        compute_dtype=state.compute_dtype,
+        train_dtype=state.frozen_dtype,
         max_length=config.max_length,
         cache_dir=config.cache_dir if config.cache == "on" else None,
         strategy=state.strategy,

@@ -101,6 +101,13 @@ def has_fast_bfloat16() -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & _cpu_features())
 
 
+def has_fast_int8() -> bool:
+    """Returns whether the CPU multiplies int8 matrices in hardware (VNNI) and LiteRT is there to use it."""
+    return (
+        bool({"avx512_vnni", "avx_vnni"} & _cpu_features()) and importlib.util.find_spec("ai_edge_litert") is not None
+    )
+
+
 def _cpu_features() -> set[str]:
     """Returns the names of the instruction sets that Linux lists; empty elsewhere."""
     try:

@@ -8,6 +8,7 @@ from sentiment_tf.config import TrainConfig
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.distributed import strategies
 from sentiment_tf.modeling import features, trainable
+from sentiment_tf.system import runtime
 from sentiment_tf.training import fitting
 from tests.support import faults
 from tests.support.tiny_classifier import make_tiny_classifier
@@ -95,3 +96,13 @@ def test_a_gpu_computes_in_bfloat16_from_capability_8_on(monkeypatch, capabiliti
     monkeypatch.setattr(tf.config.experimental, "get_device_details", details.__getitem__)
     assert strategies.compute_dtype("auto") == expected
     assert strategies.compute_dtype("float32") == tf.float32
+
+
+@pytest.mark.parametrize(("fast", "gpus", "expected"), [(True, 0, tf.int8), (False, 0, None), (True, 1, None)])
+def test_auto_takes_int8_for_frozen_layers_on_cpus_that_multiply_it(monkeypatch, fast, gpus, expected):
+    monkeypatch.setattr(runtime, "has_fast_int8", lambda: fast)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: range(gpus) if kind == "GPU" else [])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {})
+    assert strategies.frozen_dtype("auto") == (expected or strategies.compute_dtype("auto"))
+    assert strategies.frozen_dtype("int8") == tf.int8
+    assert strategies.frozen_dtype("float32") == tf.float32

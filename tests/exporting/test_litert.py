@@ -61,6 +61,19 @@ def test_int8_is_near_the_encoder_and_a_quarter_of_the_size(tmp_path):
     assert small.stat().st_size < 0.5 * exact.stat().st_size  # the last block's keys and values stay float32
 
 
+def test_int8_is_near_the_encoder_where_one_channel_is_much_larger_than_the_others(tmp_path):
+    weights = networks.weights(width=64, hidden=256)
+    gamma = np.ones(64, np.float32)
+    gamma[5] = 50
+    blocks = tuple(
+        block._replace(attention_gamma=np.asarray(block.attention_gamma) * gamma) for block in weights.blocks
+    )
+    weights, input_ids = weights._replace(blocks=blocks), networks.ids(40, 9)
+    want = networks.expected(weights, input_ids, heads=HEADS)
+    difference = np.abs(answer(write(tmp_path / "model.tflite", weights, quantize=True), input_ids) - want)
+    assert difference.mean() < 0.1 * np.std(want)
+
+
 def test_int8_answers_do_not_depend_on_neighbours(tmp_path):
     path = write(tmp_path / "model.tflite", networks.weights(), quantize=True)
     input_ids = networks.ids(6, 9)

@@ -64,6 +64,15 @@ def test_int8_is_near_float32_at_every_depth_of_one_pass(tiny_classifier, tokens
         assert found.values.dtype == exact.values.dtype
 
 
+def test_only_training_rows_are_computed_in_the_dtype_for_them(tiny_classifier, tokens):
+    splits = {"train": tokens, "validation": tokens}
+    settings = {"depth": 0, "max_length": 64, "cache_dir": None, "compute_dtype": tf.float32}
+    found = features.compute(tiny_classifier, splits, **settings, train_dtype=tf.int8)
+    exact = features.compute(tiny_classifier, splits, **settings)
+    np.testing.assert_array_equal(found["validation"].values, exact["validation"].values)
+    assert np.abs(found["train"].values - exact["train"].values).mean() > 0
+
+
 def test_int8_features_of_a_text_do_not_depend_on_the_other_texts(tiny_classifier, tokens):
     together = compute(tiny_classifier, tokens, None, depth=0, dtype=tf.int8)
     for row in (0, 7, ROWS - 1):

@@ -159,7 +159,7 @@ def test_estimate_adds_up(tiny_classifier, monkeypatch):
         model=tiny_classifier,
         tokens={"train": tokens_of(4, 4, 4), "validation": tokens_of(8), "test": tokens_of(8, 8)},
         splits=SimpleNamespace(report_split="test"),
-        frozen_dtype=tf.float32,
+        frozen_dtype_of=lambda split: tf.float32,
     )
     config = TrainConfig(dataset="sst2", epochs=2, batch_size=2, max_length=8)
     monkeypatch.setattr(cost_estimate, "time_features", lambda *_: (1.0, 0.1))
