@@ -66,15 +66,6 @@ def start(*, deterministic: bool = False):
     return tf
 
 
-def parts(rows: int) -> int:
-    """Returns the number of parts that a batch of ``rows`` texts is split into for training on one device."""
-    import tensorflow as tf
-
-    if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
-        return 1
-    return max(min(cores(), rows // LEAST_ROWS, MOST_PARTS), 1)
-
-
 def cores() -> int:
     """Returns how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
