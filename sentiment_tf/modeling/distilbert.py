@@ -36,9 +36,11 @@ def load_tokenizer(directory: str, *, name: str, vocabulary_size: int):
     Returns:
       transformers.DistilBertTokenizerFast.
     """
-    from transformers import DistilBertTokenizerFast  # here, as in `load_classifier`
+    import transformers  # here, for exports are written, and answer, without it
 
-    return bert_tokenizer.load(DistilBertTokenizerFast, directory, name=name, vocabulary_size=vocabulary_size)
+    transformers.logging.set_verbosity_error()  # it warns if BERT's tokenizer is loaded as DistilBERT's: the same one
+    kind = transformers.DistilBertTokenizerFast
+    return bert_tokenizer.load(kind, directory, name=name, vocabulary_size=vocabulary_size)
 
 
 def load_classifier(directory: str, *, label_names: tuple[str, ...], name: str, seed: int):
@@ -60,7 +62,7 @@ def load_classifier(directory: str, *, label_names: tuple[str, ...], name: str, 
     """
     settings = distilbert_settings.read(directory, name)
     with quiet_stderr():
-        import transformers  # here, for exports are written, and answer, without it
+        import transformers  # here, as above
     transformers.logging.set_verbosity_error()
     config = transformers.DistilBertConfig(
         **dataclasses.asdict(settings),
