@@ -92,7 +92,7 @@ def dry_run(config: TrainConfig) -> str:
     config, clock = resolve(config), Clock()
     splits = read(config, clock)
     with _starting_tensorflow(config, clock):
-        from sentiment_tf.pipeline import dry_run
+        from sentiment_tf.pipeline import dry_run  # loads TensorFlow
     return dry_run.report(config, splits, clock)
 
 
@@ -132,7 +132,7 @@ def _run(config: TrainConfig, directory: RunDirectory, workers: cluster.Cluster 
     clock = Clock()
     splits = read(config, clock)
     with _starting_tensorflow(config, clock):
-        from sentiment_tf.pipeline import experiment
+        from sentiment_tf.pipeline import experiment  # loads TensorFlow
     experiment.run(config, splits, directory, clock, workers=workers)
 
 

@@ -51,7 +51,7 @@ def start(*, deterministic: bool = False):
     """
     check_platform()
     with quiet_stderr():
-        import tensorflow as tf
+        import tensorflow as tf  # here, for this function says when it loads
 
         gpus = tf.config.list_physical_devices("GPU")
     # Warnings about slow callbacks and retracing depend on how busy the machine is, and no user can act on them.

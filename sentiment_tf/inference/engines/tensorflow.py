@@ -35,7 +35,7 @@ def load(path: str | os.PathLike, *, precision: str = "float32") -> classifier.C
         with contextlib.suppress(RuntimeError):  # a program that uses TensorFlow already keeps its own threads
             runtime.start()
     with runtime.quiet_stderr():
-        from sentiment_tf.inference import saved_model
+        from sentiment_tf.inference import saved_model  # loads TensorFlow
     if precision == "bfloat16":
         return saved_model.safetensors.load(folder, precision=precision)
     return saved_model.load(path, folder)
