@@ -12,7 +12,7 @@ from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.modeling.features import Features
 from sentiment_tf.pipeline import cost_estimate, dry_run, launch
 from sentiment_tf.pipeline.setup import RunState
-from tests.support.commands import refused, succeeded, train, write_csv
+from tests.support.commands import refused, succeeded, train_here, write_csv
 from tests.support.hub import tiny_model
 
 
@@ -104,7 +104,7 @@ def test_stages_add_the_head_alone(own, quick):
 @pytest.mark.slow
 def test_the_command_trains_nothing_and_writes_no_run(own, tmp_path):
     flags = [f"--{name}={value}" for name, value in own.items()]
-    printed = succeeded(train(*flags, "--dry_run", "--verbosity=-1", f"--output_dir={tmp_path}/m"))
+    printed = succeeded(train_here(*flags, "--dry_run", "--verbosity=-1", f"--output_dir={tmp_path}/m"))
     assert printed.startswith("split ")  # and not with the log, which is of a lower level
     assert "\nthe run " in printed
     assert not any(tmp_path.iterdir())
@@ -113,7 +113,7 @@ def test_the_command_trains_nothing_and_writes_no_run(own, tmp_path):
 @pytest.mark.slow
 def test_a_mistake_is_told_as_by_the_run(own):
     refused(
-        train(*(f"--{name}={value}" for name, value in own.items()), "--dry_run", "--max_length=600"),
+        train_here(*(f"--{name}={value}" for name, value in own.items()), "--dry_run", "--max_length=600"),
         "--max_length=600",
     )
 
