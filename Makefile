@@ -17,7 +17,7 @@ check: quality
 	$(PYTEST) --dist=worksteal -m "not slow"
 
 test: quality
-	$(PYTEST) --dist=loadfile
+	$(PYTEST) --dist=loadfile --no-loadscope-reorder
 
 quality: $(READY)
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ from sklearn.metrics import average_precision_score
 
 from sentiment_tf.config import TrainConfig, resolve
 from sentiment_tf.evaluation import metrics
-from sentiment_tf.pipeline import fine_tuning, label_audit, setup
+from sentiment_tf.pipeline import fine_tuning, label_audit, launch, setup
 from sentiment_tf.system import provenance
 from sentiment_tf.system.timing import Clock
 
@@ -42,7 +42,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="label-noise-") as folder:
         for seed in range(arguments.seeds):
             used = resolve(dataclasses.replace(config, seed=seed, cache_dir=f"{folder}/cache"))
-            state = setup.prepare(used, Clock())
+            clock = Clock()
+            state = setup.prepare(used, launch.read(used, clock), clock)
             for rate in RATES:
                 for row in _measure(used, state, rate, Path(folder), arguments):
                     print(row, file=sys.stderr)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from sentiment_tf.errors import UserError
     from sentiment_tf.inference.engines import load
     from sentiment_tf.pipeline.evaluating import evaluate
-    from sentiment_tf.pipeline.experiment import train
     from sentiment_tf.pipeline.hub import push
+    from sentiment_tf.pipeline.launch import train
 
 # transformers' TensorFlow classes are Keras 2 code; this must be set before TensorFlow is imported.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
@@ -36,7 +36,7 @@ _MODULES = {
     "evaluate": "pipeline.evaluating",
     "load": "inference.engines",
     "push": "pipeline.hub",
-    "train": "pipeline.experiment",
+    "train": "pipeline.launch",
 }
 
 

@@ -1,10 +1,8 @@
 """What every command shares: reading absl flags, and ending in a way a person can use."""
 
-import dataclasses
 import itertools
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable
 
@@ -18,11 +16,12 @@ TERMINATED = 143
 USER_MISTAKE = 2
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
+def run(main: Callable[[list[str]], int | None], *, check: Callable[[], list[str]] = list) -> None:
     """Parses the flags, runs ``main`` with the remaining arguments and exits the process.
 
     Args:
       main: gets the arguments left over, without the program's name; returns an exit code or None for 0.
+      check: returns further problems, of the flags that did parse, if some did not.
 
     Exits with 2 after a user's mistake (one line on stderr for each), 130 after Ctrl-C, 143 after SIGTERM;
     a programmer's error keeps its traceback.
@@ -30,7 +29,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     signals.raise_when_terminated()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter is not for the user
     try:
-        sys.exit(main(_parse(sys.argv)))
+        sys.exit(main(_parse(sys.argv, check)))
     except UserError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
@@ -67,7 +66,7 @@ def expand_home(*names: str) -> None:
             flags.FLAGS[name].value = os.path.expanduser(path)
 
 
-def _parse(argv: list[str]) -> list[str]:
+def _parse(argv: list[str], check: Callable[[], list[str]]) -> list[str]:
     """Returns the arguments that are not flags; prints the help and leaves for --help."""
     if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in argv[1:]):
         _print_help()
@@ -76,7 +75,7 @@ def _parse(argv: list[str]) -> list[str]:
         return flags.FLAGS(argv)[1:]
     except (flags.Error, ValueError) as error:  # the latter for --noswitch=value
         problems = _parse_problems(argv) or [str(error)]
-        raise UserError(*(f"{problem}; --help lists the flags" for problem in problems), *_setting_problems()) from None
+        raise UserError(*(f"{problem}; --help lists the flags" for problem in problems), *check()) from None
 
 
 def _parse_problems(argv: list[str]) -> list[str]:
@@ -108,27 +107,6 @@ def _join_values(arguments: list[str]) -> list[str]:
             argument = "=".join([argument, *itertools.islice(rest, 1)])
         joined.append(argument)
     return joined
-
-
-def _setting_problems() -> list[str]:
-    """Returns what is wrong with the settings of a training run that did parse; nothing for another command.
-
-    A problem that names a flag which did not parse, or was not given, may be that mistake's mere consequence: it
-    waits for the next run. What follows a semicolon is advice.
-    """
-    if "trainable_layers" not in flags.FLAGS:
-        return []
-    from sentiment_tf.config import TrainConfig, validate  # here, for the doctor starts without any package
-
-    names = [field.name for field in dataclasses.fields(TrainConfig)]
-    try:
-        validate(TrainConfig(**{name: flags.FLAGS[name].value for name in names}))
-    except UserError as error:
-        given = {name for name in names if flags.FLAGS[name].present}
-        return [
-            problem for problem in error.problems if given.issuperset(re.findall(r"--(\w+)", problem.split(";")[0]))
-        ]
-    return []
 
 
 def _print_help() -> None:

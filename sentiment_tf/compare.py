@@ -96,7 +96,7 @@ def draw(rows: Sequence[dict[str, Any]], path: str) -> None:
     Raises:
       UserError: the file cannot be written.
     """
-    from sentiment_tf.reporting import plots
+    from sentiment_tf.reporting import plots  # for --output alone: Matplotlib takes a second to load
 
     try:
         plots.save(plots.runs(rows), path)

@@ -37,8 +37,7 @@ def main(arguments: list[str]) -> int:
     options = flags.FLAGS
     cli.expand_home("model", "compare", "output")
     _check(options, arguments)
-    from sentiment_tf.pipeline import evaluating  # after the checks: its libraries take a second to load
-    from sentiment_tf.reporting import formatting, summary
+    from sentiment_tf.pipeline import evaluating  # after the checks: its libraries take seconds to load
 
     cli.log_to_stdout()
     names = [options.model, *([options.compare] if options.compare else [])]
@@ -46,14 +45,9 @@ def main(arguments: list[str]) -> int:
     _check_classes(names, models)
     seed = options.seed if options.seed is not None else _recorded_seed(options.model)
     result = evaluating.measure(models, _data(options), seed=seed)
-    result["models"] = dict(zip(names, result["models"], strict=True))
-    print(*result["notes"], summary.table(result["models"], colour=False), sep="\n")
-    first = result["models"][names[0]]
-    print(_confusion_table(first["confusion"], models[0].label_names))
-    if options.compare:
-        print(formatting.verdict(result["comparison"], first=names[0], second=names[1]))
+    print(evaluating.describe(result, names))
     if options.output:
-        _write(Path(options.output), result, first, models[0].label_names)
+        print(f"\nwritten: {' '.join(map(str, evaluating.write(result, names, Path(options.output))))}")
     return 0
 
 
@@ -106,29 +100,6 @@ def _recorded_seed(model: str) -> int:
         except (OSError, ValueError, KeyError):
             continue
     return 0
-
-
-def _confusion_table(counts: list[list[int]], label_names) -> str:
-    from sentiment_tf.reporting import summary
-
-    header = ["true \\ predicted", *label_names]
-    return "\n" + summary.aligned(
-        [header, *([name, *map(str, row)] for name, row in zip(label_names, counts, strict=True))]
-    )
-
-
-def _write(path: Path, result: dict, metrics_of_first: dict, label_names) -> None:
-    from sentiment_tf.reporting import diagnostics, plots
-    from sentiment_tf.system import provenance
-
-    try:
-        provenance.write_json(path, result)
-        plots.save(diagnostics.confusion(metrics_of_first["confusion"], label_names), path.with_suffix(".png"))
-    except OSError as error:
-        for written in (path, path.with_suffix(".png")):
-            written.unlink(missing_ok=True)
-        raise UserError(f"--output={path}: cannot be written ({error.strerror}); name another file") from error
-    print(f"\nwritten: {path} {path.with_suffix('.png')}")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ import os
 import sys
 from pathlib import Path
 
+import tqdm
 from absl import flags
 
 from sentiment_tf import cli
 from sentiment_tf.errors import UserError
-from sentiment_tf.exporting import manifest
+from sentiment_tf.exporting import layout, manifest
 from sentiment_tf.inference import engines, readers, scoring, writers
 from sentiment_tf.inference.engines import tensorflow
 from sentiment_tf.reporting import formatting
@@ -59,7 +60,7 @@ def main(texts: list[str]) -> int:
         _verify(Path(options.model))
     engine = engines.choose(options.model, engine=_engine_name(options), precision=options.precision)
     if options.explain:
-        tensorflow.find_weights(options.model)
+        layout.find_weights(options.model)
     if not (texts or options.input):
         return 0
     with _open_source(options, texts) as source:
@@ -171,8 +172,6 @@ def _output_format(options) -> str:
 
 def _progress_bar(options):
     """A bar on stderr where a person watches files being read; answers on their own screen need none."""
-    import tqdm
-
     on_screen = options.output == writers.STDOUT and sys.stdout.isatty()
     wanted = options.input and not on_screen
     return tqdm.tqdm(unit=" rows", unit_scale=True, disable=None if wanted else True)

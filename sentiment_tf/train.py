@@ -7,6 +7,7 @@ Hugging Face model, plots and TensorBoard logs. Your own texts: --data_dir or --
 
 import dataclasses
 import logging
+import re
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,10 @@ from absl import flags
 from absl import logging as absl_logging  # noqa: F401  defines --verbosity
 
 from sentiment_tf import cli
-from sentiment_tf.config import TrainConfig, resolve, validate
+from sentiment_tf.config import TrainConfig, resolve
 from sentiment_tf.errors import UserError
 from sentiment_tf.exporting import formats
+from sentiment_tf.pipeline import checks
 from sentiment_tf.system import runtime
 
 log = logging.getLogger("sentiment_tf")
@@ -51,48 +53,64 @@ def main(arguments: list[str]) -> int:
     """Runs the training that the flags describe."""
     if arguments:
         raise UserError(f"{arguments[0]}: not a flag; settings are passed as --name=value")
-    names = [field.name for field in dataclasses.fields(TrainConfig)]
-    config = TrainConfig(**{name: getattr(flags.FLAGS, name) for name in names})
-    validate(config)
+    config = _config()
+    checks.validate(config)
     runtime.check_platform()
-    _check_push(config)
+    _check_push_flags(config)
     verbosity = flags.FLAGS["verbosity"]
     cli.log_to_stdout(quiet=config.quiet, verbosity=verbosity.value if verbosity.present else 0)
-    from sentiment_tf.pipeline import dry_run, experiment  # after validation: loading TensorFlow takes seconds
+    from sentiment_tf.pipeline import hub, launch  # after the checks: their libraries take seconds to load
 
     if flags.FLAGS.dry_run:
-        print(dry_run.report(resolve(config)))
+        print(launch.dry_run(config))
         return 0
-    run = experiment.train(config)
-    if run and flags.FLAGS.push_to_hub:
-        log.info("uploaded: %s", _push(config, run.directory))
+    repository = flags.FLAGS.push_to_hub
+    if repository and not _run_exists(config):  # known before hours of training
+        hub.check_access(repository, overwrite=config.overwrite)
+    run = launch.train(config)
+    if run and repository:
+        url = hub.push(run.directory, repository, private=flags.FLAGS.private, overwrite=config.overwrite)
+        log.info("uploaded: %s", url)
     return 0
 
 
-def _check_push(config: TrainConfig) -> None:
-    """Checks, before hours of training, what would keep the run from being uploaded."""
+def _config() -> TrainConfig:
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    return TrainConfig(**{name: flags.FLAGS[name].value for name in names})
+
+
+def _check_push_flags(config: TrainConfig) -> None:
+    """Checks that the other settings let the run be uploaded."""
     repository = flags.FLAGS.push_to_hub
     if not repository and flags.FLAGS.private:
         raise UserError("--private: is for a repository on the hub; pass --push_to_hub=user/name, too")
-    if not repository:
-        return
-    if config.offline:
+    if repository and config.offline:
         raise UserError(f"--push_to_hub={repository}: contradicts --offline; upload later with: sentiment-tf push")
-    if "hf" not in [each.name for each in formats.parse(config.exports)]:
+    if repository and "hf" not in [each.name for each in formats.parse(config.exports)]:
         raise UserError(f"--push_to_hub={repository}: uploads the transformers folder; add hf to --exports")
-    resolved = resolve(config)
-    if not flags.FLAGS.dry_run and not Path(resolved.output_dir, resolved.run_name).exists():
-        from sentiment_tf.pipeline import hub  # for runs that are uploaded: its libraries take a second to load
-
-        hub.check_access(repository, overwrite=config.overwrite)
 
 
-def _push(config: TrainConfig, directory: Path) -> str:
-    from sentiment_tf.pipeline import hub
+def _run_exists(config: TrainConfig) -> bool:
+    config = resolve(config)
+    return Path(config.output_dir, config.run_name).exists()
 
-    return hub.push(directory, flags.FLAGS.push_to_hub, private=flags.FLAGS.private, overwrite=config.overwrite)
+
+def _setting_problems() -> list[str]:
+    """Returns what is wrong with the settings that did parse, after others did not.
+
+    A problem that names a flag which did not parse, or was not given, may be that mistake's mere consequence: it
+    waits for the next run. What follows a semicolon is advice.
+    """
+    given = {name for name in flags.FLAGS if flags.FLAGS[name].present}
+    try:
+        checks.validate(_config())
+    except UserError as error:
+        return [
+            problem for problem in error.problems if given.issuperset(re.findall(r"--(\w+)", problem.split(";")[0]))
+        ]
+    return []
 
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    cli.run(main, check=_setting_problems)

@@ -90,4 +90,4 @@ def test_names_are_listed_and_others_raise():
 def test_the_command_modules_do_not_take_the_place_of_functions():
     command = importlib.import_module("sentiment_tf.train")
     assert hasattr(command, "define_flags")
-    assert st.train is importlib.import_module("sentiment_tf.pipeline.experiment").train
+    assert st.train is importlib.import_module("sentiment_tf.pipeline.launch").train

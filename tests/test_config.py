@@ -9,6 +9,7 @@ from absl import flags
 from sentiment_tf import config
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.errors import UserError
+from sentiment_tf.pipeline import checks
 from tests.support.commands import flags_of
 
 train = importlib.import_module("sentiment_tf.train")  # the command; sentiment_tf.train is the API's function
@@ -18,7 +19,7 @@ FLAGFILES = sorted((Path(__file__).parents[1] / "flags").glob("*.flags"))
 
 def problems_of(**settings) -> tuple[str, ...]:
     with pytest.raises(UserError) as caught:
-        config.validate(TrainConfig(**{"dataset": "sst2", **settings}))
+        checks.validate(TrainConfig(**{"dataset": "sst2", **settings}))
     return caught.value.problems
 
 
@@ -32,13 +33,13 @@ def parse(path: Path) -> TrainConfig:
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
 def test_every_flagfile_is_valid_and_opens_with_what_it_does(path):
-    config.validate(parse(path))
+    checks.validate(parse(path))
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert any("python -m sentiment_tf.train" in line for line in header)
 
 
 def test_defaults_are_valid_once_a_data_set_is_named():
-    config.validate(TrainConfig(dataset="sst2"))
+    checks.validate(TrainConfig(dataset="sst2"))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_a_mistake_is_said_with_its_value_and_what_is_allowed(settings, says):
 
 @pytest.mark.parametrize("name", ["Filme 2024", "電影", "films\u200d", "a\u00a0b", "=1+1", "--epochs=50"])
 def test_names_of_all_scripts_are_allowed(name):
-    config.validate(TrainConfig(dataset="sst2", run_name=name))
+    checks.validate(TrainConfig(dataset="sst2", run_name=name))
 
 
 def test_all_mistakes_are_said_at_once():

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from sentiment_tf.config import TrainConfig, validate
+from sentiment_tf.config import TrainConfig
 from sentiment_tf.exporting import formats
+from sentiment_tf.pipeline import checks
 from tests.support import tiny_export
 from tests.support.commands import flags_of
 
@@ -68,7 +69,7 @@ def test_commands_parse_and_their_settings_agree(monkeypatch, tmp_path, line):
                     (tmp_path / settings[name]).touch()
             if settings["data_dir"]:
                 (tmp_path / settings["data_dir"]).mkdir(parents=True)
-            validate(TrainConfig(**settings))
+            checks.validate(TrainConfig(**settings))
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,16 @@ from sentiment_tf.data import loading
 from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.inference.engines import tensorflow as saved_model
 from sentiment_tf.pipeline.evaluating import evaluate
-from tests.support.commands import own_flags, record_of, succeeded, train
+from tests.support.commands import own_flags, record_of, succeeded, train_here
 from tests.support.hub import sentences
 
 pytestmark = pytest.mark.slow
 
 
 def test_overwrite_swaps_in_the_next_version_and_a_second_seed_run_repeats_its_history(own, tmp_path):
-    succeeded(train(*own_flags(own, tmp_path, trainable_layers="all", epochs=2)))
+    succeeded(train_here(*own_flags(own, tmp_path, trainable_layers="all", epochs=2)))
     history = (tmp_path / "run" / "history.csv").read_bytes()
-    succeeded(train(*own_flags(own, tmp_path, trainable_layers="all", epochs=2), "--overwrite"))
+    succeeded(train_here(*own_flags(own, tmp_path, trainable_layers="all", epochs=2), "--overwrite"))
     assert (tmp_path / "run" / "history.csv").read_bytes() == history
     assert (tmp_path / "run" / "2" / "saved_model.pb").exists()
     assert not (tmp_path / "run" / "1").exists()
@@ -28,7 +28,17 @@ def test_overwrite_swaps_in_the_next_version_and_a_second_seed_run_repeats_its_h
 
 def test_depth_search_keeps_the_cheapest_depth_within_the_tolerance(own, tmp_path):
     printed = succeeded(
-        train(*own_flags(own, tmp_path, trainable_layers="auto", epochs=1, accuracy_tolerance=2, time_budget=9))
+        train_here(
+            *own_flags(
+                own,
+                tmp_path,
+                trainable_layers="auto",
+                epochs=1,
+                accuracy_tolerance=2,
+                time_budget=9,
+                exports="litert",
+            )
+        )
     )
     record = record_of(tmp_path / "run")
     best = max(row["accuracy"] for row in record["depths"])
@@ -44,8 +54,14 @@ def test_depth_search_keeps_the_cheapest_depth_within_the_tolerance(own, tmp_pat
 
 def test_every_way_of_training_at_once(own, tmp_path):
     settings = {"trainable_layers": 1, "epochs": 3, "early_stopping_patience": 1, "class_weight": "balanced"}
-    settings |= {"layer_decay": 0.9, "label_smoothing": 0.1, "schedule": "cosine", "weight_decay": 0.1}
-    printed = succeeded(train(*own_flags(own, tmp_path, **settings), "--stages", "--calibrate=off"))
+    settings |= {
+        "exports": "litert",
+        "layer_decay": 0.9,
+        "label_smoothing": 0.1,
+        "schedule": "cosine",
+        "weight_decay": 0.1,
+    }
+    printed = succeeded(train_here(*own_flags(own, tmp_path, **settings), "--stages", "--calibrate=off"))
     assert "head first" in printed
     record = record_of(tmp_path / "run")
     assert record["metrics"]["after"]["accuracy"] > 0.8
@@ -69,7 +85,7 @@ def test_three_classes_by_name(own, tmp_path):
         f"--output_dir={tmp_path}/m",
     ]
     printed = succeeded(
-        train(*flags, "--epochs=6", "--learning_rate=0.01", "--strategy=default", "--precision=float32")
+        train_here(*flags, "--epochs=6", "--learning_rate=0.01", "--strategy=default", "--precision=float32")
     )
     record = record_of(tmp_path / "m" / "three")
     assert record["label_names"] == names
@@ -97,30 +113,30 @@ def test_texts_without_words_and_very_long_ones_are_no_mistake(own, tmp_path):
     texts[0], texts[1], texts[2] = "", "   ", "word " * 50_000
     with open(tmp_path / "odd.csv", "w", newline="") as file:
         csv.writer(file).writerows([["text", "label"], *zip(texts, labels, strict=True)])
-    flags = own_flags(own, tmp_path / "m", train_file=tmp_path / "odd.csv", epochs=1, cache="off")
-    printed = succeeded(train(*flags))
+    flags = own_flags(own, tmp_path / "m", train_file=tmp_path / "odd.csv", epochs=1, cache="off", exports="litert")
+    printed = succeeded(train_here(*flags))
     assert "2 of 60 texts are empty" in printed
     assert "1 of 60 texts cut at 32 tokens" in printed
 
 
 def test_frozen_features_are_found_again_and_a_damaged_cache_is_rebuilt(own, tmp_path):
-    flags = own_flags(own, tmp_path / "m", cache_dir=tmp_path / "c", epochs=1)
-    assert "found in the cache" not in succeeded(train(*flags))
-    assert "found in the cache" in succeeded(train(*flags, "--overwrite", "--learning_rate=0.02"))
+    flags = own_flags(own, tmp_path / "m", cache_dir=tmp_path / "c", epochs=1, exports="litert")
+    assert "found in the cache" not in succeeded(train_here(*flags))
+    assert "found in the cache" in succeeded(train_here(*flags, "--overwrite", "--learning_rate=0.02"))
     for values in (tmp_path / "c" / "features").glob("*/values"):
         values.write_bytes(values.read_bytes()[:-1] + b"!")
-    assert "damaged" in succeeded(train(*flags, "--overwrite"))
+    assert "damaged" in succeeded(train_here(*flags, "--overwrite"))
 
 
 def test_quiet_prints_nothing(own, tmp_path):
-    assert succeeded(train(*own_flags(own, tmp_path, epochs=1), "--quiet")) == ""
+    assert succeeded(train_here(*own_flags(own, tmp_path, epochs=1, exports="litert"), "--quiet")) == ""
 
 
 def test_seeds_train_as_runs_of_their_own_and_the_best_on_validation_is_exported(own, tmp_path):
-    settings = {"trainable_layers": 1, "epochs": 1, "exports": "saved_model"}
-    printed = succeeded(train(*own_flags(own, tmp_path / "both", **settings, seeds=2, seed=4)))
+    settings = {"trainable_layers": 1, "epochs": 1, "exports": "litert"}
+    printed = succeeded(train_here(*own_flags(own, tmp_path / "both", **settings, seeds=2, seed=4)))
     record = record_of(tmp_path / "both" / "run")
-    succeeded(train(*own_flags(own, tmp_path / "alone", **settings, seed=5)))
+    succeeded(train_here(*own_flags(own, tmp_path / "alone", **settings, seed=5)))
     alone = record_of(tmp_path / "alone" / "run")["metrics"]["after"]
     first, second = record["seeds"]
     assert [row["seed"] for row in record["seeds"]] == [4, 5]
@@ -136,13 +152,13 @@ def test_seeds_train_as_runs_of_their_own_and_the_best_on_validation_is_exported
 
 
 def test_a_solved_head_says_which_settings_have_no_effect_and_a_trained_one_uses_them(own, tmp_path):
-    flags = {"exports": "saved_model", "learning_rate": 1e-2, "epochs": 2}
-    printed = succeeded(train(*own_flags(own, tmp_path / "solved", **flags)))
+    flags = {"exports": "litert", "learning_rate": 1e-2, "epochs": 2}
+    printed = succeeded(train_here(*own_flags(own, tmp_path / "solved", **flags)))
     assert "no effect on a solved head: --epochs, --learning_rate; pass --head=sgd" in printed
     record = record_of(tmp_path / "solved" / "run")
     assert record["config"]["head"] == "solve"
     assert record["history"][-1]["loss"] < record["history"][0]["loss"]
-    succeeded(train(*own_flags(own, tmp_path / "sgd", **flags, head="sgd")))
+    succeeded(train_here(*own_flags(own, tmp_path / "sgd", **flags, head="sgd")))
     trained = record_of(tmp_path / "sgd" / "run")
     assert len(trained["history"]) == 2
     assert record["metrics"]["after"]["loss"] < trained["metrics"]["after"]["loss"]
@@ -155,8 +171,8 @@ def test_labels_that_look_wrong_are_listed_by_file_and_row(own, tmp_path, depth,
     given = [1 - label if number in wrong else label for number, label in enumerate(labels)]
     with open(tmp_path / "noisy.csv", "w", newline="") as file:
         csv.writer(file).writerows([["text", "label"], *zip(texts, given, strict=True)])
-    settings = {"trainable_layers": depth, "audit_labels": way, "exports": "saved_model", "epochs": 3}
-    printed = succeeded(train(*own_flags(own, tmp_path / "m", train_file=tmp_path / "noisy.csv", **settings)))
+    settings = {"trainable_layers": depth, "audit_labels": way, "exports": "litert", "epochs": 3}
+    printed = succeeded(train_here(*own_flags(own, tmp_path / "m", train_file=tmp_path / "noisy.csv", **settings)))
     assert "training labels look wrong" in printed
     with open(tmp_path / "m" / "run" / "suspicious_labels.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -12,7 +12,7 @@ import tensorflow as tf  # noqa: E402
 from sentiment_tf.data import tokenization  # noqa: E402
 from sentiment_tf.data.registry import Depth  # noqa: E402
 from sentiment_tf.distributed import strategies  # noqa: E402
-from sentiment_tf.modeling import distilbert, model_files, trainable  # noqa: E402
+from sentiment_tf.modeling import distilbert, pretrained, trainable  # noqa: E402
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "int8": "int8"}
 
@@ -33,7 +33,7 @@ class Loaded(NamedTuple):
 
 def load(arguments) -> Loaded:
     """Reads model and tokenizer; a head is drawn by seed."""
-    files = model_files.find_model(arguments.model, revision=None, cache_dir=arguments.scratch, offline=True)
+    files = pretrained.find_model(arguments.model, revision=None, cache_dir=arguments.scratch, offline=True)
     directory, name = files.directory, arguments.model
     model = distilbert.load_classifier(directory, label_names=common.LABEL_NAMES, name=name, seed=arguments.seed)
     tokenizer = distilbert.load_tokenizer(directory, name=name, vocabulary_size=model.config.vocab_size)
@@ -41,7 +41,7 @@ def load(arguments) -> Loaded:
     dtype = strategies.compute_dtype(precision)
     depth = "all" if arguments.depth is None else arguments.depth
     tail = trainable.TrainableLayers(
-        model, depth=depth, compute_dtype=dtype, seed=arguments.seed, parts=runtime.parts(common.BATCH_SIZE)
+        model, depth=depth, compute_dtype=dtype, seed=arguments.seed, parts=trainable.parts(common.BATCH_SIZE)
     )
     return Loaded(model, tokenizer, tail, dtype, strategies.frozen_dtype(precision), depth)
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import datasets
 import huggingface_hub.utils
 import numpy as np
+import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -178,8 +179,6 @@ def _explain(path: Path, error: Exception) -> str:
 
 def _csv_options(path: Path) -> dict:
     """Returns the options for reading a CSV or TSV: every column holds strings, no value counts as missing."""
-    import pandas  # `datasets` reads CSV with pandas; the import takes half a second
-
     options = {"sep": ",", "na_filter": False, "index_col": False}
     if path.suffix.lower() == ".tsv":
         options |= {"sep": "\t", "quoting": csv.QUOTE_NONE}

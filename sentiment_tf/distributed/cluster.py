@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import socket
-from collections.abc import Iterator
 
 from sentiment_tf.errors import UserError
 
@@ -126,29 +125,6 @@ async def _connect_all(cluster: Cluster, timeout: float) -> None:
         )
     for task in done:
         task.result()
-
-
-@contextlib.contextmanager
-def lost_worker_as_user_error(cluster: Cluster | None) -> Iterator[None]:
-    """Turns the errors that TensorFlow raises after another worker has ended into one line for the user.
-
-    Raises:
-      UserError: Another worker has ended before the run has.
-    """
-    try:
-        yield
-    except Exception as error:
-        if cluster is None or isinstance(error, UserError):
-            raise
-        import tensorflow as tf  # already loaded if the error is one of TensorFlow's
-
-        lost = ("Unavailable", "Aborted", "Cancelled", "DeadlineExceeded", "Internal")
-        if not isinstance(error, tuple(getattr(tf.errors, f"{name}Error") for name in lost)):
-            raise
-        raise UserError(
-            "TF_CONFIG: another worker has ended or cannot be reached, so this worker ends as well; start the same "
-            "command on every worker again, and the run continues from the last checkpoint"
-        ) from error
 
 
 def _listen(cluster: Cluster) -> socket.socket:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from sentiment_tf.distributed import cluster
 from sentiment_tf.errors import UserError
 
 # Items computed between two calls of `all_gather`: per worker, enough to make its latency negligible; over all
@@ -147,3 +148,24 @@ def _from_array(array: np.ndarray):
     is_bytes, length = array[:4].view(np.int64)
     content = array[4:].tobytes()[:length]
     return content if is_bytes else json.loads(content)
+
+
+@contextlib.contextmanager
+def lost_worker_as_user_error(members: cluster.Cluster | None) -> Iterator[None]:
+    """Turns the errors that TensorFlow raises after another worker has ended into one line for the user.
+
+    Raises:
+      UserError: Another worker has ended before the run has.
+    """
+    try:
+        yield
+    except Exception as error:
+        if members is None or isinstance(error, UserError):
+            raise
+        lost = ("Unavailable", "Aborted", "Cancelled", "DeadlineExceeded", "Internal")
+        if not isinstance(error, tuple(getattr(tf.errors, f"{name}Error") for name in lost)):
+            raise
+        raise UserError(
+            "TF_CONFIG: another worker has ended or cannot be reached, so this worker ends as well; start the same "
+            "command on every worker again, and the run continues from the last checkpoint"
+        ) from error

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from sentiment_tf.exporting import formats
+from sentiment_tf.system import runtime
 
 TOLERANCE = 1e-4  # of a logit or probability, in float32
 _TIMED_CALLS = {1: 30, 32: 3}  # texts per call → calls
@@ -149,8 +150,6 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 def _serve(folder: Path) -> None:
     """The fresh process: answers the questions on stdin, one a line, on stdout."""
-    from sentiment_tf.system import runtime
-
     runtime.start()
     import tensorflow_text  # noqa: F401  what loading a SavedModel needs, before there is one to load
 

@@ -224,31 +224,28 @@ _READERS = {"text": _read_text, "csv": _read_csv, "tsv": _read_tsv, "jsonl": _re
 
 @contextlib.contextmanager
 def _open_parquet(path: str, text_column: str | None) -> Iterator[Source]:
-    import pyarrow as pa
-    import pyarrow.parquet
+    from pyarrow import ArrowException, parquet  # here, for most files are text, which needs no Arrow
 
     if path == STDIN:
         raise UserError("--input=-: Parquet cannot be read from a pipe; pass a file")
     try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
+        file = parquet.ParquetFile(path)
+    except (OSError, ArrowException) as error:
         reason = getattr(error, "strerror", None) or f"not a readable Parquet file ({error})"
         raise UserError(f"--input={path}: {reason}; pass a file to read") from None
     with file:
         columns = tuple(file.schema_arrow.names)
         text_column = find_text_column(columns, text_column, path)
-        yield Source(path, columns, _read_parquet(file, text_column, path))
+        yield Source(path, columns, _read_parquet(file, text_column, path, damage=(OSError, ArrowException)))
 
 
-def _read_parquet(file, text_column: str, name: str) -> Iterator[Row | Broken]:
-    import pyarrow as pa
-
+def _read_parquet(file, text_column: str, name: str, *, damage: tuple) -> Iterator[Row | Broken]:
     number = 0
     try:
         for batch in file.iter_batches(_PARQUET_ROWS):
             yield from rows_of_batch(batch, text_column, first=number + 1)
             number += batch.num_rows
-    except (OSError, pa.ArrowException) as error:
+    except damage as error:
         raise UserError(f"{name}: damaged after row {number} ({error}); fix the file") from None
 
 

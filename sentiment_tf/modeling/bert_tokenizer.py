@@ -37,9 +37,6 @@ def load(tokenizer_class, directory: str, *, name: str, vocabulary_size: int):
     Raises:
       UserError: There is no tokenizer, it belongs to another model, or the exports cannot follow its settings.
     """
-    from transformers import logging
-
-    logging.set_verbosity_error()  # it warns if BERT's tokenizer is loaded as DistilBERT's, which is the same
     try:
         settings = _read_settings(Path(directory))
         # Not from_pretrained, which also reads the files that the settings name, wherever they are.

@@ -1,10 +1,7 @@
-"""DistilBERT as transformers has it: its settings, its tokenizer's class, its layers and the names of its weights.
+"""DistilBERT as transformers has it: its tokenizer's class, its layers and the names of its weights.
 
-This is the only module that knows them; everything else works on `encoder.Weights` and on token ids. Another encoder
-of BERT's family is a module beside this one with the same functions.
-
-TensorFlow and transformers are imported where they are used: `read_settings` also checks a command's flags, before
-TensorFlow loads.
+Only this module and `distilbert_settings` know them; everything else works on `encoder.Weights` and on token ids.
+Another encoder of BERT's family is such a pair beside these, with the same functions.
 
 Architecture: Sanh et al., "DistilBERT, a distilled version of BERT" (arXiv:1910.01108).
 """
@@ -15,15 +12,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from sentiment_tf.data import batching
 from sentiment_tf.data.registry import Depth
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.errors import UserError, first_line
-from sentiment_tf.modeling import bert_tokenizer, model_files
+from sentiment_tf.modeling import bert_tokenizer, distilbert_settings, encoder, h5_weights, model_files
 from sentiment_tf.system.runtime import quiet_stderr
 
-LARGEST_SIZE = 10_000_000  # for each size in config.json; the largest vocabularies have a million words
 REFERENCE_BATCH = 32
 
 # PyTorch's names of a block's parts, in the order of `encoder.pack_block`'s arguments.
@@ -33,93 +30,17 @@ BLOCK_NAMES = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """The keys of config.json that are read. The defaults are those of transformers.DistilBertConfig."""
-
-    vocab_size: int = 30_522
-    max_position_embeddings: int = 512
-    n_layers: int = 6
-    n_heads: int = 12
-    dim: int = 768
-    hidden_dim: int = 3_072
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    seq_classif_dropout: float = 0.2
-    qa_dropout: float = 0.1
-    initializer_range: float = 0.02
-    activation: str = "gelu"
-    pad_token_id: int | None = 0
-    sinusoidal_pos_embds: bool = False
-
-    @property
-    def limits(self) -> dict[str, int]:
-        """What the settings of a run must not exceed: transformer blocks, and positions of a text."""
-        return {"blocks": self.n_layers, "positions": self.max_position_embeddings}
-
-    @property
-    def encoder_parameters(self) -> int:
-        """Number of weights without the head."""
-        embeddings = (self.vocab_size + self.max_position_embeddings) * self.dim
-        return embeddings + self.n_layers * (4 * self.dim + 2 * self.hidden_dim) * self.dim
-
-    def problem(self) -> str | None:
-        """Returns the first setting that is not what it must be, as a message, or None."""
-        sizes = ("n_layers", "n_heads", "dim", "hidden_dim", "max_position_embeddings", "vocab_size")
-        rates = ("dropout", "attention_dropout", "seq_classif_dropout", "qa_dropout")
-        checks = [
-            (sizes, _is_size, f"a whole number from 1 to {LARGEST_SIZE:,}"),
-            (("n_heads",), lambda heads: self.dim % heads == 0, f"a divisor of dim={self.dim}"),
-            (rates, lambda rate: _is_number(rate) and 0 <= rate < 1, "a number from 0 to less than 1"),
-            (("initializer_range",), lambda scale: _is_number(scale) and 0 <= scale <= 1, "a number from 0 to 1"),
-            (("activation",), lambda name: name in ("gelu", "relu"), "gelu or relu"),
-            (("pad_token_id",), lambda token: token is None or token in range(self.vocab_size), "a token's id or null"),
-            (("sinusoidal_pos_embds",), lambda value: type(value) is bool, "true or false"),
-        ]
-        for names, is_right, allowed in checks:
-            for name in names:
-                if not is_right(value := getattr(self, name)):
-                    return f"{name}={repr(value)[:40]}; it must be {allowed}"
-        return None
-
-
-def read_settings(directory: str, name: str) -> Settings:
-    """Reads the config.json of a model folder: known keys only, each checked.
-
-    Keys such as ``auto_map``, which name code to run, never reach transformers.
-
-    Args:
-      directory: The model folder.
-      name: The model as the user gave it, for errors.
-
-    Raises:
-      UserError: The folder holds no weights that are safe to read, no DistilBERT, or a config.json with a value that
-        is out of range or asks for more weights than there are.
-    """
-    weights, content = model_files.weights_file(directory, name), model_files.read_config(directory, name)
-    if (kind := content.get("model_type", "nameless")) != "distilbert":
-        raise UserError(f"--model={name}: this is a {str(kind)[:40]} model; pass a DistilBERT")
-    known = [field.name for field in dataclasses.fields(Settings)]
-    settings = Settings(**{key: content[key] for key in known if key in content})
-    if problem := settings.problem():
-        raise UserError(f"--model={name}: config.json has {problem}")
-    if settings.encoder_parameters > (size := weights.stat().st_size):  # checked before memory is allocated
-        raise UserError(
-            f"--model={name}: its weights do not fit its config.json, which asks for {settings.encoder_parameters:,} "
-            f"numbers, while {weights.name} has {size:,} bytes; pass the folder of a whole DistilBERT"
-        )
-    return settings
-
-
 def load_tokenizer(directory: str, *, name: str, vocabulary_size: int):
     """Loads the tokenizer of a model folder; arguments and errors are those of `bert_tokenizer.load`.
 
     Returns:
       transformers.DistilBertTokenizerFast.
     """
-    from transformers import DistilBertTokenizerFast
+    import transformers  # here, for exports are written, and answer, without it
 
-    return bert_tokenizer.load(DistilBertTokenizerFast, directory, name=name, vocabulary_size=vocabulary_size)
+    transformers.logging.set_verbosity_error()  # it warns if BERT's tokenizer is loaded as DistilBERT's: the same one
+    kind = transformers.DistilBertTokenizerFast
+    return bert_tokenizer.load(kind, directory, name=name, vocabulary_size=vocabulary_size)
 
 
 def load_classifier(directory: str, *, label_names: tuple[str, ...], name: str, seed: int):
@@ -139,22 +60,20 @@ def load_classifier(directory: str, *, label_names: tuple[str, ...], name: str, 
     Raises:
       UserError: The folder holds no DistilBERT, no weights that are safe to read, or damaged ones.
     """
-    settings = read_settings(directory, name)
+    settings = distilbert_settings.read(directory, name)
     with quiet_stderr():
-        import tensorflow as tf
-        import tf_keras as keras
-        import transformers
+        import transformers  # here, as above
     transformers.logging.set_verbosity_error()
     config = transformers.DistilBertConfig(
         **dataclasses.asdict(settings),
         id2label=dict(enumerate(label_names)),
         label2id={label: number for number, label in enumerate(label_names)},
     )
-    keras.utils.set_random_seed(seed)
+    tf.keras.utils.set_random_seed(seed)
     weights = model_files.weights_file(directory, name)
     try:
         if weights.name == model_files.H5_WEIGHTS:
-            model_files.check_h5(weights, name)
+            h5_weights.check(weights, name)
         model, found = transformers.TFDistilBertForSequenceClassification.from_pretrained(
             directory,
             config=config,
@@ -216,8 +135,6 @@ def read_weights(model, *, blocks: slice = slice(None), embeddings: bool = True)
     Returns:
       encoder.Weights.
     """
-    from sentiment_tf.modeling import encoder
-
     tables, layers = model.distilbert.embeddings, model.distilbert.transformer.layer[blocks]
     return encoder.Weights(
         encoder.pack_embeddings(tables.weight, tables.position_embeddings, _norm(tables.LayerNorm))
@@ -354,7 +271,6 @@ def pytorch_weights(model, *, temperature: float = 1.0) -> dict[str, np.ndarray]
 
 def fused_weights(named: Mapping[str, np.ndarray], *, heads: int):
     """Returns `encoder.Weights` of arrays under PyTorch's names and in its layout, as `pytorch_weights` gives them."""
-    from sentiment_tf.modeling import encoder
 
     def layer(name: str) -> tuple[np.ndarray, np.ndarray]:
         return named[f"{name}.weight"].T, named[f"{name}.bias"]  # a LayerNorm's vector is its own transpose
@@ -378,7 +294,8 @@ def fused_weights(named: Mapping[str, np.ndarray], *, heads: int):
 def network_settings(model) -> dict[str, Any]:
     """Returns the network's settings as config.json spells them, without the names of its classes."""
     named = {"model_type": "distilbert", "architectures": ["DistilBertForSequenceClassification"]}
-    return named | {field.name: getattr(model.config, field.name) for field in dataclasses.fields(Settings)}
+    known = (field.name for field in dataclasses.fields(distilbert_settings.Settings))
+    return named | {name: getattr(model.config, name) for name in known}
 
 
 def _named_weights(model) -> Iterator[tuple[str, np.ndarray]]:
@@ -397,11 +314,3 @@ def _named(name: str, weight_and_bias: tuple) -> Iterator[tuple[str, np.ndarray]
     weight, bias = weight_and_bias
     yield f"{name}.weight", np.ascontiguousarray(weight.numpy().T)  # a LayerNorm's vector is its own transpose
     yield f"{name}.bias", bias.numpy()
-
-
-def _is_number(value) -> bool:
-    return type(value) in (int, float)
-
-
-def _is_size(value) -> bool:
-    return type(value) is int and 1 <= value <= LARGEST_SIZE

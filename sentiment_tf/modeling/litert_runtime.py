@@ -54,7 +54,7 @@ class Interpreter:
         Raises:
           ValueError, RuntimeError: The file is damaged, or has other inputs and outputs.
         """
-        from ai_edge_litert import interpreter
+        from ai_edge_litert import interpreter  # which has no builds for some machines
 
         self._interpreter = interpreter.Interpreter(str(model), num_threads=threads)
         signature = self._interpreter.get_signature_list()["serving_default"]

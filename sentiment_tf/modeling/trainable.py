@@ -7,6 +7,14 @@ import tf_keras as keras
 
 from sentiment_tf.data.registry import Depth
 from sentiment_tf.modeling import distilbert, encoder
+from sentiment_tf.system import runtime
+
+
+def parts(rows: int) -> int:
+    """Returns the number of parts that a batch of ``rows`` texts is split into for training on one device."""
+    if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
+        return 1
+    return max(min(runtime.cores(), rows // runtime.LEAST_ROWS, runtime.MOST_PARTS), 1)
 
 
 class TrainableLayers(keras.Model):

@@ -4,13 +4,16 @@ import dataclasses
 import time
 
 import numpy as np
+import tf_keras as keras
 
 from sentiment_tf.config import TrainConfig, head_learning_rate
 from sentiment_tf.data import batching
 from sentiment_tf.data.registry import Depth
 from sentiment_tf.data.tokenization import Tokens
+from sentiment_tf.modeling import features, frozen
 from sentiment_tf.pipeline import fine_tuning, setup
 from sentiment_tf.pipeline.setup import RunState, Trainable
+from sentiment_tf.training import fitting
 
 SAMPLED_TOKENS = 16_384  # for features
 TIMED_SECONDS, TIMED_STEPS = 4.0, 4  # of training after the first step, in which TensorFlow compiles; both at least
@@ -34,8 +37,6 @@ def estimate(config: TrainConfig, state: RunState, depth: Depth, *, start: float
       depth: How much of the model is trained.
       start: Seconds that TensorFlow took to start.
     """
-    from sentiment_tf.modeling import frozen
-    from sentiment_tf.training import fitting
 
     def evaluation(split: str) -> float:
         plan = batching.evaluation_plan(inputs[split].lengths, batch_size=fitting.EVALUATION_BATCH)
@@ -71,8 +72,6 @@ def has_frozen_blocks(state: RunState, depth: Depth) -> bool:
 
 def time_features(config: TrainConfig, state: RunState, depth: Depth) -> tuple[float, float]:
     """Returns the seconds once and per token slot: the line through a sample and a quarter of it."""
-    from sentiment_tf.modeling import features, frozen
-
     if not has_frozen_blocks(state, depth):
         return 0.0, 0.0
     settings = {"compute_dtype": state.frozen_dtype, "max_length": config.max_length, "cache_dir": None}
@@ -90,9 +89,6 @@ def time_features(config: TrainConfig, state: RunState, depth: Depth) -> tuple[f
 
 def time_training(config: TrainConfig, state: RunState, depth: Depth, inputs: dict) -> tuple[float, float]:
     """Returns the seconds before the end of the first step (or steps run at once), and per token slot of the next."""
-    import tf_keras as keras
-
-    from sentiment_tf.training import fitting
 
     def note(batch, logs):
         ends.append((int(layers.optimizer.iterations.numpy()), time.perf_counter()))
@@ -135,8 +131,6 @@ def sample(tokens: Tokens, total: int) -> Tokens:
 
 def _stand_in(config: TrainConfig, state: RunState, tokens: Tokens, depth: Depth):
     """Returns features of these texts: their ids, or zeros, which cost the same arithmetic and take no memory."""
-    from sentiment_tf.modeling import features
-
     values, offsets = tokens.ids, None if depth == 0 else tokens.offsets
     if depth != "all" and has_frozen_blocks(state, depth):
         shape, dtype = features.layout(state.model, tokens, depth)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sentiment_tf.config import TrainConfig, at_depth
+from sentiment_tf.distributed import collectives
 from sentiment_tf.errors import NoRoomError, UserError
 from sentiment_tf.pipeline import fine_tuning, setup
 from sentiment_tf.pipeline.setup import RunState, Trainable
@@ -225,8 +226,6 @@ def _try(
     Returns:
       (its row of the table; its epochs' rows, none if the disk has no room for its features).
     """
-    from sentiment_tf.distributed import collectives
-
     at = head if depth == 0 else decisions.freeze(config, depth)
     if isinstance(at, str):
         return Trial(depth, no_room=at), []
@@ -245,8 +244,6 @@ class _Decisions:
     """
 
     def __init__(self, state: RunState, head: Trainable, features_seconds: float):
-        from sentiment_tf.distributed import collectives
-
         blocks = state.model.config.num_hidden_layers
         block = {split: head.features[split].seconds / blocks for split in setup.TRAINING_SPLITS}
         costs = Costs(features_seconds, sum(block.values()), block["train"])

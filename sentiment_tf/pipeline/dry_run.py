@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from sentiment_tf.config import TrainConfig
-from sentiment_tf.data import batching
+from sentiment_tf.data import batching, loading
 from sentiment_tf.data.registry import Depth
 from sentiment_tf.distributed import cluster
+from sentiment_tf.modeling import feature_cache, features, frozen
 from sentiment_tf.pipeline import cost_estimate, depth_search, fine_tuning, setup
 from sentiment_tf.pipeline.setup import RunState
 from sentiment_tf.reporting import formatting, summary
@@ -27,20 +29,18 @@ EXPORT_BYTES, EXPORT_COPIES = 300e6, 3
 log = logging.getLogger("sentiment_tf")
 
 
-def report(config: TrainConfig) -> str:
-    """Loads data and model, times samples of the work, and describes the run in lines for a terminal.
+def report(config: TrainConfig, splits: loading.Splits, clock: Clock) -> str:
+    """Loads the model, times samples of the work, and describes the run in lines for a terminal.
 
     Args:
       config: Validated and resolved.
-
-    Raises:
-      UserError: A mistake that the run would find, too.
+      splits: Rows of each split.
+      clock: That timed what came before.
     """
     if cluster.from_environment(config.strategy):
         log.info("what follows is for this worker alone; the others would share its work")
         config = dataclasses.replace(config, strategy="default")
-    clock = Clock()
-    state = setup.prepare(config, clock)
+    state = setup.prepare(config, splits, clock)
     blocks, lengths = state.model.config.num_hidden_layers, [tokens.lengths for tokens in state.tokens.values()]
     depths: list[Depth] = [*range(blocks + 1)] if config.depth == "auto" else [config.depth]
     # Found before anything is timed: the cache knows features by the weights that made them.
@@ -90,8 +90,6 @@ def length_histogram(lengths: np.ndarray, max_length: int) -> str:
 
 
 def _padding(config: TrainConfig, state: RunState, depths: list) -> Iterator[list[str]]:
-    from sentiment_tf.modeling import frozen
-
     lengths = state.tokens["train"].lengths
     if any(cost_estimate.has_frozen_blocks(state, depth) for depth in depths):
         waste = 1 - lengths.sum() / frozen.token_slots(lengths, config.max_length, state.frozen_dtype)
@@ -114,8 +112,6 @@ def _parameters(config: TrainConfig, state: RunState, depths: list) -> Iterator[
 
 
 def _devices(state: RunState) -> Iterator[list[str]]:
-    import tensorflow as tf
-
     strategy = state.strategy
     yield ["strategy", f"{type(strategy).__name__}, replicas: {strategy.num_replicas_in_sync}"]
     yield ["devices", ", ".join(device.name for device in tf.config.list_logical_devices())]
@@ -180,8 +176,6 @@ def _minutes_of_search(config: TrainConfig, state: RunState, computed: dict, spe
 
 def _must_compute(config: TrainConfig, state: RunState, depth: Depth) -> bool:
     """Returns whether the run computes features at a depth: some are needed and not in the cache."""
-    from sentiment_tf.modeling import feature_cache
-
     if not cost_estimate.has_frozen_blocks(state, depth):
         return False
     key = {"depth": depth, "cache_dir": config.cache_dir}
@@ -194,8 +188,6 @@ def _must_compute(config: TrainConfig, state: RunState, depth: Depth) -> bool:
 
 def _feature_bytes(state: RunState, depths: list[Depth]) -> int:
     """Returns the bytes of the features at these depths; the test split is scored at the outermost alone."""
-    from sentiment_tf.modeling import features
-
     layouts = [
         features.layout(state.model, tokens, depth)
         for depth in depths
@@ -221,8 +213,6 @@ def _disk(config: TrainConfig, needed: int) -> Iterator[list[str]]:
 
 def _memory(config: TrainConfig, state: RunState, needed: int) -> Iterator[list[str]]:
     """Adds to the peak of this process what a run needs beyond it."""
-    import tensorflow as tf
-
     added = EXPORT_BYTES + EXPORT_COPIES * 4 * state.model.count_params() + (config.cache == "off") * needed
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     yield ["peak memory", f"about {formatting.size(peak + added)}"]

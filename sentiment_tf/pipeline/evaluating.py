@@ -1,6 +1,7 @@
 """Measuring loaded models on labelled texts."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from sentiment_tf.data.settings import DataSettings
 from sentiment_tf.errors import UserError
 from sentiment_tf.evaluation import comparison, metrics, thresholds
 from sentiment_tf.inference.classifier import Classifier
+from sentiment_tf.reporting import diagnostics, formatting, plots, summary
+from sentiment_tf.system import provenance
 
 SMALLEST_PROBABILITY = 1e-30  # of a class; its logarithm stays finite
 
@@ -62,3 +65,41 @@ def measure(models: Sequence[Classifier], data: DataSettings, *, seed: int) -> d
     if len(models) == 2:
         found["comparison"] = comparison.compare(logits[0], logits[1], labels, predicted=(classes[0], classes[1]))
     return found
+
+
+def describe(result: dict[str, Any], names: Sequence[str]) -> str:
+    """Returns the notes, the tables and the verdict of a measurement, in lines for a terminal.
+
+    Args:
+      result: From `measure`.
+      names: Of the models.
+    """
+    first = result["models"][0]["confusion"]
+    rows = [[name, *map(str, counts)] for name, counts in zip(result["label_names"], first, strict=True)]
+    confusion = summary.aligned([["true \\ predicted", *result["label_names"]], *rows])
+    parts = [*result["notes"], summary.table(dict(zip(names, result["models"], strict=True))), f"\n{confusion}"]
+    if "comparison" in result:
+        parts.append(formatting.verdict(result["comparison"], first=names[0], second=names[1]))
+    return "\n".join(parts)
+
+
+def write(result: dict[str, Any], names: Sequence[str], path: Path) -> tuple[Path, Path]:
+    """Writes a measurement as JSON, and the first model's confusion matrix beside it as PNG; returns both paths.
+
+    Args:
+      result: From `measure`.
+      names: Of the models.
+      path: Of the JSON file.
+
+    Raises:
+      UserError: One of them cannot be written; neither is left behind.
+    """
+    picture = path.with_suffix(".png")
+    try:
+        provenance.write_json(path, result | {"models": dict(zip(names, result["models"], strict=True))})
+        plots.save(diagnostics.confusion(result["models"][0]["confusion"], result["label_names"]), picture)
+    except OSError as error:
+        for written in (path, picture):
+            written.unlink(missing_ok=True)
+        raise UserError(f"--output={path}: cannot be written ({error.strerror}); name another file") from error
+    return path, picture

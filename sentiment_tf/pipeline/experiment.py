@@ -1,45 +1,24 @@
-"""The story of a run: data, tokens, features, evaluate, train, evaluate, export, report."""
+"""The story of a run from its rows on: tokens, features, evaluate, train, evaluate, export, report."""
 
-import contextlib
 import dataclasses
-import json
 import logging
-import shlex
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from sentiment_tf.config import OF_ONE_MACHINE, OF_STEPS, TrainConfig, resolve, solves_head, validate
-from sentiment_tf.data import batching
-from sentiment_tf.distributed import cluster
-from sentiment_tf.errors import UserError, first_line
+from sentiment_tf.config import OF_ONE_MACHINE, OF_STEPS, TrainConfig, solves_head
+from sentiment_tf.data import batching, loading
+from sentiment_tf.distributed import cluster, collectives
 from sentiment_tf.evaluation.label_noise import LabelNoise
 from sentiment_tf.exporting import manifest
-from sentiment_tf.pipeline import depth_search, fine_tuning, label_audit, seeds, setup
+from sentiment_tf.pipeline import depth_search, explanations, exports, fine_tuning, label_audit, outputs, seeds, setup
 from sentiment_tf.pipeline.run_directory import RECORD, RunDirectory
 from sentiment_tf.pipeline.setup import RunState, Trainable
-from sentiment_tf.reporting import formatting, summary
-from sentiment_tf.system import disk, provenance
+from sentiment_tf.reporting import tensorboard
+from sentiment_tf.system import provenance
 from sentiment_tf.system.timing import Clock
+from sentiment_tf.training import fitting
 
 log = logging.getLogger("sentiment_tf")
-
-
-@dataclasses.dataclass(frozen=True)
-class RunResult:
-    """A finished run.
-
-    Attributes:
-      directory: Its folder.
-      record: The content of its run.json.
-    """
-
-    directory: Path
-    record: dict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,96 +35,39 @@ class Outcome:
     trained_parameters: int
 
 
-def train(config: TrainConfig) -> RunResult | None:
-    """Does everything that ``python -m sentiment_tf.train`` does.
+def run(
+    config: TrainConfig,
+    splits: loading.Splits,
+    directory: RunDirectory,
+    clock: Clock,
+    *,
+    workers: cluster.Cluster | None = None,
+) -> None:
+    """Does a run from its rows to its complete folder, or the share of a worker that is not the chief.
 
     Args:
-      config: The settings; what is not set is decided as for the command.
-
-    Returns:
-      The finished run, trained now or before; None on a worker that is not the chief.
-
-    Raises:
-      UserError: a mistake in settings or data, a full disk, or training diverged. Once there is a
-        checkpoint, the unfinished run stays and the same config goes on with it; else nothing is left behind.
+      config: Validated and resolved.
+      splits: Rows of each split.
+      directory: Of the run, begun. What a worker that is not the chief writes there is not kept.
+      clock: Of the run.
+      workers: Of a distributed run; None for one process.
     """
-    validate(config)
-    config = resolve(config)
-    directory = RunDirectory(config.output_dir, config.run_name)
-    workers = cluster.from_environment(config.strategy)
-    if workers and not workers.is_chief:
-        _run_as_worker(config, directory, workers)
-        return None
-    with directory.locked(), _full_disk_as_user_error(config, directory):
-        if directory.is_finished(config):
-            log.info("%s is finished; pass --overwrite to train it again", directory.final)
-            _log_next_commands(directory)
-            return _result(directory)
-        try:
-            directory.begin(config)
-            clock = Clock()
-            with cluster.lost_worker_as_user_error(workers):
-                state = setup.prepare(config, clock, checkpoints=directory.checkpoints)
-                outcome = _train(config, state, directory, clock)
-            content = _export_and_report(config, state, outcome, directory, clock)
-            directory.complete()
-        except BaseException:
-            if not directory.has_checkpoints():
-                directory.discard()
-            raise
-        _end_together(state)
-    _log_result(content, directory)
-    return _result(directory)
-
-
-def _result(directory: RunDirectory) -> RunResult:
-    return RunResult(directory.final, json.loads((directory.final / RECORD).read_text(encoding="utf-8")))
-
-
-def _run_as_worker(config: TrainConfig, directory: RunDirectory, workers: cluster.Cluster) -> None:
-    """Does the share of a worker that is not the chief, which says and writes everything; what it writes vanishes."""
-    if directory.is_finished(config, recover=False):  # where it sees the chief's folder
-        log.info("%s is finished: this worker has nothing to do", directory.final)
-        return
-    log.setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as own:
-        directory = RunDirectory(own, config.run_name)
-        directory.building.mkdir()
-        with _full_disk_as_user_error(config, directory), cluster.lost_worker_as_user_error(workers):
-            state = setup.prepare(config, Clock(), checkpoints=directory.checkpoints)
-            _train(config, state, directory, Clock())
-            _end_together(state, chief_must_come=True)
-
-
-def _end_together(state: RunState, *, chief_must_come: bool = False) -> None:
-    """Ends together with the other workers, after the chief has written the whole run.
-
-    Args:
-      state: What the run started from.
-      chief_must_come: Whether it is an error if the chief does not reach this point.
-    """
-    from sentiment_tf.distributed import collectives
-
-    (collectives.barrier if chief_must_come else collectives.final_barrier)(state.strategy)
+    with collectives.lost_worker_as_user_error(workers):
+        state = setup.prepare(config, splits, clock, checkpoints=directory.checkpoints)
+        outcome = _train(config, state, directory, clock)
+        if workers and not workers.is_chief:
+            collectives.barrier(state.strategy)  # an error if the chief does not reach this point
+            collectives.final_barrier(state.strategy)
+            return
+    _export_and_report(config, state, outcome, directory, clock)
+    directory.complete()
+    # The other workers wait until the whole run is written.
     collectives.final_barrier(state.strategy)
-
-
-@contextlib.contextmanager
-def _full_disk_as_user_error(config: TrainConfig, directory: RunDirectory) -> Iterator[None]:
-    """Turns whatever a library raises on a full disk into one line."""
-    try:
-        yield
-    except Exception as error:
-        if disk.is_full(error):
-            raise UserError(_no_space(config, directory, error)) from error
-        raise
+    collectives.final_barrier(state.strategy)
 
 
 def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock: Clock) -> Outcome:
     """Evaluates, trains, evaluates again, on the same rows; every worker of a distributed run does this."""
-    from sentiment_tf.distributed import collectives
-    from sentiment_tf.reporting import tensorboard
-
     fingerprints = setup.fingerprints(state)
     directory.begin_training(config, fingerprints)
     flags = {f"--{name}": value for name, value in dataclasses.asdict(config).items() if name not in OF_ONE_MACHINE}
@@ -215,10 +137,8 @@ def _audit_labels(
 
 def _export_and_report(
     config: TrainConfig, state: RunState, outcome: Outcome, directory: RunDirectory, clock: Clock
-) -> dict:
-    """Writes everything a run leaves into ``directory.building``; returns the content of run.json."""
-    from sentiment_tf.pipeline import explanations, exports, outputs
-
+) -> None:
+    """Writes everything a run leaves into ``directory.building``."""
     temperature = fine_tuning.temperature(config, state, outcome.after)
     chosen = outputs.choose_threshold(config, state, outcome, temperature=temperature)
     threshold = chosen["value"] if chosen else None
@@ -240,7 +160,6 @@ def _export_and_report(
         outputs.write(config, outcome, rows, content, directory.building, words=words)
         manifest.write(directory.building, folders=exports.folders(config, directory))
     provenance.write_json(directory.building / RECORD, content)
-    return content
 
 
 def _export_record(rows: list[dict]) -> dict:
@@ -249,13 +168,6 @@ def _export_record(rows: list[dict]) -> dict:
     found = next((row for row in rows if row["format"] == "saved_model"), None)
     export = {"export": {name: found[name] for name in saved}} if found else {}
     return export | {"exports": rows}
-
-
-def _no_space(config: TrainConfig, directory: RunDirectory, error: BaseException) -> str:
-    """Says that a disk is full, in one line."""
-    known = "it resumes from its last checkpoint" if directory.has_checkpoints() else "nothing was left behind"
-    where = getattr(error, "filename", None) or f"--output_dir={config.output_dir} or --cache_dir={config.cache_dir}"
-    return f"{where}: no space left ({first_line(error)}); make room and run the same command again: {known}"
 
 
 def _log_unused(config: TrainConfig) -> None:
@@ -272,37 +184,5 @@ def _padding(config: TrainConfig, features) -> str:
 
 
 def _headline(logits: np.ndarray, labels: np.ndarray, split: str) -> str:
-    from sentiment_tf.training import fitting
-
     scores = fitting.loss_and_accuracy(logits, labels)
     return f"accuracy {scores['accuracy']:.2%}, uncalibrated loss {scores['loss']:.4f} on {len(labels):,} {split} rows"
-
-
-def _log_result(content: dict, directory: RunDirectory) -> None:
-    """Says the table before/after, whether that may be chance, what was made and where."""
-    columns = {moment: content["metrics"][moment] for moment in ("before", "after")}
-    log.info("\n%s", summary.table(columns, colour=formatting.wants_colour(sys.stdout)))
-    if (temperature := content.get("calibration", {}).get("temperature", 1)) != 1:
-        log.info("after: calibrated with a temperature of %.2f, as the exports answer", temperature)
-    log.info("\n%s\n", formatting.verdict(content["metrics"]["comparison"]))
-    if content.get("seeds"):
-        log.info("%s\n", summary.over_seeds(content["seeds"], content["metrics"]["over_seeds"]))
-    made = sorted(path.name + "/" * path.is_dir() for path in directory.final.iterdir())
-    log.info("made in %s: %s", directory.final, " ".join(made))
-    _log_next_commands(directory)
-
-
-def _log_next_commands(directory: RunDirectory) -> None:
-    """Says the commands to look at a run and to try it."""
-    programs = _program_prefix()
-    logs, model = shlex.quote(str(directory.final / "logs")), shlex.quote(str(directory.final))
-    log.info("look at it:  %stensorboard --logdir %s", programs, logs)
-    log.info('try it:      %spython -m sentiment_tf.predict --model=%s "a text"', programs, model)
-
-
-def _program_prefix() -> str:
-    """Returns what to put before the name of a program of this environment: nothing, where the shell finds it."""
-    here = Path(sys.executable).parent
-    if shutil.which("python") == str(here / "python"):
-        return ""
-    return f"{here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here}/"

@@ -9,6 +9,7 @@ from sentiment_tf.config import TrainConfig, head_learning_rate, solves_head
 from sentiment_tf.evaluation import calibration
 from sentiment_tf.pipeline import setup, solved_head
 from sentiment_tf.pipeline.setup import RunState, Trainable
+from sentiment_tf.training import fitting
 
 # --stages trains the head until it has converged; on cached features, fifty epochs take seconds.
 HEAD_EPOCHS = 50
@@ -24,8 +25,6 @@ def fit(
 
     A training of this ``name`` that was killed continues; one that was finished is not repeated.
     """
-    from sentiment_tf.training import fitting
-
     folder = state.checkpoints / name if state.checkpoints else None
     if solves_head(config):
         return solved_head.fit(config, state, at.features, folder=folder, callbacks=callbacks)
@@ -82,8 +81,6 @@ def temperature(config: TrainConfig, state: RunState, logits: dict[str, np.ndarr
 
 def predict_splits(state: RunState, at: Trainable) -> dict[str, np.ndarray]:
     """Returns float32[rows, classes] logits of each of `scored_splits`."""
-    from sentiment_tf.training import fitting
-
     return {split: fitting.predict_logits(at.model, at.features[split]) for split in scored_splits(state)}
 
 

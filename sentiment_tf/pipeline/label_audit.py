@@ -16,7 +16,7 @@ from sentiment_tf.inference import writers
 from sentiment_tf.inference.classifier import softmax
 from sentiment_tf.pipeline import fine_tuning, setup, solved_head
 from sentiment_tf.pipeline.setup import RunState, Trainable
-from sentiment_tf.training import head_solver
+from sentiment_tf.training import fitting, head_solver
 
 FILE = "suspicious_labels.csv"
 SHOWN = 20  # rows in run.json and on the report
@@ -102,8 +102,6 @@ def _pretrained_features(config: TrainConfig, state: RunState):
 
 def _deep(config: TrainConfig, state: RunState, at: Trainable) -> np.ndarray:
     """Returns float32[rows, classes]: each fold's rows answered by a model that was trained on the other folds."""
-    from sentiment_tf.training import fitting
-
     labels, features = state.labels["train"], at.features["train"]
     groups = solved_head.groups(state)(np.arange(len(labels)))
     fold = splitting.folds(labels, groups, count=head_solver.FOLDS, seed=config.seed)

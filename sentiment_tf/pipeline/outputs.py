@@ -10,6 +10,7 @@ import numpy as np
 
 from sentiment_tf.config import TrainConfig, at_depth, to_flags
 from sentiment_tf.data import leaks, loading
+from sentiment_tf.distributed import strategies
 from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics, thresholds
 from sentiment_tf.inference.classifier import softmax
 from sentiment_tf.pipeline import label_audit, seeds
@@ -146,8 +147,6 @@ def effective(config: TrainConfig, state: RunState, depths: list[dict]) -> Train
       state: the run's data and model.
       depths: results of the depth search; empty without one.
     """
-    from sentiment_tf.distributed import strategies
-
     source = state.splits.source
     if source["kind"] == "files" and source["columns"]:
         text, label = source["columns"]

@@ -11,6 +11,7 @@ from sentiment_tf.evaluation import metrics, thresholds
 from sentiment_tf.inference.classifier import softmax
 from sentiment_tf.pipeline import fine_tuning, setup
 from sentiment_tf.pipeline.setup import RunState, Trainable
+from sentiment_tf.training import fitting
 
 log = logging.getLogger("sentiment_tf")
 
@@ -63,8 +64,6 @@ def ranges(rows: list[dict]) -> dict[str, dict[str, float]]:
 
 def _scores(config: TrainConfig, state: RunState, one: Trainable) -> dict:
     """Returns loss and accuracy on the validation rows, and on the reported rows every metric as the run reports it."""
-    from sentiment_tf.training import fitting
-
     logits, reported = fine_tuning.predict_splits(state, one), state.splits.report_split
     temperature = fine_tuning.temperature(config, state, logits)
     asked = {"threshold": config.threshold, "threshold_for": config.threshold_for}

@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import tensorflow as tf
 import xxhash
 
-from sentiment_tf.config import TrainConfig, limit_problems
+from sentiment_tf.config import TrainConfig
 from sentiment_tf.data import loading, token_cache, tokenization
 from sentiment_tf.data.registry import Depth
+from sentiment_tf.distributed import strategies
 from sentiment_tf.errors import UserError
-from sentiment_tf.system import runtime
+from sentiment_tf.modeling import distilbert, distilbert_settings, feature_cache, features, pretrained, trainable
+from sentiment_tf.modeling.features import Features
+from sentiment_tf.modeling.pretrained import ModelFiles
+from sentiment_tf.modeling.trainable import TrainableLayers
+from sentiment_tf.pipeline import checks
 from sentiment_tf.system.timing import Clock
-from sentiment_tf.training import head_solver
 
-if TYPE_CHECKING:  # each of them loads TensorFlow
-    import tensorflow as tf
+if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, TFDistilBertForSequenceClassification
-
-    from sentiment_tf.modeling.features import Features
-    from sentiment_tf.modeling.model_files import ModelFiles
-    from sentiment_tf.modeling.trainable import TrainableLayers
 
 log = logging.getLogger("sentiment_tf")
 
@@ -52,11 +52,11 @@ class RunState:
     labels: dict[str, np.ndarray]
     tokens: dict[str, tokenization.Tokens]
     tokenizer: "PreTrainedTokenizerFast"
-    files: "ModelFiles"
-    strategy: "tf.distribute.Strategy"
+    files: ModelFiles
+    strategy: tf.distribute.Strategy
     model: "TFDistilBertForSequenceClassification"
-    compute_dtype: "tf.DType"
-    frozen_dtype: "tf.DType"
+    compute_dtype: tf.DType
+    frozen_dtype: tf.DType
     checkpoints: Path | None
 
     def frozen_dtype_of(self, split: str) -> "tf.DType":
@@ -68,46 +68,29 @@ class RunState:
 class Trainable:
     """What is trained at one depth: the layers above the freeze point, and by split what the frozen layers output."""
 
-    model: "TrainableLayers"
-    features: "dict[str, Features]"
+    model: TrainableLayers
+    features: dict[str, Features]
 
 
-def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = None) -> RunState:
-    """Data → tokens → model."""
-    with clock.step("data") as said:
-        splits = loading.load(config.data, seed=config.seed, limit=config.limit)
-        _check_threshold(config, splits.label_names)
-        said += [f"{len(rows):,} {split}" for split, rows in splits.rows.items()]
-    for note in splits.notes:
-        log.info("  %s", note)
+def prepare(config: TrainConfig, splits: loading.Splits, clock: Clock, *, checkpoints: Path | None = None) -> RunState:
+    """Rows → tokens → model.
+
+    Args:
+      config: Settings of the run.
+      splits: From `launch.read`.
+      clock: Of the run.
+      checkpoints: See `RunState`.
+    """
     labels = {split: loading.label_array(rows).astype(np.int32) for split, rows in splits.rows.items()}
-
-    if config.head == "solve" or config.audit_labels in ("head", "deep"):
-        head_solver.check_rows(len(labels["train"]))
-
-    with clock.step("start"):  # after the data: a mistake there is reported before TensorFlow loads
-        runtime.start(deterministic=config.deterministic)
-        from sentiment_tf.distributed import strategies
-        from sentiment_tf.modeling import distilbert, model_files
-
     with clock.step("tokens") as said:
-        files = model_files.find_model(
+        files = pretrained.find_model(
             config.model, revision=config.model_revision, cache_dir=config.cache_dir, offline=config.offline
         )
-        settings = distilbert.read_settings(files.directory, config.model)
-        if problems := limit_problems(config, **settings.limits):  # of a model on the hub; others were checked before
+        settings = distilbert_settings.read(files.directory, config.model)
+        if problems := checks.limit_problems(config, **settings.limits):  # new only for a model on the hub
             raise UserError(*problems)
         tokenizer = distilbert.load_tokenizer(files.directory, name=config.model, vocabulary_size=settings.vocab_size)
-        tokens = {
-            split: token_cache.tokenize(
-                tokenizer,
-                rows["text"],
-                max_length=config.max_length,
-                fingerprint=splits.source["fingerprint"][split],
-                cache_dir=config.cache_dir if config.cache == "on" else None,
-            )
-            for split, rows in splits.rows.items()
-        }
+        tokens = {split: _tokenize(config, tokenizer, splits, split) for split in splits.rows}
         said += [_truncation(split, tokens[split], config.max_length) for split in tokens]
 
     with clock.step("model") as said:
@@ -121,22 +104,24 @@ def prepare(config: TrainConfig, clock: Clock, *, checkpoints: Path | None = Non
     return RunState(splits, labels, tokens, tokenizer, files, strategy, model, trained, frozen, checkpoints)
 
 
+def _tokenize(config: TrainConfig, tokenizer, splits: loading.Splits, split: str) -> tokenization.Tokens:
+    return token_cache.tokenize(
+        tokenizer,
+        splits.rows[split]["text"],
+        max_length=config.max_length,
+        fingerprint=splits.source["fingerprint"][split],
+        cache_dir=config.cache_dir if config.cache == "on" else None,
+    )
+
+
 def load_model(
-    config: TrainConfig, files: "ModelFiles", splits: loading.Splits, strategy: "tf.distribute.Strategy"
+    config: TrainConfig, files: ModelFiles, splits: loading.Splits, strategy: tf.distribute.Strategy
 ) -> "TFDistilBertForSequenceClassification":
     """Returns the pretrained classifier; a head that it lacks is drawn by ``config.seed``."""
-    from sentiment_tf.modeling import distilbert
-
     with strategy.scope():
         return distilbert.load_classifier(
             files.directory, label_names=splits.label_names, name=config.model, seed=config.seed
         )
-
-
-def _check_threshold(config: TrainConfig, label_names: Sequence[str]) -> None:
-    for name in ("threshold", "threshold_for"):
-        if (value := getattr(config, name)) is not None and len(label_names) != 2:
-            raise UserError(f"--{name}={value}: is for two classes; the data has {len(label_names)}; leave it out")
 
 
 def freeze(
@@ -156,8 +141,6 @@ def freeze(
       only: Splits whose features are needed; None computes those of all splits.
       also: Depths that will be trained later. The same pass computes their features if the disk has room.
     """
-    from sentiment_tf.modeling import feature_cache, features
-
     of_split = features.compute(
         state.model,
         state.tokens,
@@ -176,13 +159,11 @@ def freeze(
     return Trainable(make_trainable(config, state, depth), of_split)
 
 
-def make_trainable(config: TrainConfig, state: RunState, depth: Depth) -> "TrainableLayers":
+def make_trainable(config: TrainConfig, state: RunState, depth: Depth) -> TrainableLayers:
     """Returns the trainable layers as a Keras model; nothing is computed."""
-    from sentiment_tf.modeling.trainable import TrainableLayers
-
     strategy = state.strategy
     with strategy.scope():
-        parts = runtime.parts(config.batch_size // strategy.num_replicas_in_sync)
+        parts = trainable.parts(config.batch_size // strategy.num_replicas_in_sync)
         return TrainableLayers(
             state.model, depth=depth, compute_dtype=state.compute_dtype, seed=config.seed, parts=parts
         )

@@ -4,19 +4,18 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import tf_keras as keras
 
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.data import leaks, loading
+from sentiment_tf.distributed import collectives
+from sentiment_tf.modeling import distilbert
+from sentiment_tf.modeling.features import Features
 from sentiment_tf.pipeline.setup import RunState
+from sentiment_tf.training import checkpoints, fitting
 from sentiment_tf.training.head_solver import LinearHead, Rows, solve
-
-if TYPE_CHECKING:  # each of them loads TensorFlow
-    import tf_keras as keras
-
-    from sentiment_tf.modeling.features import Features
 
 log = logging.getLogger("sentiment_tf")
 
@@ -24,10 +23,10 @@ log = logging.getLogger("sentiment_tf")
 def fit(
     config: TrainConfig,
     state: RunState,
-    features: "Mapping[str, Features]",
+    features: Mapping[str, Features],
     *,
     folder: Path | None,
-    callbacks: "Sequence[keras.callbacks.Callback]" = (),
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> list[dict[str, float]]:
     """Writes the best linear head into the model. With several workers, the chief solves it for all.
 
@@ -45,10 +44,6 @@ def fit(
     Raises:
       UserError: `head_solver.solve` cannot.
     """
-    from sentiment_tf.distributed import collectives
-    from sentiment_tf.modeling import distilbert
-    from sentiment_tf.training import checkpoints
-
     solved = checkpoints.read_newest(folder) if folder else None
     if solved is None and collectives.workers(state.strategy)[0] == 0:
         head, record = _solve(config, state, features, callbacks)
@@ -70,8 +65,6 @@ def problem(config: TrainConfig, state: RunState, vectors: np.ndarray) -> tuple[
       state: What the run starts from.
       vectors: float32[rows, D], the [CLS] vectors of the training rows.
     """
-    from sentiment_tf.training import fitting
-
     labels, classes = state.labels["train"], len(state.splits.label_names)
     targets = np.eye(classes, dtype=np.float32)[labels]
     targets = targets * (1 - config.label_smoothing) + np.float32(config.label_smoothing / classes)
@@ -89,8 +82,6 @@ def groups(state: RunState) -> Callable[[np.ndarray], np.ndarray]:
 
 def _solve(config: TrainConfig, state: RunState, features, callbacks) -> tuple[LinearHead, dict]:
     """Returns the head, and the record of how it was found."""
-    from sentiment_tf.training import fitting
-
     rows, group = problem(config, state, features["train"].values)
     history, since = [], time.perf_counter()
 

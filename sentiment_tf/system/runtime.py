@@ -51,7 +51,7 @@ def start(*, deterministic: bool = False):
     """
     check_platform()
     with quiet_stderr():
-        import tensorflow as tf
+        import tensorflow as tf  # here, for this function says when it loads
 
         gpus = tf.config.list_physical_devices("GPU")
     # Warnings about slow callbacks and retracing depend on how busy the machine is, and no user can act on them.
@@ -64,15 +64,6 @@ def start(*, deterministic: bool = False):
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     return tf
-
-
-def parts(rows: int) -> int:
-    """Returns the number of parts that a batch of ``rows`` texts is split into for training on one device."""
-    import tensorflow as tf
-
-    if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
-        return 1
-    return max(min(cores(), rows // LEAST_ROWS, MOST_PARTS), 1)
 
 
 def cores() -> int:

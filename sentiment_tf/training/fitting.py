@@ -17,6 +17,7 @@ from sentiment_tf.distributed import collectives
 from sentiment_tf.modeling.features import Features
 from sentiment_tf.modeling.trainable import TrainableLayers
 from sentiment_tf.system import runtime
+from sentiment_tf.training import input_pipeline
 from sentiment_tf.training.callbacks import EpochRow, KeepBest
 from sentiment_tf.training.optimizer import make_optimizer
 from sentiment_tf.training.resume import Checkpointer
@@ -205,7 +206,7 @@ def _dataset(
         )
 
     signature = (features.signature(size), tf.TensorSpec([size], tf.int32), tf.TensorSpec([size], tf.float32))
-    return batching.to_dataset(
+    return input_pipeline.to_dataset(
         plan,
         config.epochs,
         gather,

@@ -59,18 +59,3 @@ def test_pad_by_hand():
     padded, mask = batching.pad(values, offsets, np.array([1, 0, PAD_ROW]), most=128)
     np.testing.assert_array_equal(padded, [[3, 4, 5, 6, 7, 0, 0, 0], [1, 2, 0, 0, 0, 0, 0, 0], [0] * 8])
     np.testing.assert_array_equal(mask, [[1, 1, 1, 1, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]])
-
-
-def test_dataset_gives_the_plans_of_each_epoch_in_order():
-    import tensorflow as tf
-
-    plans = [np.array([[0, 1], [2, 3]]), np.array([[3, 2], [1, 0]])]
-    dataset = batching.to_dataset(
-        lambda epoch: plans[epoch],
-        2,
-        lambda rows: ({"x": rows.astype(np.float32)}, rows.astype(np.int32)),
-        ({"x": tf.TensorSpec([None], tf.float32)}, tf.TensorSpec([None], tf.int32)),
-        batch_size=2,
-    )
-    batches = [(inputs["x"].numpy().tolist(), labels.numpy().tolist()) for inputs, labels in dataset]
-    assert batches == [([0, 1], [0, 1]), ([2, 3], [2, 3]), ([3, 2], [3, 2]), ([1, 0], [1, 0])]

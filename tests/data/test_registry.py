@@ -74,7 +74,7 @@ def test_offline_extra_installs_the_packages_of_the_registry():
 @pytest.mark.slow
 def test_registry_and_config_are_imported_without_heavy_packages():
     script = (
-        "import sys; from sentiment_tf.data import registry, settings; from sentiment_tf import config;"
+        "import sys; from sentiment_tf.data import registry, settings; from sentiment_tf.pipeline import checks;"
         "print({'tensorflow', 'datasets', 'pandas', 'transformers'} & sys.modules.keys())"
     )
     assert subprocess.check_output([sys.executable, "-c", script], text=True) == "set()\n"
@@ -125,12 +125,13 @@ from sentiment_tf import config
 from sentiment_tf.data import loading
 from sentiment_tf.errors import UserError
 from sentiment_tf.evaluation import metrics
+from sentiment_tf.pipeline import checks
 from sentiment_tf.reporting import model_card
 
 
 def problem(**settings):
     try:
-        config.validate(config.TrainConfig(**settings))
+        checks.validate(config.TrainConfig(**settings))
     except UserError as error:
         return str(error)
 
@@ -138,7 +139,7 @@ def problem(**settings):
 train.define_flags(values := flags.FlagValues())
 evaluate.define_flags()
 asked = config.TrainConfig(dataset="tweets", head="sgd")
-config.validate(asked)
+checks.validate(asked)
 head = config.resolve(asked)
 blocks = config.resolve(dataclasses.replace(asked, head=None, trainable_layers="5"))
 splits = loading.load(head.data)

@@ -15,7 +15,8 @@ from sentiment_tf import config
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.data import tokenization
 from sentiment_tf.errors import UserError
-from sentiment_tf.modeling import distilbert
+from sentiment_tf.modeling import distilbert, distilbert_settings
+from sentiment_tf.pipeline import checks
 
 train = importlib.import_module("sentiment_tf.train")  # the command; sentiment_tf.train is the API's function
 
@@ -25,7 +26,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-KEYS = [field.name for field in dataclasses.fields(distilbert.Settings)]
+KEYS = [field.name for field in dataclasses.fields(distilbert_settings.Settings)]
 STRINGS = ["run_name", "output_dir", "cache_dir", "model_revision", "dataset_revision"]
 
 
@@ -45,7 +46,7 @@ def folder(tmp_path_factory):
 def test_config_json_gives_settings_in_their_range_or_one_mistake(folder, content):
     (folder / "config.json").write_text(json.dumps(content), encoding="utf-8", errors="surrogatepass")
     try:
-        settings = distilbert.read_settings(str(folder), "mine")
+        settings = distilbert_settings.read(str(folder), "mine")
     except UserError:
         return
     assert settings.problem() is None
@@ -56,7 +57,7 @@ def test_config_json_gives_settings_in_their_range_or_one_mistake(folder, conten
 def test_config_json_of_any_bytes_is_one_mistake(folder, content):
     (folder / "config.json").write_bytes(content)
     with pytest.raises(UserError, match="^--model=mine: "):
-        distilbert.read_settings(str(folder), "mine")
+        distilbert_settings.read(str(folder), "mine")
 
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good"]
@@ -112,7 +113,7 @@ def test_run_flags_start_the_very_run(folder, settings):
     """A text that would not come back from the file is refused before the run."""
     mine = dataclasses.replace(TrainConfig(dataset="sst2"), **settings)
     try:
-        config.validate(mine)
+        checks.validate(mine)
     except UserError:
         return
     (folder / "run.flags").write_text(config.to_flags(mine), encoding="utf-8")

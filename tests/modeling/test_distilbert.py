@@ -7,7 +7,7 @@ import pytest
 import safetensors.numpy
 
 from sentiment_tf.errors import UserError
-from sentiment_tf.modeling import distilbert
+from sentiment_tf.modeling import distilbert, distilbert_settings
 from tests.support import hub
 from tests.support.tiny_classifier import make_tiny_classifier
 
@@ -46,14 +46,14 @@ def test_config_with_wrong_content_is_refused(tmp_path, content, message):
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=f"^--model=mine: .*{message}"):
-        distilbert.read_settings(str(tmp_path), "mine")
+        distilbert_settings.read(str(tmp_path), "mine")
 
 
 def test_config_that_is_nested_without_end_is_refused(tmp_path):
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "config.json").write_text("[" * 100_000)
     with pytest.raises(UserError, match="^--model=mine: config.json cannot be read"):
-        distilbert.read_settings(str(tmp_path), "mine")
+        distilbert_settings.read(str(tmp_path), "mine")
 
 
 def test_unknown_keys_of_config_never_reach_transformers(tmp_path):
@@ -216,7 +216,7 @@ def test_config_larger_than_any_is_refused_unread(tmp_path):
     with open(tmp_path / "config.json", "wb") as huge:
         huge.truncate(10**10)
     with pytest.raises(UserError, match="^--model=mine: config.json cannot be read .*has 10,000,000,000 bytes"):
-        distilbert.read_settings(str(tmp_path), "mine")
+        distilbert_settings.read(str(tmp_path), "mine")
 
 
 def test_devices_are_not_read(tmp_path):
@@ -224,6 +224,6 @@ def test_devices_are_not_read(tmp_path):
     for name in ("config.json", "vocab.txt"):
         (tmp_path / name).symlink_to("/dev/zero")
     with pytest.raises(UserError, match="^--model=mine: .*config.json is not a regular file"):
-        distilbert.read_settings(str(tmp_path), "mine")
+        distilbert_settings.read(str(tmp_path), "mine")
     with pytest.raises(UserError, match="^--model=mine: .*vocab.txt is not a regular file"):
         distilbert.load_tokenizer(str(tmp_path), name="mine", vocabulary_size=len(WORDS))

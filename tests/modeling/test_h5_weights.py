@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sentiment_tf.errors import UserError
-from sentiment_tf.modeling import distilbert, model_files
+from sentiment_tf.modeling import distilbert, pretrained
 from tests.support import hub
 
 FILES = {"config.json", "tf_model.h5", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
@@ -38,7 +38,7 @@ def h5_model(tiny_classifier, tmp_path) -> Path:
 
 
 def test_folder_with_h5_alone(tiny_classifier, h5_model):
-    files = model_files.find_model(str(h5_model), revision=None, cache_dir="", offline=False)
+    files = pretrained.find_model(str(h5_model), revision=None, cache_dir="", offline=False)
     np.testing.assert_array_equal(logits_of(load(files.directory)), logits_of(tiny_classifier))
 
 
@@ -47,8 +47,8 @@ import json, sys
 from sentiment_tf.system import runtime
 runtime.start()
 from sentiment_tf.data import loading  # noqa: F401 the run loads its data before its model
-from sentiment_tf.modeling import model_files
-files = model_files.find_model(sys.argv[1], revision=None, cache_dir="", offline=False)
+from sentiment_tf.modeling import pretrained
+files = pretrained.find_model(sys.argv[1], revision=None, cache_dir="", offline=False)
 print(json.dumps([files.directory, files.revision]))
 """
 

@@ -7,12 +7,12 @@ import pytest
 import tensorflow as tf
 
 from sentiment_tf import cli
-from sentiment_tf.config import TrainConfig, resolve
+from sentiment_tf.config import TrainConfig
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.modeling.features import Features
-from sentiment_tf.pipeline import cost_estimate, dry_run
+from sentiment_tf.pipeline import cost_estimate, dry_run, launch
 from sentiment_tf.pipeline.setup import RunState
-from tests.support.commands import refused, succeeded, train, write_csv
+from tests.support.commands import refused, succeeded, train_here, write_csv
 from tests.support.hub import tiny_model
 
 
@@ -59,7 +59,7 @@ def test_bars_are_as_long_as_their_counts():
 
 
 def test_all_that_the_data_says(own, quick):
-    printed = dry_run.report(resolve(TrainConfig(**own)))
+    printed = launch.dry_run(TrainConfig(**own))
     assert "100 (50.0%)  100 (50.0%)  200 (100.0%)" in printed  # every text is longer than 12 tokens
     assert "30 (50.0%)" in value(printed, "validation")
     assert value(printed, "11–12").startswith("260 ")
@@ -70,7 +70,7 @@ def test_all_that_the_data_says(own, quick):
 
 @pytest.mark.parametrize("depth", ["0", "1", "2", "all"])
 def test_what_each_depth_needs(own, quick, depth):
-    printed = dry_run.report(resolve(TrainConfig(**own, trainable_layers=depth)))
+    printed = launch.dry_run(TrainConfig(**own, trainable_layers=depth))
     # Head: 32 × 32 + 32 and 2 × 32 + 2. Features: 32 numbers a text, or 32 halves for each of its 12 tokens.
     trained = {"0": 1_122, "1": 1_122 + 8_544, "2": 1_122 + 2 * 8_544}
     needed = {"0": "33.3 kB", "1": "199.7 kB", "2": "0 B", "all": "0 B"}
@@ -87,7 +87,7 @@ def test_what_each_depth_needs(own, quick, depth):
 
 
 def test_auto_says_what_bounds_it(own, quick):
-    printed = dry_run.report(resolve(TrainConfig(**own, trainable_layers="auto", time_budget=9.0)))
+    printed = launch.dry_run(TrainConfig(**own, trainable_layers="auto", time_budget=9.0))
     assert "auto tries depths 0, 1, 2, and others that end within" in printed
     assert "--time_budget=9.0" in printed
     for depth in range(3):
@@ -97,14 +97,14 @@ def test_auto_says_what_bounds_it(own, quick):
 
 
 def test_stages_add_the_head_alone(own, quick):
-    printed = dry_run.report(resolve(TrainConfig(**own, trainable_layers="1", stages=True)))
+    printed = launch.dry_run(TrainConfig(**own, trainable_layers="1", stages=True))
     assert "at most" in value(printed, "the run")
 
 
 @pytest.mark.slow
 def test_the_command_trains_nothing_and_writes_no_run(own, tmp_path):
     flags = [f"--{name}={value}" for name, value in own.items()]
-    printed = succeeded(train(*flags, "--dry_run", "--verbosity=-1", f"--output_dir={tmp_path}/m"))
+    printed = succeeded(train_here(*flags, "--dry_run", "--verbosity=-1", f"--output_dir={tmp_path}/m"))
     assert printed.startswith("split ")  # and not with the log, which is of a lower level
     assert "\nthe run " in printed
     assert not any(tmp_path.iterdir())
@@ -113,7 +113,7 @@ def test_the_command_trains_nothing_and_writes_no_run(own, tmp_path):
 @pytest.mark.slow
 def test_a_mistake_is_told_as_by_the_run(own):
     refused(
-        train(*(f"--{name}={value}" for name, value in own.items()), "--dry_run", "--max_length=600"),
+        train_here(*(f"--{name}={value}" for name, value in own.items()), "--dry_run", "--max_length=600"),
         "--max_length=600",
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import sentiment_tf as st
-from tests.support.commands import own_flags, record_of, refused, succeeded, train, write_csv
+from tests.support.commands import own_flags, record_of, refused, succeeded, train_here, write_csv
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ def run(own, tmp_path_factory):
         lines[number] = lines[number][:-1] + str(1 - int(lines[number][-1]))
     noisy.write_text("\n".join(lines) + "\n")
     flags = own_flags(own, folder, validation_file=noisy, threshold_for="precision:0.8", precision="float32")
-    printed = succeeded(train(*flags, "--exports=saved_model,hf,litert"))
+    printed = succeeded(train_here(*flags, "--exports=saved_model,hf,litert"))
     return folder / "run", printed
 
 
@@ -84,5 +84,5 @@ def test_a_threshold_is_for_two_classes(own, tmp_path):
     lines = [lines[0], *(f"{line[:-1]}{number % 3}" for number, line in enumerate(lines[1:]))]
     (tmp_path / "three.csv").write_text("\n".join(lines) + "\n")
     data = f"--train_file={tmp_path}/three.csv", f"--model={own['model']}", f"--output_dir={tmp_path}/m"
-    refused(train(*data, "--threshold=auto"), "--threshold=auto: is for two classes; the data has 3; leave it out")
+    refused(train_here(*data, "--threshold=auto"), "--threshold=auto: is for two classes; the data has 3; leave it out")
     assert not list((tmp_path / "m").glob("*"))

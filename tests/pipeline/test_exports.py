@@ -9,7 +9,7 @@ from sentiment_tf.config import TrainConfig, resolve
 from sentiment_tf.errors import UserError
 from sentiment_tf.exporting import formats, verification
 from sentiment_tf.exporting.verification import Answers
-from sentiment_tf.pipeline import exports, setup
+from sentiment_tf.pipeline import exports, launch, setup
 from sentiment_tf.pipeline.run_directory import RunDirectory
 from sentiment_tf.system.timing import Clock
 from tests.support.commands import own_settings, own_texts
@@ -65,7 +65,8 @@ def export(own, folder, monkeypatch, *, wrong=None, **settings):
 
     monkeypatch.setattr(verification, "fresh_process", fresh_process)
     config = resolve(TrainConfig(**own_settings(own, folder, **settings)))
-    state = setup.prepare(config, Clock())
+    clock = Clock()
+    state = setup.prepare(config, launch.read(config, clock), clock)
     directory = RunDirectory(config.output_dir, config.run_name)
     directory.building.mkdir(parents=True)
     labels = state.labels["validation"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import succeeded, train
+from tests.support.commands import succeeded, train_here
 from tests.support.hub import sentences, tiny_model
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def leaky(tmp_path_factory) -> tuple[Path, str]:
         "profile_steps": "2,3",
         "calibrate": "off",
     }
-    printed = succeeded(train(*(f"--{name}={value}" for name, value in settings.items())))
+    printed = succeeded(train_here(*(f"--{name}={value}" for name, value in settings.items())))
     return folder / "m" / "run", printed
 
 

@@ -3,15 +3,21 @@
 import contextlib
 import csv
 import importlib
+import io
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 from absl import flags
 
+from sentiment_tf import cli
 from tests.support.hub import sentences, tiny_model
 
 
@@ -35,6 +41,31 @@ def flags_of(name: str) -> Iterator:
 
 def train(*arguments, environment=None) -> subprocess.CompletedProcess:
     return command("train", *arguments, environment=environment)
+
+
+def train_here(*arguments) -> subprocess.CompletedProcess:
+    """Runs ``train`` in this process, which has loaded TensorFlow already: less than half of the time of a new one."""
+    call = ["train", *map(str, arguments)]
+    stdout, stderr = io.StringIO(), io.StringIO()
+    log, handler = logging.getLogger("sentiment_tf"), signal.getsignal(signal.SIGTERM)
+    before = log.handlers, log.level, log.propagate
+    with (
+        mock.patch.object(sys, "argv", call),
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+        warnings.catch_warnings(),
+        flags_of("train") as module,
+    ):
+        warnings.simplefilter("default")
+        try:
+            cli.run(module.main)
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            log.handlers, log.level, log.propagate = before
+            signal.signal(signal.SIGTERM, handler)
+            flags.FLAGS["verbosity"].unparse()
+    return subprocess.CompletedProcess(call, code, stdout.getvalue(), stderr.getvalue())
 
 
 def succeeded(done: subprocess.CompletedProcess) -> str:

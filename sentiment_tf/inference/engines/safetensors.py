@@ -23,7 +23,7 @@ from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.evaluation import attributions, thresholds
 from sentiment_tf.exporting import layout
 from sentiment_tf.inference import classifier
-from sentiment_tf.modeling import distilbert, encoder
+from sentiment_tf.modeling import distilbert, distilbert_settings, encoder
 from sentiment_tf.system import runtime, small_files
 
 _TOKENS_AT_ONCE = 1024  # per batch: its intermediate results stay in one core's cache
@@ -121,7 +121,7 @@ def load(folder: str | os.PathLike, *, precision: str = "float32") -> FusedClass
     """
     folder = Path(folder)
     try:
-        distilbert.read_settings(str(folder), str(folder))
+        distilbert_settings.read(str(folder), str(folder))
         config = small_files.read_object(folder / layout.HF_CONFIG)
         settings = small_files.read_object(folder / "tokenizer_config.json")
         named = safetensors.numpy.load_file(folder / layout.HF_WEIGHTS)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import fsspec
 import pyarrow as pa
 import pyarrow.fs
 
@@ -91,8 +92,6 @@ def locate(uri: str, flag: str) -> Place:
 
 
 def _locate_with_fsspec(uri: str, flag: str, scheme: str, error: Exception) -> Place:
-    import fsspec
-
     if scheme not in fsspec.available_protocols():
         raise UserError(
             f"{flag}={uri}: {first_line(error)}; pass a path, s3://, gs://, hdfs:// or another URI"
