@@ -143,6 +143,15 @@ def find(path: str | os.PathLike, *, precision: str = "float32") -> Path:
     )
 
 
+def files(folder: Path, *, precision: str) -> list[Path]:
+    """Returns the files of a folder from `find` that answers depend on."""
+    if precision == "bfloat16":
+        names = (layout.HF_CONFIG, layout.HF_WEIGHTS, layout.TOKENIZER, "tokenizer_config.json")
+        return [folder / name for name in names]
+    variables = (folder / "variables").glob("*")  # assets, as the vocabulary, are in the graph
+    return [folder / "saved_model.pb", *sorted(variables)]
+
+
 def find_weights(path: str | os.PathLike) -> Path:
     """Returns the folder for transformers of the run that `path` means: its own folder or one of its versions.
 
