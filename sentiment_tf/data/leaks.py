@@ -83,9 +83,12 @@ def groups(texts: Texts) -> np.ndarray:
     Groups are the connected components of exact duplicates, near duplicates and texts that contain one another. A
     common phrase must not connect everything: a text of fewer than `similarity.PHRASE_WORDS` words, or one that
     `similarity.PLACES` texts or more contain, is connected to only one of these texts; `audit` finds it between two
-    splits if it is in both. Near duplicates that `audit` finds are found here, too, except where more than
-    `similarity.MOST_CANDIDATES` texts have the same MinHash key: each takes the first of them in its own order. With
-    more than `MOST_WORDS` words in total, only exact duplicates are grouped.
+    splits if it is in both. The same goes for some texts whose phrases are all common: only the first occurrences of
+    the rarest are compared.
+
+    Near duplicates that `audit` finds are found here, too, except where more than `similarity.MOST_CANDIDATES` texts
+    have the same MinHash key: each search takes the first of them in its own order. With more than `MOST_WORDS` words
+    in total, only exact duplicates are grouped.
 
     Args:
       texts: Strings.

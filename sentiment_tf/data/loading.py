@@ -74,8 +74,8 @@ def load(data: DataSettings, *, seed: int = 0, limit: int | None = None) -> Spli
 
     Such a validation split is `VALIDATION_FRACTION` of each class, drawn at random. Exact and near duplicates, and
     phrases with the sentence that contains them, stay together (`leaks.groups`). The leak audit compares texts in the
-    same way, so what it still finds between the two splits are phrases that many sentences contain. A test split
-    without labels is dropped, unless the user named its file.
+    same way; what it may still find between the two splits, mostly phrases that many sentences contain, is described
+    there. A test split without labels is dropped, unless the user named its file.
 
     Args:
       data: which data to read.
