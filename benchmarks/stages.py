@@ -54,7 +54,6 @@ def measure(folder: Path, rows: int, with_file: bool) -> dict[str, float]:
         f"--train_file={folder}/train.parquet",
         f"--model={folder}/model",
         "--max_length=32",
-        "--exports=savedmodel",
     ]
     flags += [f"--validation_file={folder}/validation.parquet"] * with_file
     flags += [

@@ -16,11 +16,10 @@ from absl import flags
 
 from sentiment_tf import cli
 from sentiment_tf.errors import UserError
-from sentiment_tf.inference import readers
+from sentiment_tf.inference import engines, readers
 from sentiment_tf.inference.jobs import job
 from sentiment_tf.inference.jobs.plan import Fragment
 
-PRECISIONS = ("float32", "int8")
 REPORT_EVERY = 60  # seconds, where no person watches
 
 
@@ -36,7 +35,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     def count(name, default, help):
         flags.DEFINE_integer(name, default, help, lower_bound=1, flag_values=flag_values)
 
-    string("model", None, "A run's folder with a LiteRT export, at the same path on every machine.")
+    string("model", None, "A run's folder, at the same path on every machine.")
     string(
         "input",
         None,
@@ -49,10 +48,17 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "input_format", None, readers.FORMATS, "Format of --input (default: by extension).", flag_values=flag_values
     )
     flags.DEFINE_enum(
+        "engine",
+        "auto",
+        engines.NAMES,
+        "Library that runs the model: auto takes LiteRT where its files are there.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_enum(
         "precision",
         "float32",
-        PRECISIONS,
-        "Arithmetic: float32 gives the trained model's answers; int8 is smaller and faster.",
+        engines.PRECISIONS,
+        "Arithmetic: float32 gives the trained model's answers; int8 is smaller and faster; bfloat16 needs tensorflow.",
         flag_values=flag_values,
     )
     flags.DEFINE_bool(

@@ -41,6 +41,14 @@ def call(monkeypatch):
             ["--model={run}", "--input=x", "--output=y", "--least_workers=3", "--most_workers=2"],
             "--least_workers=3: more than --most_workers=2",
         ),
+        (
+            ["--model={run}", "--input={tmp}/a.csv", "--output={tmp}/out", "--engine=tensorflow"],
+            "--model={run}: holds no SavedModel",
+        ),
+        (
+            ["--model={run}", "--input={tmp}/a.csv", "--output={tmp}/out", "--engine=litert", "--precision=bfloat16"],
+            "--precision=bfloat16: --engine=litert has float32, int8",
+        ),
         (["--model={tmp}/none", "--input=x", "--output={tmp}/out"], "--model={tmp}/none: no such folder"),
         (["--model={run}", "--input={tmp}/*.tsv", "--output={tmp}/out"], r"--input={tmp}/\*.tsv: no file matches"),
         (["--model={run}", "--input={tmp}/a.csv", "--output=what://x"], "--output=what://x: "),

@@ -16,7 +16,7 @@ import scipy.sparse.csgraph
 from sentiment_tf.data import similarity
 
 KINDS = ("exact", "near", "contained")
-MOST_WORDS = 20_000_000  # with more, only exact duplicates are searched for: others take 100 bytes of memory per word
+MOST_WORDS = 20_000_000  # with more, only exact duplicates are searched for: others take 25 bytes of memory per word
 
 _EXAMPLES = 5
 _EXAMPLE_CHARACTERS = 300
@@ -82,8 +82,13 @@ def groups(texts: Texts) -> np.ndarray:
 
     Groups are the connected components of exact duplicates, near duplicates and texts that contain one another. A
     common phrase must not connect everything: a text of fewer than `similarity.PHRASE_WORDS` words, or one that
-    `similarity.PLACES` texts or more contain, is connected to only one of these texts. With more than `MOST_WORDS`
-    words in total, only exact duplicates are grouped.
+    `similarity.PLACES` texts or more contain, is connected to only one of these texts; `audit` finds it between two
+    splits if it is in both. The same goes for some texts whose phrases are all common: only the first occurrences of
+    the rarest are compared.
+
+    Near duplicates that `audit` finds are found here, too, except where more than `similarity.MOST_CANDIDATES` texts
+    have the same MinHash key: each search takes the first of them in its own order. With more than `MOST_WORDS` words
+    in total, only exact duplicates are grouped.
 
     Args:
       texts: Strings.

@@ -73,9 +73,9 @@ def load(data: DataSettings, *, seed: int = 0, limit: int | None = None) -> Spli
     """Loads every split of a data set; without a validation split, one is split off from train.
 
     Such a validation split is `VALIDATION_FRACTION` of each class, drawn at random. Exact and near duplicates, and
-    phrases with the sentence that contains them, stay together (`leaks.groups`). That search misses about one near
-    duplicate in a hundred at the threshold; it need not be one that the leak audit misses, which counts them. A test
-    split without labels is dropped, unless the user named its file.
+    phrases with the sentence that contains them, stay together (`leaks.groups`). The leak audit compares texts in the
+    same way; what it may still find between the two splits, mostly phrases that many sentences contain, is described
+    there. A test split without labels is dropped, unless the user named its file.
 
     Args:
       data: which data to read.

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -178,7 +179,7 @@ def _must_compute(config: TrainConfig, state: RunState, depth: Depth) -> bool:
     """Returns whether the run computes features at a depth: some are needed and not in the cache."""
     if not cost_estimate.has_frozen_blocks(state, depth):
         return False
-    key = {"depth": depth, "cache_dir": config.cache_dir}
+    key: dict[str, Any] = {"depth": depth, "cache_dir": config.cache_dir}
     folders = [
         feature_cache.folder_of(state.model, tokens, compute_dtype=state.frozen_dtype_of(split), **key)
         for split, tokens in state.tokens.items()

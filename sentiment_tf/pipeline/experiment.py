@@ -124,14 +124,15 @@ def _train(config: TrainConfig, state: RunState, directory: RunDirectory, clock:
 def _audit_labels(
     config: TrainConfig, state: RunState, at: Trainable, depths: list[dict], clock: Clock
 ) -> LabelNoise | None:
-    """Returns what is known about the training labels; None where the settings do not ask."""
+    """Returns what is known about the training labels; None where the settings do not ask, and beside the chief."""
     chosen = [row["trainable_layers"] for row in depths if row.get("chosen")]
     depth = chosen[0] if chosen else config.fixed_depth
     if not label_audit.way(config, state, depth):
         return None
     with clock.step("audit_labels") as details:
         found = label_audit.audit(config, state, at, depth)
-        details.append(f"{found.suspicious.sum():,} of {len(found.scores):,} training labels look wrong")
+        if found:
+            details.append(f"{found.suspicious.sum():,} of {len(found.scores):,} training labels look wrong")
     return found
 
 

@@ -38,7 +38,7 @@ def way(config: TrainConfig, state: RunState, depth: Depth) -> str | None:
     return "head" if found == "deep" and depth == 0 else found
 
 
-def audit(config: TrainConfig, state: RunState, at: Trainable, depth: Depth) -> LabelNoise:
+def audit(config: TrainConfig, state: RunState, at: Trainable, depth: Depth) -> LabelNoise | None:
     """Answers every training row by a model that was trained without it, and compares the answers with the labels.
 
     Args:
@@ -46,14 +46,20 @@ def audit(config: TrainConfig, state: RunState, at: Trainable, depth: Depth) -> 
       state: What the run started from; its model keeps its weights.
       at: What was trained, and its features.
       depth: That was trained.
+
+    Returns:
+      What was found; None on a worker that is not the chief. All workers share the frozen layers and the training of
+      blocks; the chief alone solves heads.
     """
+    from sentiment_tf.distributed import collectives
+
+    is_chief = collectives.workers(state.strategy)[0] == 0
     if way(config, state, depth) == "deep":
         probabilities = _deep(at_depth(config, depth), state, at)
     else:
         features = at.features if depth == 0 else _pretrained_features(config, state)
-        rows, groups = solved_head.problem(config, state, features["train"].values)
-        probabilities = head_solver.out_of_fold(rows, groups=groups, seed=config.seed)
-    return label_noise.find(state.labels["train"], probabilities, seed=config.seed)
+        probabilities = _by_solved_heads(config, state, features["train"].values) if is_chief else None
+    return label_noise.find(state.labels["train"], probabilities, seed=config.seed) if is_chief else None
 
 
 def record(config: TrainConfig, state: RunState, found: LabelNoise, depth: Depth) -> dict:
@@ -92,6 +98,12 @@ def _row(state: RunState, found: LabelNoise, row: int) -> dict:
         "score": round(float(found.scores[row]), 4),
         "text": text,
     }
+
+
+def _by_solved_heads(config: TrainConfig, state: RunState, vectors: np.ndarray) -> np.ndarray:
+    """Returns float64[rows, classes]: each fold's rows answered by a head that was solved on the other folds."""
+    rows, groups = solved_head.problem(config, state, vectors)
+    return head_solver.out_of_fold(rows, groups=groups, seed=config.seed)
 
 
 def _pretrained_features(config: TrainConfig, state: RunState):

@@ -15,6 +15,7 @@ from sentiment_tf.errors import UserError
 # A training batch is split into parts that run side by side: at most so many, each with at least so many texts. On
 # a CPU with more cores, several threads share a part's operations.
 LEAST_ROWS, MOST_PARTS = 8, 4
+MOST_CORES = "SENTIMENT_TF_MOST_CORES"  # environment variable: cores that a process uses at most
 
 
 def check_platform() -> None:
@@ -68,7 +69,8 @@ def start(*, deterministic: bool = False):
 
 def cores() -> int:
     """Returns how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(found, int(os.environ.get(MOST_CORES, found)))
 
 
 def side_by_side(function, items: Iterable, *, workers: int) -> Iterator:

@@ -22,6 +22,7 @@ CROSS_VALIDATED_ROWS = 16_384
 # The largest entry of the gradient at which a solution is good enough: to compare penalties, and in the end.
 COARSE, FINE = 1e-3, 1e-5
 MOST_ITERATIONS = 500
+ROWS_AT_ONCE = 100_000  # bounds the memory of a pass: each head has its own probabilities of every row
 
 
 class LinearHead(NamedTuple):
@@ -188,12 +189,17 @@ def _minimise(
     def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         """Returns the objective summed over the heads, and its gradient."""
         at = flat.reshape(shape)
-        answers = log_softmax(_logits(rows.features, at), axis=-1)
-        errors = shares * (np.exp(answers) - targets)
-        gradient[:, -1] = errors.sum(axis=0)
-        kernels = rows.features.T @ errors.reshape(len(errors), -1)
-        gradient[:, :-1] = kernels.reshape(-1, heads, classes).transpose(1, 0, 2) + penalty * at[:, :-1]
-        loss = -(shares * targets * answers).sum(dtype=np.float64) + penalty / 2 * np.square(at[:, :-1]).sum()
+        loss = penalty / 2 * np.square(at[:, :-1]).sum()
+        gradient[:, :-1], gradient[:, -1] = penalty * at[:, :-1], 0
+        for start in range(0, len(weights), ROWS_AT_ONCE):
+            block = slice(start, start + ROWS_AT_ONCE)
+            features, share, target = rows.features[block], shares[block], targets[block]
+            answers = log_softmax(_logits(features, at), axis=-1)
+            errors = share * (np.exp(answers) - target)
+            gradient[:, -1] += errors.sum(axis=0)
+            kernels = features.T @ errors.reshape(len(errors), -1)
+            gradient[:, :-1] += kernels.reshape(-1, heads, classes).transpose(1, 0, 2)
+            loss -= (share * target * answers).sum(dtype=np.float64)
         return loss, gradient.ravel().copy()
 
     def callback(flat: np.ndarray) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sentiment_tf.data import leaks, loading, similarity
+from sentiment_tf.data import leaks, loading, similarity, splitting
 
 SENTENCE = "The plot of this long film never quite comes together , but the cast is a joy to watch ."
 
@@ -201,6 +201,40 @@ def test_near_and_contained_pairs_agree_with_brute_force():
     assert len(contained) > 40
     assert set(map(tuple, similarity.near_pairs(corpus, rows, rows).tolist())) == near
     assert set(map(tuple, similarity.contained_pairs(corpus, rows, rows).tolist())) == contained
+
+
+def copies_at_the_threshold(count):
+    """Returns texts of 12 words, and a copy of each with two other words at the end: 8 of 12 triples are equal."""
+    words = [[f"w{row}x{at}" for at in range(12)] for row in range(count)]
+    return [" ".join(of_text) for of_text in words], [" ".join([*of_text[:10], "or", "so"]) for of_text in words]
+
+
+def test_whether_two_texts_are_found_alike_does_not_depend_on_the_others():
+    texts, copies = copies_at_the_threshold(2_000)
+    assert jaccard(texts[0], copies[0]) == pytest.approx(8 / 12)
+    count = len(texts)
+    corpus = similarity.prepare(similarity.as_arrow([*texts, *copies]))
+    found = similarity.near_pairs(corpus, np.arange(count), np.arange(count, 2 * count))
+    assert 0.99 * count <= len(found) <= count
+
+    others = [f"another remark {row} about the weather" for row in range(50)]
+    reversed_order = [*others, *copies[::-1], *texts[::-1]]
+    corpus = similarity.prepare(similarity.as_arrow(reversed_order))
+    copy_rows, text_rows = np.arange(50, 50 + count), np.arange(50 + count, 50 + 2 * count)
+    again = similarity.near_pairs(corpus, text_rows, copy_rows)
+    named = {(reversed_order[text], reversed_order[copy]) for text, copy in again.tolist()}
+    assert named == {(texts[text], copies[copy - count]) for text, copy in found.tolist()}
+
+
+def test_no_near_duplicate_stands_in_two_splits_that_keep_groups_together():
+    texts, copies = copies_at_the_threshold(2_000)
+    texts += copies
+    groups = leaks.groups(texts)
+    labels = np.zeros(len(texts), np.int64)
+    split = dict(zip(("train", "validation"), splitting.split_off(labels, groups, fraction=0.3, seed=0), strict=True))
+    found = leaks.audit({name: [texts[row] for row in rows] for name, rows in split.items()}, "validation")
+    assert found["rows"]["validation"] > 1_000
+    assert found["leaked"]["near"] == 0
 
 
 def test_pairs_are_found_between_the_given_rows_alone():

@@ -1,7 +1,7 @@
 """The libraries that run an exported model, one file each.
 
-Another engine is a file here with ``installed()``, ``find(path, precision)`` and ``load(path, precision)``, and an
-entry in `ENGINES`.
+Another engine is a file here with ``installed()``, ``find(path, precision)``, ``files(folder, precision)`` and
+``load(path, precision)``, and an entry in `ENGINES`.
 """
 
 import contextlib

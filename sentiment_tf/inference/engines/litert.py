@@ -176,8 +176,13 @@ def find(path: str | os.PathLike, *, precision: str = "float32") -> Path:
         raise UserError(f"--precision={precision}: {folder} has no {name}; pass --precision={others[0]}")
     raise UserError(
         f"--model={path}: holds no LiteRT export ({layout.LITERT_FOLDER}/{name}); "
-        "pass a run whose --exports include litert (predict has --engine=tensorflow, too)"
+        "pass a run whose --exports include litert, or --engine=tensorflow"
     )
+
+
+def files(folder: Path, *, precision: str) -> list[Path]:
+    """Returns the files of a folder from `find` that answers depend on."""
+    return [folder / name for name in (layout.LITERT_FILES[precision], layout.TOKENIZER, layout.LITERT_CONFIG)]
 
 
 def _read_config(path: Path) -> dict:

@@ -66,3 +66,12 @@ def find(path: str | os.PathLike, *, precision: str = "float32") -> Path:
         f"--model={path}: holds no SavedModel (neither saved_model.pb nor a folder 1 with it); "
         "pass a finished run of sentiment_tf.train"
     )
+
+
+def files(folder: Path, *, precision: str) -> list[Path]:
+    """Returns the files of a folder from `find` that answers depend on."""
+    if precision == "bfloat16":
+        names = (layout.HF_CONFIG, layout.HF_WEIGHTS, layout.TOKENIZER, "tokenizer_config.json")
+        return [folder / name for name in names]
+    variables = (folder / "variables").glob("*")  # assets, as the vocabulary, are in the graph
+    return [folder / "saved_model.pb", *sorted(variables)]

@@ -12,6 +12,7 @@ from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.evaluation import thresholds
 from sentiment_tf.inference import readers, scoring, writers
 from sentiment_tf.inference.classifier import TEXTS_AT_ONCE, Classifier
+from sentiment_tf.inference.engines import Engine
 from sentiment_tf.inference.jobs import plan, storage
 from sentiment_tf.inference.jobs.plan import OUTPUT_FORMATS, Fragment
 from sentiment_tf.inference.jobs.storage import PartialFile, Place
@@ -29,6 +30,7 @@ class Job:
       source: The folder that holds every file of the input.
       output: The output folder.
       model: Absolute path of the run, at which every worker finds it.
+      engine: That runs it.
       precision: Of the model's arithmetic.
       digest: Of the model's files.
       input_format, text_column, columns: See `plan.Plan`.
@@ -38,6 +40,7 @@ class Job:
     source: Place
     output: Place
     model: str
+    engine: Engine
     precision: str
     digest: str
     input_format: str

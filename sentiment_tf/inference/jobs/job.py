@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pyarrow.fs
 
 from sentiment_tf.errors import UserError
-from sentiment_tf.inference.engines import litert
+from sentiment_tf.inference import engines
 from sentiment_tf.inference.jobs import model_digest, plan, storage
 from sentiment_tf.inference.jobs.fragment import RECORDS, Job
 from sentiment_tf.inference.jobs.plan import Fragment, Plan
@@ -34,6 +34,7 @@ class ScoreConfig:
     model: str
     input: str
     output: str
+    engine: str = "auto"
     precision: str = "float32"
     input_format: str | None = None
     text_column: str | None = None
@@ -67,10 +68,12 @@ def open_job(config: ScoreConfig) -> Opened:
     Raises:
       UserError: A setting, the model, the input or the output folder is not as it must be; nothing has been written.
     """
-    litert.load(config.model, precision=config.precision, cores=1)  # whose errors say what is wrong with it
+    engine = engines.choose(config.model, engine=config.engine, precision=config.precision)
+    engine.module.load(config.model, precision=config.precision)  # whose errors say what is wrong with it
     output = storage.locate(config.output, "--output")
     settings = {
-        "model": model_digest.of(config.model, config.precision),
+        "model": model_digest.of(config.model, engine, config.precision),
+        "engine": engine.name,
         "precision": config.precision,
         "input": config.input if "://" in config.input else os.path.abspath(config.input),
         "input_format": config.input_format,
@@ -91,6 +94,7 @@ def open_job(config: ScoreConfig) -> Opened:
         source=storage.find_root(config.input),
         output=output,
         model=os.path.abspath(os.path.expanduser(config.model)),
+        engine=engine,
         precision=config.precision,
         digest=settings["model"],
         input_format=work.input_format,

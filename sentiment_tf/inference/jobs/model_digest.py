@@ -3,22 +3,21 @@
 import hashlib
 
 from sentiment_tf.errors import UserError
-from sentiment_tf.exporting import layout
-from sentiment_tf.inference.engines import litert
+from sentiment_tf.inference.engines import Engine
 
 
-def of(model: str, precision: str) -> str:
-    """Returns the SHA-256 of a run's LiteRT model, tokenizer and settings.
+def of(model: str, engine: Engine, precision: str) -> str:
+    """Returns the SHA-256 of the files that an engine reads of a run.
 
     Raises:
       UserError: A file is missing or cannot be read.
     """
-    folder = litert.find(model, precision=precision)
+    folder = engine.module.find(model, precision=precision)
     digest = hashlib.sha256()
-    for name in (layout.LITERT_FILES[precision], layout.TOKENIZER, layout.LITERT_CONFIG):
+    for path in engine.module.files(folder, precision=precision):
         try:
-            content = (folder / name).read_bytes()
+            content = path.read_bytes()
         except OSError as error:
-            raise UserError(f"--model={model}: {folder / name}: {error.strerror}; export the model again") from None
+            raise UserError(f"--model={model}: {path}: {error.strerror}; export the model again") from None
         digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()

@@ -25,7 +25,7 @@ import ray
 import ray.exceptions
 
 from sentiment_tf.errors import UserError, first_line
-from sentiment_tf.inference.engines import litert
+from sentiment_tf.inference.classifier import Classifier
 from sentiment_tf.inference.jobs import fragment as fragments
 from sentiment_tf.inference.jobs import model_digest
 from sentiment_tf.inference.jobs.fragment import Job
@@ -120,8 +120,9 @@ class Worker:
     def __init__(self, job: Job):
         """Loads nothing yet: an exception here would look as if the process had died."""
         os.environ["RAYON_NUM_THREADS"] = "1"  # of the tokenizer; the other cores have workers of their own
+        os.environ[runtime.MOST_CORES] = "1"
         self._job = job
-        self._model: litert.LiteRTClassifier | None = None
+        self._model: Classifier | None = None
 
     def load(self) -> None:
         """Loads the model.
@@ -131,9 +132,9 @@ class Worker:
         """
         job = self._job
         try:
-            if model_digest.of(job.model, job.precision) != job.digest:
+            if model_digest.of(job.model, job.engine, job.precision) != job.digest:
                 raise UserError(f"--model={job.model}: differs from the model where the command was started")
-            self._model = litert.load(job.model, precision=job.precision, cores=1)
+            self._model = job.engine.module.load(job.model, precision=job.precision)
         except UserError as error:
             raise UserError(*(f"on {socket.gethostname()}: {problem}" for problem in error.problems)) from None
 
