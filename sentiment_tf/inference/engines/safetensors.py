@@ -124,6 +124,11 @@ def load(folder: str | os.PathLike, *, precision: str = "float32") -> FusedClass
         tokenizer = tokenizers.Tokenizer.from_file(str(file))
         tokenizer.enable_truncation(settings["model_max_length"])
         return FusedClassifier(weights, config, tokenizer, precision=precision)
+    except KeyError as error:
+        raise UserError(
+            f"{folder}: lacks {error}, as runs of older versions do; their SavedModel answers, in float32 and without "
+            "--explain; train again for more"
+        ) from error
     except Exception as error:  # each reader raises its own kind for a damaged file
         raise UserError(f"{folder}: cannot be read ({first_line(error)}); export the run again") from error
 
