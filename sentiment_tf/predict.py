@@ -9,9 +9,9 @@ import contextlib
 import functools
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import tqdm
 from absl import flags
 
 from sentiment_tf import cli
@@ -76,8 +76,8 @@ def main(texts: list[str]) -> int:
         done = None
         if options.resume and Path(options.output).exists():
             done = scoring.pass_over_answered(model, rows, form, options.output)
-        with writers.Output(options.output, append_at=done) as output, _progress_bar(options) as bar:
-            scoring.answer(model, rows, form, output, bar.update, explain=options.explain)
+        with writers.Output(options.output, append_at=done) as output, _progress(options) as progress:
+            scoring.answer(model, rows, form, output, progress, explain=options.explain)
     _say_end(options, rows)
     return 0
 
@@ -170,11 +170,17 @@ def _output_format(options) -> str:
     return writers.SAFE_CSV if options.safe_csv and output_format == "csv" else output_format
 
 
-def _progress_bar(options):
-    """A bar on stderr where a person watches files being read; answers on their own screen need none."""
+@contextlib.contextmanager
+def _progress(options) -> Iterator[Callable[[int], object]]:
+    """Yields what counts answered rows: a bar on stderr for a file, unless its answers appear on the same screen."""
     on_screen = options.output == writers.STDOUT and sys.stdout.isatty()
-    wanted = options.input and not on_screen
-    return tqdm.tqdm(unit=" rows", unit_scale=True, disable=None if wanted else True)
+    if on_screen or not options.input:
+        yield lambda rows: None
+        return
+    import tqdm  # two megabytes, which texts on the command line do not need
+
+    with tqdm.tqdm(unit=" rows", unit_scale=True, disable=None) as bar:
+        yield bar.update
 
 
 def _say_end(options, rows: scoring.GoodRows) -> None:

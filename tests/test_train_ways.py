@@ -149,6 +149,7 @@ def test_seeds_train_as_runs_of_their_own_and_the_best_on_validation_is_exported
     assert (over["mean"], over["least"], over["most"]) == (pytest.approx(np.mean(losses)), min(losses), max(losses))
     assert "seeds: 4" in printed
     assert "over the seeds" in printed
+    assert not (tmp_path / "both" / "run" / "hf").exists()  # with nothing but a model card it would look like a model
 
 
 def test_a_solved_head_says_which_settings_have_no_effect_and_a_trained_one_uses_them(own, tmp_path):

@@ -105,6 +105,16 @@ class PathBatch(NamedTuple):
     labels: np.ndarray
 
 
+_IDS, _POINTS = [None, None], [None]
+POINTS = PathBatch(
+    tf.TensorSpec(_IDS, tf.int32),
+    tf.TensorSpec(_IDS, tf.int32),
+    tf.TensorSpec(_IDS, tf.int32),
+    tf.TensorSpec(_POINTS, tf.float32),
+    tf.TensorSpec(_POINTS, tf.int32),
+)  # the input signature of a tf.function over batches of any shape
+
+
 def path_gradients(
     weights: encoder.Weights, batch: PathBatch, *, heads: int, activation: str = "gelu"
 ) -> tuple[tf.Tensor, tf.Tensor]:

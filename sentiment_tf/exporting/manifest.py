@@ -8,6 +8,7 @@ from pathlib import Path
 from sentiment_tf.errors import UserError
 
 NAME = "MANIFEST"
+_BLOCK = 1 << 16  # bytes read at once
 
 
 def write(directory: str | os.PathLike, *, folders: Iterable[str] = (".",)) -> None:
@@ -103,6 +104,6 @@ def _difference(path: Path, digest: str) -> str | None:
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()

@@ -1,5 +1,6 @@
 """Writes a trained classifier as a SavedModel that answers raw text, in TF Serving's layout."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sentiment_tf.exporting.graph_tokenizer import GraphTokenizer
 from sentiment_tf.modeling import encoder
 
 _ROWS_AT_ONCE = 32  # of like length: their activations stay in a core's cache
+_TOKENS = [tf.TensorSpec([None, None], tf.int32, name=name) for name in ("input_ids", "attention_mask")]
 _BATCHES_SIDE_BY_SIDE = 4  # bounds memory where there are more cores than that
 
 
@@ -35,9 +37,15 @@ def write(bundle: Bundle, directory: str | os.PathLike) -> None:
     directory.mkdir(parents=True)
     model = _Served(bundle)
     signatures = {"serving_default": model.serving_default, "tokens": model.tokens}
-    tf.saved_model.save(model, str(directory), signatures=signatures)
+    # Its gradients are for nobody: explanations take the weights in hf/.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(model, str(directory), signatures=signatures, options=options)
     warmup.write(directory, _warmup_batches(bundle.max_length))
     manifest.write(directory)
+
+
+# AutoGraph would translate Python's control flow, of which these functions have none: half of the tracing's time.
+_graph_function = functools.partial(tf.function, autograph=False)
 
 
 class _Served(tf.Module):
@@ -52,7 +60,7 @@ class _Served(tf.Module):
         self._heads, self._activation = bundle.heads, bundle.activation
         self._label_names, self._decision = list(bundle.label_names), bundle.decision
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    @_graph_function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
     def serving_default(self, text):
         probabilities = self._probabilities(_sorted_in_batches(self._logits, *self._tokenizer(text)))
         classes = self._decide(probabilities)
@@ -62,23 +70,18 @@ class _Served(tf.Module):
             "probabilities": probabilities,
         }
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None], tf.int32, name="input_ids"),
-            tf.TensorSpec([None, None], tf.int32, name="attention_mask"),
-        ]
-    )
+    @_graph_function(input_signature=_TOKENS)
     def tokens(self, input_ids, attention_mask):
         logits = self._logits(input_ids, attention_mask)
         return {"logits": logits, "probabilities": self._probabilities(logits)}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    @_graph_function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
     def tokenize(self, text):
         """Beside the signatures, for `saved_model.SentimentModel`: what `tokens` is to be asked."""
         input_ids, attention_mask = self._tokenizer(text)
         return {"input_ids": input_ids, "attention_mask": attention_mask}
 
-    @tf.function(input_signature=[])
+    @_graph_function(input_signature=[])
     def settings(self):
         """Beside the signatures, for `saved_model.SentimentModel`: what the weights do not say."""
         return {
@@ -88,12 +91,7 @@ class _Served(tf.Module):
         }
 
     # A function of its own is traced once, and not again at each of its three uses.
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None], tf.int32, name="input_ids"),
-            tf.TensorSpec([None, None], tf.int32, name="attention_mask"),
-        ]
-    )
+    @_graph_function(input_signature=_TOKENS)
     def _logits(self, input_ids, attention_mask):
         weights = tf.nest.map_structure(tf.convert_to_tensor, self._weights)
         return encoder.logits(weights, input_ids, attention_mask, heads=self._heads, activation=self._activation)

@@ -43,8 +43,12 @@ class SavedModelClassifier(classifier.Classifier):
         return self._loaded.signatures["serving_default"](text=_strings(texts))["probabilities"].numpy()
 
     def logits(self, texts: Sequence[str | bytes]) -> np.ndarray:
-        """Answers one request through the signature `tokens`: float32[texts, classes]."""
-        return self._loaded.signatures["tokens"](**self._loaded.tokenize(text=_strings(texts)))["logits"].numpy()
+        """Answers one request through the signature `tokens`, which pads a call to its longest text."""
+        return classifier.logits_in_batches(self._tokens, self.tokenize(texts), classes=len(self.label_names))
+
+    def logits_and_probabilities(self, texts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """Answers one request through both signatures: two float32[texts, classes]."""
+        return self.logits(texts), self.probabilities(texts)
 
     def explain(self, texts: Sequence[str | bytes]) -> list[Explanation]:
         """Explains with the weights in the run's folder for transformers; see `inference.engines.safetensors`.
@@ -67,6 +71,10 @@ class SavedModelClassifier(classifier.Classifier):
         tokens = self._loaded.tokenize(text=_strings(texts))
         rows = zip(tokens["input_ids"].numpy(), tokens["attention_mask"].numpy(), strict=True)
         return [ids[mask.astype(bool)].tolist() for ids, mask in rows]
+
+    def _tokens(self, input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
+        ids, mask = tf.constant(input_ids), tf.constant(attention_mask)
+        return self._loaded.signatures["tokens"](input_ids=ids, attention_mask=mask)["logits"].numpy()
 
 
 def load(path, folder: Path) -> SavedModelClassifier:

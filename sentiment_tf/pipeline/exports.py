@@ -19,7 +19,7 @@ from sentiment_tf.pipeline.run_directory import RunDirectory
 from sentiment_tf.pipeline.setup import RunState
 
 VERIFIED_TEXTS = 224  # of the run's own, beside the odd ones
-SAMPLED_TOKENS = 150_000  # of reported rows that quantised files are asked: more would take longer than the export
+SAMPLED_TOKENS = 150_000  # of reported rows that int8 files answer: more would take longer than the export
 
 log = logging.getLogger("sentiment_tf")
 
@@ -53,9 +53,9 @@ def export(
     """
     chosen = formats.parse(config.exports)
     sampled = _sample(config, state)
-    texts = _verified_texts(state)
-    reported = state.splits.rows[state.splits.report_split]
-    with verification.fresh_process(texts, sample=reported[sampled]["text"]) as process:
+    texts = _verified_texts(state, sampled)
+    more = state.splits.rows[state.splits.report_split][sampled[VERIFIED_TEXTS:]]["text"]
+    with verification.fresh_process(texts, sample=more) as process:
         bundle = make_bundle(state, max_length=config.max_length, temperature=temperature, threshold=threshold)
         version = directory.version_folder().name
         paths = {each.name: each.path(directory.building, version) for each in chosen}
@@ -71,8 +71,9 @@ def export(
     for row in rows:
         file = formats.by_name(row["format"]).files[row["precision"]]
         row |= {"bytes": _bytes(paths[row["format"]], file)} | speeds[row["format"], row["precision"]]
-        predictions = _decide(row.pop("sample_logits"), threshold)
+        logits = row.pop("logits")
         if row["precision"] == "int8":
+            predictions = _decide(logits[: len(sampled)], threshold)
             row |= _int8_accuracy(predictions, trained, labels, seed=config.seed)
             row["problem"] = row["problem"] or _lost_too_much(config, row, file)
     _leave_out(rows, paths)
@@ -105,17 +106,17 @@ def _decide(logits: np.ndarray, threshold: float | None) -> np.ndarray:
 
 
 def _sample(config: TrainConfig, state: RunState) -> np.ndarray:
-    """Draws rows of the reported split, all of them where they are few: int64[rows], ascending."""
+    """Draws rows of the reported split, all of them where they are few: int64[rows], in random order."""
     lengths = state.tokens[state.splits.report_split].lengths
     order = np.random.default_rng(config.seed).permutation(len(lengths))
-    within = np.cumsum(lengths[order]) <= SAMPLED_TOKENS
-    return np.sort(order[within])
+    return order[np.cumsum(lengths[order]) <= SAMPLED_TOKENS]
 
 
-def _verified_texts(state: RunState) -> list[str]:
-    splits = (state.splits.rows[split] for split in (state.splits.report_split, "train"))
-    own = [text for rows in splits for text in rows[:VERIFIED_TEXTS]["text"]][:VERIFIED_TEXTS]
-    return [*own, *ODD_TEXTS]
+def _verified_texts(state: RunState, sampled: np.ndarray) -> list[str]:
+    """Returns the texts that every file answers: the first that were drawn, filled up from train, and odd ones."""
+    reported, train = (state.splits.rows[split] for split in (state.splits.report_split, "train"))
+    drawn = sampled[:VERIFIED_TEXTS]
+    return [*reported[drawn]["text"], *train[: VERIFIED_TEXTS - len(drawn)]["text"], *ODD_TEXTS]
 
 
 def _reference_logits(config: TrainConfig, state: RunState, texts: list[str]) -> np.ndarray:
@@ -143,7 +144,7 @@ def _verified(each: formats.Format, precision: str, process, expected: np.ndarra
         "precision": precision,
         "largest_difference": float(differences.max()),
         "problem": problem,
-        "sample_logits": answers.sample_logits,
+        "logits": np.concatenate([answers.logits[:VERIFIED_TEXTS], answers.sample_logits]),  # of the sample first
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from sentiment_tf.config import TrainConfig, at_depth
 from sentiment_tf.data import splitting
 from sentiment_tf.data.registry import Depth
+from sentiment_tf.distributed import collectives
 from sentiment_tf.evaluation import label_noise
 from sentiment_tf.evaluation.label_noise import LabelNoise
 from sentiment_tf.inference import writers
@@ -51,8 +52,6 @@ def audit(config: TrainConfig, state: RunState, at: Trainable, depth: Depth) -> 
       What was found; None on a worker that is not the chief. All workers share the frozen layers and the training of
       blocks; the chief alone solves heads.
     """
-    from sentiment_tf.distributed import collectives
-
     is_chief = collectives.workers(state.strategy)[0] == 0
     if way(config, state, depth) == "deep":
         probabilities = _deep(at_depth(config, depth), state, at)

@@ -12,6 +12,7 @@ from sentiment_tf.config import TrainConfig, at_depth, to_flags
 from sentiment_tf.data import leaks, loading
 from sentiment_tf.distributed import strategies
 from sentiment_tf.evaluation import breakdown, calibration, comparison, metrics, thresholds
+from sentiment_tf.exporting import layout
 from sentiment_tf.inference.classifier import softmax
 from sentiment_tf.pipeline import label_audit, seeds
 from sentiment_tf.pipeline.setup import RunState
@@ -178,7 +179,7 @@ def _log_leaks(found: dict) -> None:
 def write(
     config: TrainConfig, outcome, rows: ReportedRows, content: dict, building: Path, *, words: Mapping[int, Sequence]
 ) -> None:
-    """Writes the figures, the report, the model card, TensorBoard's results, history.csv and run.flags.
+    """Writes the figures, the report, the model card in hf/, TensorBoard's results, history.csv and run.flags.
 
     Args:
       config: Settings of the run.
@@ -198,7 +199,8 @@ def write(
     if outcome.depths:
         plots.save(plots.depth(outcome.depths), building / "depths.png")
     report.write(building / "report.html", run=content, rows=rows, words=words)
-    model_card.write(building / "hf" / "README.md", run=content)
+    if (building / layout.HF_FOLDER).is_dir():  # a folder with nothing but a card would look like a model
+        model_card.write(building / layout.HF_FOLDER / "README.md", run=content)
     tensorboard.write_results(building / "logs", run=content, rows=rows)
     provenance.write_history(building / "history.csv", outcome.history)
     (building / "run.flags").write_text(to_flags(config))

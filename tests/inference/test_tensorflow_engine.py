@@ -2,10 +2,11 @@ import shutil
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 
 from sentiment_tf.errors import UserError
-from sentiment_tf.inference import classifier
+from sentiment_tf.inference import classifier, engines
 from sentiment_tf.inference.engines import tensorflow as saved_model
 from tests.support import tiny_export
 
@@ -138,3 +139,41 @@ def test_explains_only_in_float32(copy):
     tiny_export.export_hf(copy / "hf")
     with pytest.raises(UserError, match="--precision=bfloat16: explanations need float32"):
         saved_model.load(copy, precision="bfloat16").explain(["good"])
+
+
+def test_a_run_from_before_there_were_other_exports_answers_with_auto(copy, model):
+    (copy / "1" / "MANIFEST").unlink()
+    for engine in ("auto", "tensorflow"):
+        loaded = engines.load(copy, engine=engine)
+        assert (loaded.engine, loaded.precision) == ("tensorflow", "float32")
+        np.testing.assert_array_equal(loaded.probabilities(["good film"]), model.probabilities(["good film"]))
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision", "advice"),
+    [
+        ("litert", "float32", "pass a run whose --exports include litert, or --engine=tensorflow"),
+        ("litert", "int8", "pass a run whose --exports include litert, or leave out --precision"),
+        ("auto", "int8", "pass a run whose --exports include litert, or leave out --precision"),
+        ("litert", "bfloat16", "--engine=litert has float32, int8"),
+        ("tensorflow", "int8", "--engine=tensorflow has float32, bfloat16"),
+        ("auto", "bfloat16", "pass the folder of a run whose --exports include hf"),
+        ("tensorflow", "bfloat16", "pass the folder of a run whose --exports include hf"),
+    ],
+)
+def test_a_run_from_before_there_were_other_exports_refuses_them_in_one_line(copy, engine, precision, advice):
+    with pytest.raises(UserError) as raised:
+        engines.load(copy, engine=engine, precision=precision)
+    assert str(raised.value).endswith(advice)
+    assert "\n" not in str(raised.value)
+
+
+def test_weights_under_the_names_of_an_older_version_are_refused(copy):
+    tiny_export.export_hf(copy / "hf")
+    weights = copy / "hf" / "model.safetensors"
+    old = {"distilbert/embeddings/weight:0": np.zeros([4000], np.float32)}
+    weights.write_bytes(safetensors.numpy.save(old))
+    with pytest.raises(UserError, match="hf: lacks 'distilbert.embeddings.*'.*their SavedModel answers, in float32"):
+        saved_model.load(copy, precision="bfloat16")
+    with pytest.raises(UserError, match="hf: lacks "):
+        saved_model.load(copy).explain(["good film"])

@@ -49,7 +49,8 @@ class StandIn:
     def answers(self, name, precision):
         model = self.models[name, precision]
         logits = model.logits(self.texts) + (1.0 if name == self.wrong else 0.0)
-        sample_logits = -model.logits(self.sample) if precision == "int8" else logits[:0]
+        logits = -logits if precision == "int8" else logits
+        sample_logits = -model.logits(self.sample if precision == "int8" else [])
         return Answers(logits, model.probabilities(self.texts), sample_logits)
 
     def speeds(self):

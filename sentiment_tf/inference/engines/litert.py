@@ -174,9 +174,10 @@ def find(path: str | os.PathLike, *, precision: str = "float32") -> Path:
     others = [other for other, file in layout.LITERT_FILES.items() if (folder / file).is_file()]
     if others:
         raise UserError(f"--precision={precision}: {folder} has no {name}; pass --precision={others[0]}")
+    instead = "or --engine=tensorflow" if precision == "float32" else "or leave out --precision"
     raise UserError(
         f"--model={path}: holds no LiteRT export ({layout.LITERT_FOLDER}/{name}); "
-        "pass a run whose --exports include litert, or --engine=tensorflow"
+        f"pass a run whose --exports include litert, {instead}"
     )
 
 

@@ -14,8 +14,6 @@ from sentiment_tf.exporting import layout
 from sentiment_tf.inference import classifier
 from sentiment_tf.system import runtime
 
-_ROWS_AT_ONCE = 16
-
 
 class OnnxClassifier(classifier.Classifier):
     """An ONNX file and the tokenizer beside its folder; see `classifier.Classifier`."""
@@ -27,6 +25,8 @@ class OnnxClassifier(classifier.Classifier):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = runtime.cores()
         options.log_severity_level = 3
+        # Threads that wait for work would take the cores from the process that is still writing.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.precision = precision
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         self._pool = ThreadPoolExecutor(1)
@@ -38,7 +38,6 @@ class OnnxClassifier(classifier.Classifier):
         self.max_length = settings["model_max_length"]
         self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / layout.TOKENIZER))
         self._tokenizer.enable_truncation(self.max_length)
-        self._tokenizer.enable_padding()
 
     def begin(self, texts: Sequence[str | bytes]) -> Future:
         """Starts to answer one request."""
@@ -46,16 +45,13 @@ class OnnxClassifier(classifier.Classifier):
 
     def logits(self, texts: Sequence[str | bytes]) -> np.ndarray:
         """Answers one request before softmax: float32[texts, classes]."""
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-        logits = np.empty([len(texts), len(self.label_names)], np.float32)
-        for start in range(0, len(order), _ROWS_AT_ONCE):
-            rows = order[start : start + _ROWS_AT_ONCE]
-            encodings = self._tokenizer.encode_batch_fast([classifier.as_text(texts[row]) for row in rows])
-            inputs = {"input_ids": [each.ids for each in encodings]}
-            inputs["attention_mask"] = [each.attention_mask for each in encodings]
-            arrays = {name: np.array(values, np.int64) for name, values in inputs.items()}
-            (logits[rows],) = self._session.run(["logits"], arrays)
-        return logits
+        encodings = self._tokenizer.encode_batch_fast([classifier.as_text(text) for text in texts])
+        rows = [encoding.ids for encoding in encodings]
+        return classifier.logits_in_batches(self._batch, rows, classes=len(self.label_names), workers=1)
+
+    def _batch(self, input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
+        inputs = {"input_ids": input_ids.astype(np.int64), "attention_mask": attention_mask.astype(np.int64)}
+        return self._session.run(["logits"], inputs)[0]
 
 
 def load(folder: str | os.PathLike, *, precision: str = "float32") -> OnnxClassifier:

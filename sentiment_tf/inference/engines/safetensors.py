@@ -6,7 +6,6 @@ weights, and each word's place in the raw text, which the tokenizer of this fold
 signatures were written for inference, and its tokenizer is a graph that rewrites the text before it divides it.
 """
 
-import functools
 import os
 import re
 from collections.abc import Sequence
@@ -18,15 +17,14 @@ import safetensors.numpy
 import tensorflow as tf
 import tokenizers
 
-from sentiment_tf.data import batching
 from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.evaluation import attributions, thresholds
 from sentiment_tf.exporting import layout
 from sentiment_tf.inference import classifier
 from sentiment_tf.modeling import distilbert, distilbert_settings, encoder
-from sentiment_tf.system import runtime, small_files
+from sentiment_tf.system import small_files
 
-_TOKENS_AT_ONCE = 1024  # per batch: its intermediate results stay in one core's cache
+_IDS = tf.TensorSpec([None, None], tf.int32)
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")  # halves of a character
 
 
@@ -44,8 +42,9 @@ class FusedClassifier(classifier.Classifier):
         self._tokenizer = tokenizer
         self._weights = encoder.cast_for_compute(tf.nest.map_structure(tf.constant, weights), tf.as_dtype(precision))
         self._heads, self._activation = config["n_heads"], config["activation"]
-        self._forward = tf.function(self._logits_of, reduce_retracing=True)
-        self._path = tf.function(self._path_of, reduce_retracing=True)
+        # Traced once for all shapes; without AutoGraph, which would translate functions that have nothing to translate.
+        self._forward = tf.function(self._logits_of, input_signature=[_IDS, _IDS], autograph=False)
+        self._path = tf.function(self._path_of, input_signature=[attributions.POINTS], autograph=False)
         self._padding_id = tokenizer.token_to_id("[PAD]")
         self._pool = ThreadPoolExecutor(1)
 
@@ -56,14 +55,8 @@ class FusedClassifier(classifier.Classifier):
     def logits(self, texts: Sequence[str | bytes]) -> np.ndarray:
         """Answers one request before softmax: float32[texts, classes]."""
         encodings = self._tokenizer.encode_batch_fast([classifier.as_text(text) for text in texts])
-        ids = [encoding.ids for encoding in encodings]
-        logits = np.empty([len(texts), len(self.label_names)], np.float32)
-        batches = batching.by_tokens([len(row) for row in ids], _TOKENS_AT_ONCE)
-        of_batch = functools.partial(self._batch, ids)
-        answers = runtime.side_by_side(of_batch, batches, workers=runtime.cores())
-        for rows, answer in zip(batches, answers, strict=True):
-            logits[rows] = answer
-        return logits
+        rows = [encoding.ids for encoding in encodings]
+        return classifier.logits_in_batches(self._batch, rows, classes=len(self.label_names))
 
     def explain(self, texts: Sequence[str | bytes]) -> list[attributions.Explanation]:
         """Answers texts with the weight of each word; see `classifier.Classifier.explain`.
@@ -98,9 +91,8 @@ class FusedClassifier(classifier.Classifier):
         odds, products = self._path(attributions.PathBatch(*map(tf.constant, batch)))
         return odds.numpy(), products.numpy()
 
-    def _batch(self, ids: list[list[int]], rows: list[int]) -> np.ndarray:
-        padded, mask = batching.pad_ids([ids[row] for row in rows])
-        return self._forward(tf.constant(padded), tf.constant(mask)).numpy()
+    def _batch(self, input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
+        return self._forward(tf.constant(input_ids), tf.constant(attention_mask)).numpy()
 
     def _path_of(self, batch):
         return attributions.path_gradients(self._weights, batch, heads=self._heads, activation=self._activation)
@@ -132,6 +124,11 @@ def load(folder: str | os.PathLike, *, precision: str = "float32") -> FusedClass
         tokenizer = tokenizers.Tokenizer.from_file(str(file))
         tokenizer.enable_truncation(settings["model_max_length"])
         return FusedClassifier(weights, config, tokenizer, precision=precision)
+    except KeyError as error:
+        raise UserError(
+            f"{folder}: lacks {error}, as runs of older versions do; their SavedModel answers, in float32 and without "
+            "--explain; train again for more"
+        ) from error
     except Exception as error:  # each reader raises its own kind for a damaged file
         raise UserError(f"{folder}: cannot be read ({first_line(error)}); export the run again") from error
 
