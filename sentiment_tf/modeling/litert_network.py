@@ -62,7 +62,10 @@ def write_frozen_layers(
       weights: Of the whole model; the head is not used.
       depths: Below the number of blocks.
     """
-    rounding = divisors(weights, heads=heads, activation=activation) if quantize else None
+    rounding: list[Divisors | None] | None = None
+    if quantize:
+        # The last block computes one token of each text, so that float32 costs nothing there.
+        rounding = [*divisors(weights, heads=heads, activation=activation)[:-1], None]
     network = _Network(weights.embeddings, heads=heads, activation=activation, divisors=rounding)
     network.write(path, {str(depth): output for depth, output in network.encode(weights.blocks, depths=depths).items()})
 
@@ -100,7 +103,7 @@ class _Network:
     """The layers, over a graph. Shapes in comments: B batch, T tokens, D width, H heads."""
 
     def __init__(
-        self, embeddings: encoder.Embeddings, *, heads: int, activation: str, divisors: Sequence[Divisors] | None
+        self, embeddings: encoder.Embeddings, *, heads: int, activation: str, divisors: Sequence[Divisors | None] | None
     ):
         self._graph, self._embeddings, self._activation, self._divisors = Graph(), embeddings, activation, divisors
         self.dense_inputs: list[int] = []  # of attention and of the feed-forward part, block after block
