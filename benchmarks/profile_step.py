@@ -79,10 +79,8 @@ def _trunk(arguments, texts, _):
 def _step(arguments, texts, labels):
     """Returns a function that trains one epoch."""
     loaded = ours_common.load(arguments)
-    inputs, labels = (
-        ours.features_of(loaded, texts, compute_dtype=loaded.frozen_dtype, cache_dir=None),
-        np.asarray(labels, np.int32),
-    )
+    inputs = ours.features_of(loaded, texts, compute_dtype=loaded.frozen_dtype, cache_dir=None)
+    labels = np.asarray(labels, np.int32)
     config = ours.compile_model(loaded, arguments, rows=len(texts))
     one_epoch = dataclasses.replace(config, epochs=1)
     return lambda: fitting.fit(one_epoch, loaded.tail, inputs, labels)

@@ -87,6 +87,7 @@ async def _connect_all(cluster: Cluster, timeout: float) -> None:
     heard, connected, ready, heard_all = set(), set(), set(), asyncio.Event()
 
     async def answer(reader, writer):
+        """Takes one worker's greeting, and answers once all have greeted."""
         with contextlib.closing(writer), contextlib.suppress(OSError, ValueError):
             greeting = await reader.readline()
             if greeting not in greetings:  # from another program
@@ -98,6 +99,7 @@ async def _connect_all(cluster: Cluster, timeout: float) -> None:
             writer.write(_READY)
 
     async def reach(index):
+        """Greets one worker again and again until it answers."""
         host, _, port = cluster.addresses[index].rpartition(":")
         while True:
             with contextlib.suppress(OSError, ValueError, asyncio.TimeoutError):

@@ -209,6 +209,7 @@ def _ranking(scores: np.ndarray, positive: np.ndarray) -> Callable:
     tied = len(starts) < len(scores)
 
     def areas(counts):
+        """Returns both figures of each resample, given how often it drew each row: counts [resamples, rows]."""
         counts = np.take(counts, order, axis=1)  # in C order, unlike counts[:, order]
         hits = counts * positive
         if tied:

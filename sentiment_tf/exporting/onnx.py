@@ -217,6 +217,7 @@ class _Network:
 
     def classify(self, head: encoder.Head, x: str) -> str:
         """Returns logits float32[B, classes] of x float32[B, D]."""
+        # In float32 always: a solved head amplifies small differences between features.
         x = self._nodes.add("Relu", self._dense(x, _array(head.pre_kernel), _array(head.pre_bias)))
         return self._dense(x, _array(head.kernel), _array(head.bias))
 

@@ -123,6 +123,7 @@ def _sorted_in_batches(logits_of, input_ids: tf.Tensor, attention_mask: tf.Tenso
     rows = tf.shape(input_ids)[0]
 
     def in_batches():
+        """Answers a large request in parts of like length."""
         batches = (rows + _ROWS_AT_ONCE - 1) // _ROWS_AT_ONCE
         size = (rows + batches - 1) // batches
         lengths = tf.reduce_sum(attention_mask, axis=1)

@@ -172,6 +172,7 @@ def _read_table(records: Iterator[list[str]], text_column: str | None, name: str
     text_column = find_text_column(columns, text_column, name)
 
     def rows():
+        """Yields the rows after the header."""
         numbers = itertools.count(1)
         while (record := _next_record(records)) is not None:
             if isinstance(record, str):

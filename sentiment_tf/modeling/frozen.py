@@ -91,7 +91,7 @@ class _Int8Layers:
     def __init__(self, model, depths: list[int]):
         self.workers, threads = litert_runtime.interpreters_and_threads(runtime.cores())
         self._free = queue.SimpleQueue()  # interpreters that no thread is using
-        settings = distilbert.architecture(model) | {"depths": depths, "quantize": True}
+        settings = distilbert.architecture(model) | {"depths": depths}
         with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as folder:  # a file that is mapped may be deleted
             path = Path(folder) / "frozen.tflite"
             litert_network.write_frozen_layers(path, weights=distilbert.read_weights(model), **settings)

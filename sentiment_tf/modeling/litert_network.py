@@ -50,22 +50,19 @@ def write_frozen_layers(
     weights: encoder.Weights,
     heads: int,
     activation: str,
-    quantize: bool,
     depths: Sequence[int],
 ) -> None:
-    """Writes a .tflite file like `write_classifier`, with an output for each depth: the input of that many top blocks.
+    """Writes an int8 file like `write_classifier`, with an output for each depth: the input of that many top blocks.
 
     An output is named by its depth: float32[B, D] at depth 0, the [CLS] vectors, else float32[B T, D], hidden states.
 
     Args:
-      path, heads, activation, quantize: As in `write_classifier`.
+      path, heads, activation: As in `write_classifier`.
       weights: Of the whole model; the head is not used.
       depths: Below the number of blocks.
     """
-    rounding: list[Divisors | None] | None = None
-    if quantize:
-        # The last block computes one token of each text, so that float32 costs nothing there.
-        rounding = [*divisors(weights, heads=heads, activation=activation)[:-1], None]
+    # The last block computes one token of each text, so that float32 costs nothing there.
+    rounding = [*divisors(weights, heads=heads, activation=activation)[:-1], None]
     network = _Network(weights.embeddings, heads=heads, activation=activation, divisors=rounding)
     network.write(path, {str(depth): output for depth, output in network.encode(weights.blocks, depths=depths).items()})
 

@@ -59,7 +59,7 @@ class RunState:
     frozen_dtype: tf.DType
     checkpoints: Path | None
 
-    def frozen_dtype_of(self, split: str) -> "tf.DType":
+    def frozen_dtype_of(self, split: str) -> tf.DType:
         """Returns the dtype of the frozen layers' matrix multiplications for a split."""
         return self.frozen_dtype if split == "train" else self.compute_dtype
 
