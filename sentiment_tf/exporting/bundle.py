@@ -1,11 +1,13 @@
 """What every export format is written from: the trained model as arrays, without the framework that trained it."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
 from sentiment_tf.data import tokenization
-from sentiment_tf.modeling import encoder
+from sentiment_tf.modeling import encoder, litert_network
+from sentiment_tf.modeling.quantization import Divisors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,11 @@ class Bundle:
     def activation(self) -> str:
         """Activation of the feed-forward part, "gelu" or "relu"."""
         return self.network["activation"]
+
+    @functools.cached_property
+    def divisors(self) -> list[Divisors]:
+        """What each block's activations are divided by before an int8 file rounds them."""
+        return litert_network.find_divisors(self.weights, heads=self.heads, activation=self.activation)
 
     @property
     def decision(self) -> dict[str, float]:

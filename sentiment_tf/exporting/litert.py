@@ -30,7 +30,7 @@ def write(bundle: Bundle, directory: str | os.PathLike) -> None:
             weights=bundle.weights,
             heads=bundle.heads,
             activation=bundle.activation,
-            quantize=precision == "int8",
+            divisors=bundle.divisors if precision == "int8" else None,
         )
     config = {"label_names": list(bundle.label_names), "max_length": bundle.max_length, **bundle.decision}
     for name, content in ((layout.TOKENIZER, bundle.tokenizer), (layout.LITERT_CONFIG, config)):

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from sentiment_tf.exporting import layout
 from sentiment_tf.exporting.bundle import Bundle
-from sentiment_tf.modeling import encoder, litert_network, quantization
+from sentiment_tf.modeling import encoder, quantization
 from sentiment_tf.modeling.quantization import Divisors
 
 OPSET = 17
@@ -47,12 +47,17 @@ def write(bundle: Bundle, directory: str | os.PathLike) -> None:
             weights=bundle.weights,
             heads=bundle.heads,
             activation=bundle.activation,
-            quantize=precision == "int8",
+            divisors=bundle.divisors if precision == "int8" else None,
         )
 
 
 def write_model(
-    path: str | os.PathLike, *, weights: encoder.Weights, heads: int, activation: str = "gelu", quantize: bool
+    path: str | os.PathLike,
+    *,
+    weights: encoder.Weights,
+    heads: int,
+    activation: str = "gelu",
+    divisors: Sequence[Divisors] | None = None,
 ) -> None:
     """Writes one .onnx file.
 
@@ -64,20 +69,18 @@ def write_model(
       weights: of the trained model, any float dtype; a calibration's temperature is in the classifier's.
       heads: number of attention heads.
       activation: of the feed-forward part, "gelu" or "relu".
-      quantize: whether matrices and the word table are rounded to int8.
+      divisors: from `litert_network.find_divisors`, to round matrices and the word table to int8; None writes float32.
     """
     nodes = _Nodes()
     network = _Network(nodes, heads=heads, activation=activation)
-    x = network.embed(weights.embeddings, quantize=quantize)
-    divisors: Sequence[Divisors | None] = [None] * len(weights.blocks)
-    if quantize:
-        divisors = litert_network.divisors(weights, heads=heads, activation=activation)
-    for block, of_block in zip(weights.blocks[:-1], divisors[:-1], strict=True):
+    x = network.embed(weights.embeddings, quantize=divisors is not None)
+    of_blocks: Sequence[Divisors | None] = divisors or [None] * len(weights.blocks)
+    for block, of_block in zip(weights.blocks[:-1], of_blocks[:-1], strict=True):
         x = network.block(block, x, network.attention(block, x, of_block), of_block)
     first = network.first_tokens(x)
     if weights.blocks:
         last = weights.blocks[-1]
-        first = network.block(last, first, network.first_token_attention(last, x), divisors[-1])
+        first = network.block(last, first, network.first_token_attention(last, x), of_blocks[-1])
     classes = int(weights.head.bias.shape[0])
     model = nodes.model(network.classify(weights.head, first), classes)
     with open(path, "wb") as file:

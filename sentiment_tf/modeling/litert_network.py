@@ -21,13 +21,18 @@ from sentiment_tf.modeling.quantization import Divisors
 from sentiment_tf.modeling.tflite_graph import Graph, schema
 from sentiment_tf.system import runtime
 
-TEXTS, LENGTH = 32, 32  # of random words, from which `divisors` sees how large activations get
+TEXTS, LENGTH = 32, 32  # of random words, from which `find_divisors` sees how large activations get
 # The oldest versions of these operations that read weights with a scale for each row.
 _ROWS_OF_INT8 = {"FULLY_CONNECTED": 12, "EMBEDDING_LOOKUP": 4}
 
 
 def write_classifier(
-    path: str | os.PathLike, *, weights: encoder.Weights, heads: int, activation: str = "gelu", quantize: bool
+    path: str | os.PathLike,
+    *,
+    weights: encoder.Weights,
+    heads: int,
+    activation: str = "gelu",
+    divisors: Sequence[Divisors] | None = None,
 ) -> None:
     """Writes a .tflite file; its signature is `serving_default(input_ids: int32[B, T])` → `logits` float32[B, classes].
 
@@ -36,10 +41,9 @@ def write_classifier(
       weights: Of the trained model, any float dtype.
       heads: Number of attention heads.
       activation: "gelu" or "relu".
-      quantize: Whether matrices and the word table are rounded to int8.
+      divisors: From `find_divisors`, to round matrices and the word table to int8; None writes float32.
     """
-    rounding = divisors(weights, heads=heads, activation=activation) if quantize else None
-    network = _Network(weights.embeddings, heads=heads, activation=activation, divisors=rounding)
+    network = _Network(weights.embeddings, heads=heads, activation=activation, divisors=divisors)
     cls = network.encode(weights.blocks, depths=[0])[0]
     network.write(path, {"logits": network.classify(weights.head, cls)})
 
@@ -62,12 +66,12 @@ def write_frozen_layers(
       depths: Below the number of blocks.
     """
     # The last block computes one token of each text, so that float32 costs nothing there.
-    rounding = [*divisors(weights, heads=heads, activation=activation)[:-1], None]
+    rounding = [*find_divisors(weights, heads=heads, activation=activation)[:-1], None]
     network = _Network(weights.embeddings, heads=heads, activation=activation, divisors=rounding)
     network.write(path, {str(depth): output for depth, output in network.encode(weights.blocks, depths=depths).items()})
 
 
-def divisors(weights: encoder.Weights, *, heads: int, activation: str) -> list[Divisors]:
+def find_divisors(weights: encoder.Weights, *, heads: int, activation: str) -> list[Divisors]:
     """Returns the divisors of each block, from what the float32 network makes of random words.
 
     Args:

@@ -18,7 +18,8 @@ def answer(path, input_ids, **settings):
 
 
 def write(path, weights, *, quantize=False, **settings):
-    litert_network.write_classifier(path, weights=weights, heads=HEADS, quantize=quantize, **settings)
+    divisors = litert_network.find_divisors(weights, heads=HEADS, activation="gelu") if quantize else None
+    litert_network.write_classifier(path, weights=weights, heads=HEADS, divisors=divisors, **settings)
     return path
 
 

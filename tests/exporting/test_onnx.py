@@ -3,6 +3,7 @@ import onnx
 import pytest
 
 from sentiment_tf.exporting import onnx as export
+from sentiment_tf.modeling import litert_network
 from tests.support import networks, tiny_export
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -23,7 +24,8 @@ def answer(runner, input_ids, mask=None):
 
 
 def write(path, weights, *, quantize=False, **settings):
-    export.write_model(path, weights=weights, heads=HEADS, quantize=quantize, **settings)
+    divisors = litert_network.find_divisors(weights, heads=HEADS, activation="gelu") if quantize else None
+    export.write_model(path, weights=weights, heads=HEADS, divisors=divisors, **settings)
     return path
 
 
