@@ -15,7 +15,7 @@ from sentiment_tf.pipeline import fine_tuning, setup
 from sentiment_tf.pipeline.setup import RunState, Trainable
 from sentiment_tf.training import fitting
 
-SAMPLED_TOKENS = 16_384  # for features
+SAMPLED_TOKENS, SAMPLED_SECONDS = 4_096, 0.3  # for features: of the first sample; between the last two, at least
 TIMED_SECONDS, TIMED_STEPS = 4.0, 4  # of training after the first step, in which TensorFlow compiles; both at least
 EVALUATION_SHARE = 1 / 3  # of a training step's time: a forward pass, without the backward pass of twice its time
 
@@ -71,20 +71,24 @@ def has_frozen_blocks(state: RunState, depth: Depth) -> bool:
 
 
 def time_features(config: TrainConfig, state: RunState, depth: Depth) -> tuple[float, float]:
-    """Returns the seconds once and per token slot: the line through a sample and a quarter of it."""
+    """Returns the seconds once and per token slot: the line through a sample and a quarter of it.
+
+    Samples grow until the time between two can be seen: else a small model's slots would be timed by noise.
+    """
     if not has_frozen_blocks(state, depth):
         return 0.0, 0.0
     settings = {"compute_dtype": state.frozen_dtype, "max_length": config.max_length, "cache_dir": None}
-    slots, seconds = [], []
-    for total in (SAMPLED_TOKENS // 4, SAMPLED_TOKENS):
+    total, slots, seconds = SAMPLED_TOKENS, [], []
+    while len(slots) < 2 or (slots[-1] > slots[-2] and seconds[-1] - seconds[-2] < SAMPLED_SECONDS):
         tokens, began = sample(state.tokens["train"], total), time.perf_counter()
         features.compute(state.model, {"sample": tokens}, depth=depth, **settings)
         seconds.append(time.perf_counter() - began)
         slots.append(frozen.token_slots(tokens.lengths, config.max_length, state.frozen_dtype))
-    if slots[1] <= slots[0] or seconds[1] <= seconds[0]:  # few texts, or a busy machine
-        return 0.0, seconds[1] / slots[1]
-    slope = (seconds[1] - seconds[0]) / (slots[1] - slots[0])
-    return max(seconds[0] - slope * slots[0], 0.0), slope
+        total *= 4
+    if slots[-1] == slots[-2]:  # all texts
+        return 0.0, seconds[-1] / slots[-1]
+    slope = (seconds[-1] - seconds[-2]) / (slots[-1] - slots[-2])
+    return max(seconds[-1] - slope * slots[-1], 0.0), slope
 
 
 def time_training(config: TrainConfig, state: RunState, depth: Depth, inputs: dict) -> tuple[float, float]:

@@ -42,26 +42,30 @@ def report(config: TrainConfig, splits: loading.Splits, clock: Clock) -> str:
         log.info("what follows is for this worker alone; the others would share its work")
         config = dataclasses.replace(config, strategy="default")
     state = setup.prepare(config, splits, clock)
-    blocks, lengths = state.model.config.num_hidden_layers, [tokens.lengths for tokens in state.tokens.values()]
-    depths: list[Depth] = [*range(blocks + 1)] if config.depth == "auto" else [config.depth]
+    depths = _depths(config, state.model.config.num_hidden_layers)
     # Found before anything is timed: the cache knows features by the weights that made them.
-    computed = {depth: _must_compute(config, state, depth) for depth in dict.fromkeys([0, *depths])}
-    stages: list[Depth] = [0] if config.stages else []
-    used: list[Depth] = [*depth_search.first_depths(config, blocks)] if len(depths) > 1 else [*stages, *depths]
-    needed = _feature_bytes(state, [depth for depth in used if computed[depth]])
+    computed = {depth: _must_compute(config, state, depth) for depth in depths}
+    needed = _feature_bytes(state, [depth for depth in depths if computed[depth]])
+    lengths = np.concatenate([tokens.lengths for tokens in state.tokens.values()])
     parts = [
         _rows(state),
-        length_histogram(np.concatenate(lengths), config.max_length),
+        length_histogram(lengths, config.max_length),
         summary.aligned([*_padding(config, state, depths), *_parameters(config, state, depths)]),
         summary.aligned([*_devices(state)]),
     ]
     logging.disable(logging.INFO)  # the timed steps log as the run does
     try:
-        tell = _minutes_of_search if len(depths) > 1 else _minutes
-        parts.append(tell(config, state, computed, clock.seconds))
+        parts.append(_minutes(config, state, computed, clock.seconds))
     finally:
         logging.disable(logging.NOTSET)
     return "\n\n".join([*parts, summary.aligned([*_disk(config, needed), *_memory(config, state, needed)])])
+
+
+def _depths(config: TrainConfig, blocks: int) -> list[Depth]:
+    """Returns the depths that are trained one after another, whatever a search finds."""
+    if config.depth == "auto":
+        return [*depth_search.first_depths(config, blocks)]
+    return list(dict.fromkeys([0, config.fixed_depth] if config.stages else [config.fixed_depth]))
 
 
 def _rows(state: RunState) -> str:
@@ -90,7 +94,7 @@ def length_histogram(lengths: np.ndarray, max_length: int) -> str:
     return summary.aligned(cells)
 
 
-def _padding(config: TrainConfig, state: RunState, depths: list) -> Iterator[list[str]]:
+def _padding(config: TrainConfig, state: RunState, depths: list[Depth]) -> Iterator[list[str]]:
     lengths = state.tokens["train"].lengths
     if any(cost_estimate.has_frozen_blocks(state, depth) for depth in depths):
         waste = 1 - lengths.sum() / frozen.token_slots(lengths, config.max_length, state.frozen_dtype)
@@ -103,7 +107,7 @@ def _padding(config: TrainConfig, state: RunState, depths: list) -> Iterator[lis
         yield ["padding in training", f"{share:.1%} of the token slots"]
 
 
-def _parameters(config: TrainConfig, state: RunState, depths: list) -> Iterator[list[str]]:
+def _parameters(config: TrainConfig, state: RunState, depths: list[Depth]) -> Iterator[list[str]]:
     total = state.model.count_params()
     for depth in dict.fromkeys([depths[0], depths[-1]]):
         layers = setup.make_trainable(config, state, depth)
@@ -124,55 +128,29 @@ def _devices(state: RunState) -> Iterator[list[str]]:
     yield ["matrix multiplications in", state.compute_dtype.name + frozen]
 
 
-def _minutes(config: TrainConfig, state: RunState, computed: dict, spent: dict[str, float]) -> str:
+def _minutes(config: TrainConfig, state: RunState, computed: dict[Depth, bool], spent: dict[str, float]) -> str:
     """Tabulates the time of each step of the run, and of the run."""
-    depth = config.fixed_depth
-    steps = cost_estimate.estimate(config, state, depth, start=spent["start"])
-    steps["features"] *= computed[depth]
-    if config.stages:
-        head_config = dataclasses.replace(config, epochs=fine_tuning.HEAD_EPOCHS)
-        head = cost_estimate.estimate(head_config, state, 0, start=0.0)
-        steps["train"] += head["train"]
-        # The pass that makes the features of the blocks makes the head's, too, if there is a cache to keep them.
-        together = config.cache == "on" and cost_estimate.has_frozen_blocks(state, depth)
-        both = [steps["features"], head["features"] * computed[0]]
-        steps["features"] = max(both) if together else sum(both)
-    steps["train"] *= config.seeds
-    seconds = spent | steps
-    cells = [[name.replace("_", " "), formatting.duration(value)] for name, value in seconds.items()]
-    most = ", at most: the head stops when it has converged" if config.stages else ""
-    return summary.aligned([*cells, ["the run", f"about {formatting.duration(sum(seconds.values()))}{most}"]])
-
-
-def _minutes_of_search(config: TrainConfig, state: RunState, computed: dict, spent: dict[str, float]) -> str:
-    """Tabulates the time of each depth of --trainable_layers=auto, and what bounds the search.
-
-    Depths 0, 1 and the deepest are timed; in between, each block takes as long as the next.
-    """
-    blocks = state.model.config.num_hidden_layers
-    timed = {at: cost_estimate.estimate(config, state, at, start=spent["start"]) for at in {0, 1, blocks}}
-    between = {at: (at - 1) / max(blocks - 1, 1) for at in range(1, blocks)}
-    steps = timed | {
-        at: {name: (1 - part) * timed[1][name] + part * timed[blocks][name] for name in timed[1]}
-        for at, part in between.items()
+    of_head = dataclasses.replace(config, epochs=fine_tuning.HEAD_EPOCHS) if config.stages else config
+    of_depth = {
+        depth: cost_estimate.estimate(config if depth else of_head, state, depth, start=spent["start"])
+        for depth in computed
     }
-    features = {at: steps[at]["features"] * computed[at] for at in range(blocks + 1)}
-    # The features of the head are computed before the search, and those of other depths with them through the cache.
-    together = [0, *(depth_search.shared(config, blocks) if config.cache == "on" else [])]
-    each = {at: steps[at]["train"] + (at not in together) * features[at] for at in features}
-    first = depth_search.first_depths(config, blocks)
-    least = most = sum(each[at] for at in first)
-    bounds = f"depths {', '.join(map(str, first))}"
+    features = [steps["features"] * computed[depth] for depth, steps in of_depth.items()]
+    training = {depth: config.seeds * steps["train"] for depth, steps in of_depth.items()}
+    seconds = spent | [*of_depth.values()][-1]
+    # One pass makes the features of all depths if there is a cache to keep them.
+    seconds |= {"features": max(features) if config.cache == "on" else sum(features), "train": sum(training.values())}
+    cells = [[name.replace("_", " "), formatting.duration(value)] for name, value in seconds.items()]
+    if len(training) > 1:
+        cells += [[f"train at depth {depth}", formatting.duration(value)] for depth, value in training.items()]
+    total = sum(seconds.values())
+    run = f"about {formatting.duration(total)}"
+    if config.stages:
+        run += ", at most: the head stops when it has converged"
     if config.time_budget:
-        most = max(60 * config.time_budget, each[0] + each[min(1, blocks)])
-        least = min(least, most)
-        bounds += f", and others that end within --time_budget={config.time_budget} minutes"
-    around = sum(spent.values()) + max(features[at] for at in together) + steps[0]["evaluate_before"]
-    around += sum(steps[blocks][name] for name in ("evaluate_after", "export", "report"))
-    cells = [[f"depth {at}", formatting.duration(value)] for at, value in each.items()]
-    until = f" to {formatting.duration(around + most)}" if most > least else ""
-    total = ["the run", f"about {formatting.duration(around + least)}{until}"]
-    return f"{summary.aligned([*cells, ['around them', formatting.duration(around)], total])}\nauto tries {bounds}"
+        longest = total - seconds["train"] + max(60 * config.time_budget, seconds["train"])
+        run += f", with the other depths of --time_budget={config.time_budget:g} at most {formatting.duration(longest)}"
+    return summary.aligned([*cells, ["the run", run]])
 
 
 def _must_compute(config: TrainConfig, state: RunState, depth: Depth) -> bool:
