@@ -18,7 +18,7 @@ from sentiment_tf.modeling import distilbert, encoder
 from sentiment_tf.pipeline.run_directory import RunDirectory
 from sentiment_tf.pipeline.setup import RunState
 
-VERIFIED_TEXTS = 224  # of the run's own, beside the odd ones
+VERIFIED_TEXTS, VERIFIED_TOKENS = 224, 20_000  # of the run's own, at most, beside the odd ones
 SAMPLED_TOKENS = 150_000  # of reported rows that int8 files answer: more would take longer than the export
 
 log = logging.getLogger("sentiment_tf")
@@ -53,8 +53,9 @@ def export(
     """
     chosen = formats.parse(config.exports)
     sampled = _sample(config, state)
-    texts = _verified_texts(state, sampled)
-    more = state.splits.rows[state.splits.report_split][sampled[VERIFIED_TEXTS:]]["text"]
+    verified = sampled[: _within(state, state.splits.report_split, sampled, VERIFIED_TEXTS, VERIFIED_TOKENS)]
+    texts = _verified_texts(state, verified)
+    more = state.splits.rows[state.splits.report_split][sampled[len(verified) :]]["text"]
     with verification.fresh_process(texts, sample=more) as process:
         bundle = make_bundle(state, max_length=config.max_length, temperature=temperature, threshold=threshold)
         version = directory.version_folder().name
@@ -71,9 +72,9 @@ def export(
     for row in rows:
         file = formats.by_name(row["format"]).files[row["precision"]]
         row |= {"bytes": _bytes(paths[row["format"]], file)} | speeds[row["format"], row["precision"]]
-        logits = row.pop("logits")
+        logits, sample_logits = row.pop("logits"), row.pop("sample_logits")
         if row["precision"] == "int8":
-            predictions = _decide(logits[: len(sampled)], threshold)
+            predictions = _decide(np.concatenate([logits[: len(verified)], sample_logits]), threshold)
             row |= _int8_accuracy(predictions, trained, labels, seed=config.seed)
             row["problem"] = row["problem"] or _lost_too_much(config, row, file)
     _leave_out(rows, paths)
@@ -107,16 +108,22 @@ def _decide(logits: np.ndarray, threshold: float | None) -> np.ndarray:
 
 def _sample(config: TrainConfig, state: RunState) -> np.ndarray:
     """Draws rows of the reported split, all of them where they are few: int64[rows], in random order."""
-    lengths = state.tokens[state.splits.report_split].lengths
-    order = np.random.default_rng(config.seed).permutation(len(lengths))
-    return order[np.cumsum(lengths[order]) <= SAMPLED_TOKENS]
+    reported = state.splits.report_split
+    order = np.random.default_rng(config.seed).permutation(len(state.labels[reported]))
+    return order[: _within(state, reported, order, len(order), SAMPLED_TOKENS)]
 
 
-def _verified_texts(state: RunState, sampled: np.ndarray) -> list[str]:
-    """Returns the texts that every file answers: the first that were drawn, filled up from train, and odd ones."""
+def _within(state: RunState, split: str, rows: np.ndarray, texts: int, tokens: int) -> int:
+    """Returns how many of the first rows have so many texts and tokens at most."""
+    return int((np.cumsum(state.tokens[split].lengths[rows[:texts]]) <= tokens).sum())
+
+
+def _verified_texts(state: RunState, verified: np.ndarray) -> list[str]:
+    """Returns the texts that every file answers: reported rows, filled up from train if they are few, and odd ones."""
     reported, train = (state.splits.rows[split] for split in (state.splits.report_split, "train"))
-    drawn = sampled[:VERIFIED_TEXTS]
-    return [*reported[drawn]["text"], *train[: VERIFIED_TEXTS - len(drawn)]["text"], *ODD_TEXTS]
+    missing = max(VERIFIED_TEXTS - len(reported), 0)
+    filling = _within(state, "train", np.arange(len(train)), missing, VERIFIED_TOKENS)
+    return [*reported[verified]["text"], *train[:filling]["text"], *ODD_TEXTS]
 
 
 def _reference_logits(config: TrainConfig, state: RunState, texts: list[str]) -> np.ndarray:
@@ -144,7 +151,8 @@ def _verified(each: formats.Format, precision: str, process, expected: np.ndarra
         "precision": precision,
         "largest_difference": float(differences.max()),
         "problem": problem,
-        "logits": np.concatenate([answers.logits[:VERIFIED_TEXTS], answers.sample_logits]),  # of the sample first
+        "logits": answers.logits,
+        "sample_logits": answers.sample_logits,
     }
 
 
