@@ -145,12 +145,22 @@ def _standardise(rows: Rows) -> tuple[Rows, np.ndarray, np.ndarray]:
     Raises:
       UserError: As `solve`.
     """
-    check_rows(len(rows.features))
-    if not np.isfinite(rows.features).all():
+    features = rows.features
+    check_rows(len(features))
+    blocks = _blocks(len(features))
+    if not all(np.isfinite(features[block]).all() for block in blocks):
         raise UserError("--head=solve: the model's [CLS] vectors are not finite numbers; pass another --model")
-    mean, deviation = rows.features.mean(axis=0, dtype=np.float64), rows.features.std(axis=0, dtype=np.float64)
+    mean = features.mean(axis=0, dtype=np.float64)
+    deviation = np.sqrt(sum(np.square(features[block] - mean).sum(axis=0) for block in blocks) / len(features))
     deviation[deviation == 0] = 1.0  # of a constant, which is 0 once its mean is subtracted
-    return rows._replace(features=((rows.features - mean) / deviation).astype(np.float32)), mean, deviation
+    standardised = np.empty(features.shape, np.float32)
+    for block in blocks:
+        standardised[block] = (features[block] - mean) / deviation
+    return rows._replace(features=standardised), mean, deviation
+
+
+def _blocks(rows: int) -> list[slice]:
+    return [slice(start, start + ROWS_AT_ONCE) for start in range(0, rows, ROWS_AT_ONCE)]
 
 
 def _without_own_fold(rows: Rows, fold: np.ndarray) -> np.ndarray:
@@ -191,8 +201,7 @@ def _minimise(
         at = flat.reshape(shape)
         loss = penalty / 2 * np.square(at[:, :-1]).sum()
         gradient[:, :-1], gradient[:, -1] = penalty * at[:, :-1], 0
-        for start in range(0, len(weights), ROWS_AT_ONCE):
-            block = slice(start, start + ROWS_AT_ONCE)
+        for block in _blocks(len(weights)):
             features, share, target = rows.features[block], shares[block], targets[block]
             answers = log_softmax(_logits(features, at), axis=-1)
             errors = share * (np.exp(answers) - target)
