@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.support.addresses import free_addresses
 
@@ -27,7 +28,7 @@ class Cluster:
         (self.address,), self.nodes = free_addresses(1), []
         self._folder = folder
 
-    def add_node(self, *, cpus: int = 1) -> None:
+    def add_node(self, *, cpus: int = 1, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         head = ["--head", f"--port={self.address.split(':')[1]}", "--include-dashboard=false"]
         head += [f"--temp-dir={self._folder}"]
         call = [_RAY, "start", "--block", f"--num-cpus={cpus}", "--object-store-memory=100000000"]
@@ -35,7 +36,7 @@ class Cluster:
         node = subprocess.Popen(
             call,
             start_new_session=True,
-            env=os.environ | ENVIRONMENT,
+            env=os.environ | ENVIRONMENT | environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -235,7 +235,7 @@ class Pool:
     def _count_death(self, fragment: Fragment | None, error: Exception) -> None:
         self._deaths[fragment] += 1
         if "ModuleNotFoundError" in str(error):
-            reason = next(line for line in str(error).splitlines() if "ModuleNotFoundError" in line)
+            reason = [line.strip() for line in str(error).splitlines() if "ModuleNotFoundError" in line][-1]
             raise UserError(f"a worker cannot start: {reason}; install sentiment_tf on every machine of the cluster")
         if self._deaths[fragment] >= MOST_DEATHS:
             at = f"at {fragment.file}" if fragment else "while loading the model"

@@ -16,6 +16,14 @@ from tests.support.score_faults import finish, left_behind, start, wait_for, wri
 
 pytestmark = pytest.mark.slow
 FILES, ROWS = 8, 3_000
+WITHOUT_PACKAGE = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "sentiment_tf":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Finder())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +125,15 @@ def test_a_bad_row_ends_the_job_and_nothing_is_lost(prepared, tmp_path):
     assert problems == f"1 bad rows left out; their reasons are in {tmp_path}/out/_bad_rows\n"
     success = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
     assert (success["rows"], success["bad_rows"]) == (2, 1)
+
+
+def test_a_node_without_the_package(prepared, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_PACKAGE)
+    with ray_cluster.cluster(nodes=0) as cluster:
+        cluster.add_node(cpus=0)
+        cluster.add_node(environment={"PYTHONPATH": str(tmp_path)})
+        problem = problem_of(start(*prepared[0], f"--output={tmp_path}/out", f"--ray_address={cluster.address}"))
+    assert "No module named 'sentiment_tf'; install sentiment_tf on every machine of the cluster" in problem
 
 
 def test_a_worker_without_the_model(prepared, tmp_path):
