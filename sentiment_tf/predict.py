@@ -17,7 +17,7 @@ from absl import flags
 from sentiment_tf import cli
 from sentiment_tf.errors import UserError
 from sentiment_tf.exporting import layout, manifest
-from sentiment_tf.inference import engines, readers, scoring, writers
+from sentiment_tf.inference import engines, output_file, readers, scoring, writers
 from sentiment_tf.inference.engines import tensorflow
 from sentiment_tf.reporting import formatting
 
@@ -54,7 +54,7 @@ def main(texts: list[str]) -> int:
     options = flags.FLAGS
     cli.expand_home("model", "input", "output")
     if options.output == "/dev/stdout":  # stdout has one name
-        options["output"].value = writers.STDOUT
+        options["output"].value = output_file.STDOUT
     _check(options, texts)
     if options.verify:
         _verify(Path(options.model))
@@ -70,13 +70,13 @@ def main(texts: list[str]) -> int:
             columns=source.columns,
             label_names=model.label_names,
             explain=options.explain,
-            colour=options.output == writers.STDOUT and formatting.wants_colour(sys.stdout),
+            colour=options.output == output_file.STDOUT and formatting.wants_colour(sys.stdout),
         )
         rows = scoring.GoodRows(source, form.refuse, skip=options.skip_bad_rows)
         done = None
         if options.resume and Path(options.output).exists():
             done = scoring.pass_over_answered(model, rows, form, options.output)
-        with writers.Output(options.output, append_at=done) as output, _progress(options) as progress:
+        with output_file.Output(options.output, append_at=done) as output, _progress(options) as progress:
             scoring.answer(model, rows, form, output, progress, explain=options.explain)
     _say_end(options, rows)
     return 0
@@ -100,7 +100,7 @@ def _check(options, texts: list[str]) -> None:
         problems += _check_explain(options)
     if not (texts or options.input or options.verify):
         problems.append("nothing to answer; pass texts, or --input=FILE, or --input=- for stdin")
-    if options.output != writers.STDOUT:
+    if options.output != output_file.STDOUT:
         problems += _check_output(options)
     elif options.resume:
         problems.append("--resume: what has gone to stdout can't be read back; pass --output=FILE")
@@ -131,13 +131,13 @@ def _check_output(options) -> list[str]:
     if not output.exists():
         missing = not output.resolve().parent.is_dir()
         return [f"--output={output}: its folder does not exist; make it first"] if missing else []
-    if writers.is_special(options.output):
+    if output_file.is_special(options.output):
         return [f"--resume: what has gone to {output} can't be read back; leave it out"] if options.resume else []
     if not output.is_file():
         return [f"--output={output}: is no file; pass a file to write"]
     if options.input and os.path.exists(options.input) and os.path.samefile(options.input, output):
         return [f"--output={output}: is the same file as --input; name another file"]
-    return [] if options.resume else [writers.exists(options.output)]
+    return [] if options.resume else [output_file.exists(options.output)]
 
 
 def _verify(model: Path) -> None:
@@ -173,7 +173,7 @@ def _output_format(options) -> str:
 @contextlib.contextmanager
 def _progress(options) -> Iterator[Callable[[int], object]]:
     """Yields what counts answered rows: a bar on stderr for a file, unless its answers appear on the same screen."""
-    on_screen = options.output == writers.STDOUT and sys.stdout.isatty()
+    on_screen = options.output == output_file.STDOUT and sys.stdout.isatty()
     if on_screen or not options.input:
         yield lambda rows: None
         return
@@ -184,7 +184,7 @@ def _progress(options) -> Iterator[Callable[[int], object]]:
 
 
 def _say_end(options, rows: scoring.GoodRows) -> None:
-    if options.output != writers.STDOUT:
+    if options.output != output_file.STDOUT:
         print(f"{rows.good:,} rows answered in {options.output}")
     if rows.bad:
         print(f"skipped {rows.bad:,} bad rows; the first: {rows.first_bad}", file=sys.stderr)

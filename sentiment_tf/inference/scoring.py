@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from sentiment_tf.errors import UserError
-from sentiment_tf.inference import readers, writers
+from sentiment_tf.inference import output_file, readers, writers
 from sentiment_tf.inference.classifier import SAME_MODEL, TEXTS_AT_ONCE, Classifier
 
 _EXPLAINED_AT_ONCE = 16  # takes seconds
@@ -59,7 +59,7 @@ def pass_over_answered(model: Classifier, rows: GoodRows, form: writers.Layout, 
     Raises:
       UserError: the output does not answer the first of these rows, or another model or precision answered them.
     """
-    done = writers.written(path, form)
+    done = output_file.written(path, form)
     last = None
     for last in itertools.islice(rows, done.records):  # noqa: B007 - the last one is wanted
         pass
@@ -88,7 +88,7 @@ def answer(
     model: Classifier,
     rows: GoodRows,
     form: writers.Layout,
-    output: writers.Output,
+    output: output_file.Output,
     progress: Callable[[int], object],
     *,
     explain: bool = False,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sentiment_tf.inference import readers, scoring, writers
+from sentiment_tf.inference import output_file, readers, scoring, writers
 from sentiment_tf.inference.classifier import Classifier
 
 LABELS = ("=bad", "good")
@@ -42,7 +42,7 @@ def predict(path, rows, output_format, *, resume):
     good = scoring.GoodRows(source, form.refuse, skip=False)
     model = ByLength()
     done = scoring.pass_over_answered(model, good, form, str(path)) if resume and path.exists() else None
-    with writers.Output(str(path), append_at=done) as output:
+    with output_file.Output(str(path), append_at=done) as output:
         scoring.answer(model, good, form, output, lambda rows: None)
     return path.read_bytes()
 
