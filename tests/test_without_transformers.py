@@ -1,4 +1,4 @@
-"""Exports are written, and answer, in a process that cannot import transformers; see docs/transformers-pin.md."""
+"""Without transformers texts are tokenized, and exports written and asked; see docs/transformers-pin.md."""
 
 import subprocess
 import sys
@@ -12,8 +12,11 @@ from pathlib import Path
 sys.modules["transformers"] = None  # every import of it raises ImportError
 from sentiment_tf.exporting import formats, verification
 from sentiment_tf.inference import engines
-from sentiment_tf.modeling import encoder, features
+from sentiment_tf.data import packaged, tokenization
+from sentiment_tf.modeling import bert_tokenizer, encoder, features
 from tests.support import tiny_export
+tokenizer = bert_tokenizer.load(str(packaged.model_folder()), name="x", vocabulary_size=30_522)
+assert tokenization.tokenize(tokenizer, ["a good film"], max_length=8).ids.tolist() == [101, 1037, 2204, 2143, 102]
 run = Path(sys.argv[1])
 for form in formats.FORMATS:
     form.write(tiny_export.bundle(), form.path(run, 1))

@@ -12,7 +12,7 @@ import tensorflow as tf  # noqa: E402
 from sentiment_tf.data import tokenization  # noqa: E402
 from sentiment_tf.data.registry import Depth  # noqa: E402
 from sentiment_tf.distributed import strategies  # noqa: E402
-from sentiment_tf.modeling import distilbert, pretrained, trainable  # noqa: E402
+from sentiment_tf.modeling import bert_tokenizer, distilbert, pretrained, trainable  # noqa: E402
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "int8": "int8"}
 
@@ -24,7 +24,7 @@ class Loaded(NamedTuple):
     """
 
     model: object  # TFDistilBertForSequenceClassification
-    tokenizer: object  # DistilBertTokenizerFast
+    tokenizer: object  # tokenizers.Tokenizer
     tail: trainable.TrainableLayers
     compute_dtype: tf.DType
     frozen_dtype: tf.DType
@@ -36,7 +36,7 @@ def load(arguments) -> Loaded:
     files = pretrained.find_model(arguments.model, revision=None, cache_dir=arguments.scratch, offline=True)
     directory, name = files.directory, arguments.model
     model = distilbert.load_classifier(directory, label_names=common.LABEL_NAMES, name=name, seed=arguments.seed)
-    tokenizer = distilbert.load_tokenizer(directory, name=name, vocabulary_size=model.config.vocab_size)
+    tokenizer = bert_tokenizer.load(directory, name=name, vocabulary_size=model.config.vocab_size)
     precision = PRECISIONS[arguments.precision]
     dtype = strategies.compute_dtype(precision)
     depth = "all" if arguments.depth is None else arguments.depth

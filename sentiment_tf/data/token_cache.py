@@ -22,7 +22,7 @@ def tokenize(tokenizer, texts: Texts, *, max_length: int, fingerprint: str, cach
     """Returns what `tokenization.tokenize` returns, from the cache if it is there.
 
     Args:
-      tokenizer: From `modeling.distilbert.load_tokenizer`.
+      tokenizer: From `modeling.bert_tokenizer.load`.
       texts: Texts.
       max_length: Maximum number of tokens per text, including [CLS] and [SEP].
       fingerprint: Of the texts.
@@ -47,7 +47,7 @@ def tokenize(tokenizer, texts: Texts, *, max_length: int, fingerprint: str, cach
 def _key(tokenizer, max_length: int, fingerprint: str) -> str:
     code = Path(tokenization.__file__).read_text(encoding="utf-8")
     version = importlib.metadata.version("tokenizers")
-    named = [code, version, tokenizer.backend_tokenizer.to_str(), len(tokenizer), max_length, fingerprint]
+    named = [code, version, tokenizer.to_str(), max_length, fingerprint]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:32]
 
 

@@ -56,7 +56,7 @@ def tokenize(tokenizer, texts: Texts, *, max_length: int) -> Tokens:
     """Tokenizes texts; longer ones are truncated, keeping the beginning and the final [SEP].
 
     Args:
-      tokenizer: From `modeling.distilbert.load_tokenizer`.
+      tokenizer: From `modeling.bert_tokenizer.load`.
       texts: Any sequence of str that supports slicing, such as a column of a data set.
       max_length: Maximum number of tokens per text, including [CLS] and [SEP].
     """
@@ -71,17 +71,17 @@ def batches(tokenizer, texts: Texts, *, max_length: int) -> Iterator[tuple[np.nd
     Ids are truncated to ``max_length`` tokens; a length of ``max_length + 1`` says that the text was longer. The
     tokenizer uses every core.
     """
-    backend = tokenizer.backend_tokenizer
-    backend.no_padding()
+    kind = dtype(tokenizer)
+    tokenizer.no_padding()
     # One token more than needed distinguishes a longer text from one that fits exactly.
-    backend.enable_truncation(max_length=max_length + 1)
-    backend.encode_special_tokens = True
+    tokenizer.enable_truncation(max_length=max_length + 1)
+    tokenizer.encode_special_tokens = True
     for start in range(0, len(texts), TEXTS_AT_ONCE):
-        encodings = backend.encode_batch_fast(list(texts[start : start + TEXTS_AT_ONCE]))
+        encodings = tokenizer.encode_batch_fast(list(texts[start : start + TEXTS_AT_ONCE]))
         rows = [encoding.ids for encoding in encodings]
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         rows = [row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows]
-        yield np.fromiter((token for row in rows for token in row), dtype(tokenizer)), lengths
+        yield np.fromiter((token for row in rows for token in row), kind), lengths
 
 
 def of_lengths(ids: np.ndarray, lengths: np.ndarray, max_length: int) -> Tokens:
@@ -92,7 +92,7 @@ def of_lengths(ids: np.ndarray, lengths: np.ndarray, max_length: int) -> Tokens:
 
 def dtype(tokenizer) -> type:
     """Returns the smallest dtype that holds every id of a tokenizer."""
-    return np.uint16 if len(tokenizer) <= np.iinfo(np.uint16).max else np.int32
+    return np.uint16 if max(tokenizer.get_vocab().values()) <= np.iinfo(np.uint16).max else np.int32
 
 
 def vocabulary(content: dict) -> list[str]:
@@ -112,9 +112,9 @@ def portable(tokenizer) -> dict:
     transformers' ``split_special_tokens``.
 
     Args:
-      tokenizer: From `modeling.distilbert.load_tokenizer`.
+      tokenizer: From `modeling.bert_tokenizer.load`.
     """
-    return portable_content(json.loads(tokenizer.backend_tokenizer.to_str()))
+    return portable_content(json.loads(tokenizer.to_str()))
 
 
 def portable_content(content: dict) -> dict:

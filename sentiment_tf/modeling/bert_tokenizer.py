@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
 from sentiment_tf.data import tokenization
 from sentiment_tf.errors import UserError, first_line
 from sentiment_tf.modeling import model_files
@@ -16,35 +19,29 @@ CLASSES = (
     "PreTrainedTokenizerFast",  # the name says nothing; what the tokenizer does is checked
 )
 
-SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")  # the only ones that are used
 
+def load(directory: str, *, name: str, vocabulary_size: int) -> tokenizers.Tokenizer:
+    """Loads the tokenizer of a model folder.
 
-def load(tokenizer_class, directory: str, *, name: str, vocabulary_size: int):
-    """Loads the fast tokenizer of a model folder.
-
-    A literal "[SEP]" in a review is four pieces of text, not a separator (``split_special_tokens``): a
-    user's text cannot forge the model's control tokens, and every export reads it the same way.
+    What transformers' DistilBertTokenizerFast makes of the same files gives the same ids. A literal "[SEP]" in a review
+    is four pieces of text, not a separator (transformers' ``split_special_tokens``): a user's text cannot forge the
+    model's control tokens, and every export reads it the same way.
 
     Args:
-      tokenizer_class: A fast tokenizer class of transformers.
       directory: The model folder, with vocab.txt or tokenizer.json.
       name: The model as the user gave it, for errors.
       vocabulary_size: Number of token ids that the model knows.
-
-    Returns:
-      An instance of ``tokenizer_class``.
 
     Raises:
       UserError: There is no tokenizer, it belongs to another model, or the exports cannot follow its settings.
     """
     try:
         settings = _read_settings(Path(directory))
-        # Not from_pretrained, which also reads the files that the settings name, wherever they are.
-        known = {key: settings[key] for key in SETTINGS if key in settings}
-        tokenizer = tokenizer_class(**_files(Path(directory)), **known, split_special_tokens=True)
-        tokenizer.backend_tokenizer.no_padding()  # a tokenizer.json may pad every text
-        tokenizer.backend_tokenizer.no_truncation()
-        ids = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)  # missing special tokens are added
+        tokenizer = _read_tokenizer(Path(directory), settings)
+        tokenizer.no_padding()  # a tokenizer.json may pad every text
+        tokenizer.no_truncation()
+        tokenizer.encode_special_tokens = True
+        ids = tokenizer.get_vocab(with_added_tokens=False)
         fits = max(ids.values()) < vocabulary_size  # else writing its content down takes time without end
         unsupported = _unsupported_setting(settings) or (_unsupported(tokenizer) if fits else None)
     except Exception as error:  # each kind of damage raises its own
@@ -76,18 +73,40 @@ def _read_settings(directory: Path) -> dict:
     return small_files.read_object(path) if path.exists() else {}
 
 
-def _files(directory: Path) -> dict[str, str]:
-    """Returns the files of a model folder that a fast tokenizer is made from, by the name of its argument.
+def _read_tokenizer(directory: Path, settings: dict) -> tokenizers.Tokenizer:
+    """Makes a tokenizer of a model folder's tokenizer.json, or else of its vocab.txt.
 
     Raises:
-      ValueError: one of them is no regular file, or larger than any tokenizer.
+      Exception: There is no such file, or it is no regular file, larger than any tokenizer, or damaged.
     """
-    files = {"vocab_file": directory / "vocab.txt", "tokenizer_file": directory / "tokenizer.json"}
-    return {
-        argument: str(small_files.check_size(path, most=small_files.LARGEST_TOKENIZER))
-        for argument, path in files.items()
-        if path.exists()
-    }
+    whole, words = (directory / file for file in ("tokenizer.json", "vocab.txt"))
+    if whole.exists():
+        small_files.check_size(whole, most=small_files.LARGEST_TOKENIZER)
+        tokenizer = tokenizers.Tokenizer.from_file(str(whole))
+        if isinstance(tokenizer.normalizer, normalizers.BertNormalizer):
+            tokenizer.normalizer = _normalizer(settings, clean_text=tokenizer.normalizer.clean_text)
+        return tokenizer
+    lines = small_files.check_size(words, most=small_files.LARGEST_TOKENIZER).read_text(encoding="utf-8").split("\n")
+    ids = {word: number for number, word in enumerate(lines[:-1] if lines[-1] == "" else lines)}
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.normalizer = _normalizer(settings, clean_text=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    ends = [(token, ids.get(token, 0)) for token in ("[CLS]", "[SEP]")]  # a vocabulary without them is refused later
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0", pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1", special_tokens=ends
+    )
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    return tokenizer
+
+
+def _normalizer(settings: dict, *, clean_text: bool) -> normalizers.BertNormalizer:
+    """Returns the normalizer that tokenizer_config.json asks for; BERT's uncased one where it says nothing."""
+    return normalizers.BertNormalizer(
+        clean_text=clean_text,
+        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+        strip_accents=settings.get("strip_accents"),
+        lowercase=settings.get("do_lower_case", True),
+    )
 
 
 def _unsupported_setting(settings: dict) -> str | None:
@@ -98,9 +117,9 @@ def _unsupported_setting(settings: dict) -> str | None:
     return f"the added token {added[0]!r}" if added else None
 
 
-def _unsupported(tokenizer) -> str | None:
+def _unsupported(tokenizer: tokenizers.Tokenizer) -> str | None:
     """Returns the first setting that `exporting.graph_tokenizer` does not follow, or None."""
-    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    content = json.loads(tokenizer.to_str())
     try:
         normalizer = tokenization.bert_normalizer(content)
     except ValueError as other:
@@ -115,7 +134,7 @@ def _unsupported(tokenizer) -> str | None:
     return _unsupported_after_normalizer(tokenizer, content)
 
 
-def _unsupported_after_normalizer(tokenizer, content: dict) -> str | None:
+def _unsupported_after_normalizer(tokenizer: tokenizers.Tokenizer, content: dict) -> str | None:
     """Returns the first setting of the steps after the normalizer that is not BERT's, or None."""
     words = content["pre_tokenizer"] or {"type": "None"}
     if words["type"] != "BertPreTokenizer":
@@ -126,7 +145,7 @@ def _unsupported_after_normalizer(tokenizer, content: dict) -> str | None:
         return f"the model with {other[0]}={model[other[0]]}"
     if model.get("max_input_chars_per_word", 100) != 100:
         return f"the model with max_input_chars_per_word={model['max_input_chars_per_word']}"
-    ends = tokenizer.backend_tokenizer.encode("")
+    ends = tokenizer.encode("")
     # It has ids of its own for both. A vocabulary that lacks them is refused later.
     known = [model["vocab"].get(token, number) for token, number in zip(ends.tokens, ends.ids, strict=True)]
     if ends.tokens != ["[CLS]", "[SEP]"] or ends.ids != known:

@@ -1,4 +1,4 @@
-"""DistilBERT as transformers has it: its tokenizer's class, its layers and the names of its weights.
+"""DistilBERT as transformers has it: its layers and the names of its weights.
 
 Only this module and `distilbert_settings` know them; everything else works on `encoder.Weights` and on token ids.
 Another encoder of BERT's family is such a pair beside these, with the same functions.
@@ -18,7 +18,7 @@ from sentiment_tf.data import batching
 from sentiment_tf.data.registry import Depth
 from sentiment_tf.data.tokenization import Tokens
 from sentiment_tf.errors import UserError, first_line
-from sentiment_tf.modeling import bert_tokenizer, distilbert_settings, encoder, h5_weights, model_files
+from sentiment_tf.modeling import distilbert_settings, encoder, h5_weights, model_files
 from sentiment_tf.system.runtime import quiet_stderr
 
 REFERENCE_BATCH = 32
@@ -28,19 +28,6 @@ BLOCK_NAMES = (
     *("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin", "sa_layer_norm"),
     *("ffn.lin1", "ffn.lin2", "output_layer_norm"),
 )
-
-
-def load_tokenizer(directory: str, *, name: str, vocabulary_size: int):
-    """Loads the tokenizer of a model folder; arguments and errors are those of `bert_tokenizer.load`.
-
-    Returns:
-      transformers.DistilBertTokenizerFast.
-    """
-    import transformers  # here, for exports are written, and answer, without it
-
-    transformers.logging.set_verbosity_error()  # it warns if BERT's tokenizer is loaded as DistilBERT's: the same one
-    kind = transformers.DistilBertTokenizerFast
-    return bert_tokenizer.load(kind, directory, name=name, vocabulary_size=vocabulary_size)
 
 
 def load_classifier(directory: str, *, label_names: tuple[str, ...], name: str, seed: int):
@@ -62,7 +49,7 @@ def load_classifier(directory: str, *, label_names: tuple[str, ...], name: str, 
     """
     settings = distilbert_settings.read(directory, name)
     with quiet_stderr():
-        import transformers  # here, as above
+        import transformers  # here, for exports are written, and answer, without it
     transformers.logging.set_verbosity_error()
     config = transformers.DistilBertConfig(
         **dataclasses.asdict(settings),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
+import tokenizers
 import xxhash
 
 from sentiment_tf.config import TrainConfig
@@ -15,7 +16,15 @@ from sentiment_tf.data import loading, token_cache, tokenization
 from sentiment_tf.data.registry import Depth
 from sentiment_tf.distributed import strategies
 from sentiment_tf.errors import UserError
-from sentiment_tf.modeling import distilbert, distilbert_settings, feature_cache, features, pretrained, trainable
+from sentiment_tf.modeling import (
+    bert_tokenizer,
+    distilbert,
+    distilbert_settings,
+    feature_cache,
+    features,
+    pretrained,
+    trainable,
+)
 from sentiment_tf.modeling.features import Features
 from sentiment_tf.modeling.pretrained import ModelFiles
 from sentiment_tf.modeling.trainable import TrainableLayers
@@ -23,7 +32,7 @@ from sentiment_tf.pipeline import checks
 from sentiment_tf.system.timing import Clock
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast, TFDistilBertForSequenceClassification
+    from transformers import TFDistilBertForSequenceClassification
 
 log = logging.getLogger("sentiment_tf")
 
@@ -51,7 +60,7 @@ class RunState:
     splits: loading.Splits
     labels: dict[str, np.ndarray]
     tokens: dict[str, tokenization.Tokens]
-    tokenizer: "PreTrainedTokenizerFast"
+    tokenizer: tokenizers.Tokenizer
     files: ModelFiles
     strategy: tf.distribute.Strategy
     model: "TFDistilBertForSequenceClassification"
@@ -89,7 +98,7 @@ def prepare(config: TrainConfig, splits: loading.Splits, clock: Clock, *, checkp
         settings = distilbert_settings.read(files.directory, config.model)
         if problems := checks.limit_problems(config, **settings.limits):  # new only for a model on the hub
             raise UserError(*problems)
-        tokenizer = distilbert.load_tokenizer(files.directory, name=config.model, vocabulary_size=settings.vocab_size)
+        tokenizer = bert_tokenizer.load(files.directory, name=config.model, vocabulary_size=settings.vocab_size)
         tokens = {split: _tokenize(config, tokenizer, splits, split) for split in splits.rows}
         said += [_truncation(split, tokens[split], config.max_length) for split in tokens]
 

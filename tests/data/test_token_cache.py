@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sentiment_tf.data import token_cache, tokenization
-from sentiment_tf.modeling import distilbert, distilbert_settings
+from sentiment_tf.modeling import bert_tokenizer, distilbert_settings
 from tests.support.hub import sentences, tiny_model
 
 TEXTS = sentences(tokenization.TEXTS_AT_ONCE + 100, seed=0)[0]
@@ -12,7 +12,7 @@ TEXTS = sentences(tokenization.TEXTS_AT_ONCE + 100, seed=0)[0]
 def tokenizer(tmp_path_factory):
     folder = tiny_model(tmp_path_factory.mktemp("tokens") / "model")
     settings = distilbert_settings.read(str(folder), "tiny")
-    return distilbert.load_tokenizer(str(folder), name="tiny", vocabulary_size=settings.vocab_size)
+    return bert_tokenizer.load(str(folder), name="tiny", vocabulary_size=settings.vocab_size)
 
 
 def tokenize(tokenizer, cache_dir, texts=TEXTS, *, max_length=6, fingerprint="abc"):

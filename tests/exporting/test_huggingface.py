@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import types
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from sentiment_tf.exporting import huggingface
 from sentiment_tf.exporting.bundle import Bundle
 from sentiment_tf.exporting.odd_texts import ODD_TEXTS
 from sentiment_tf.inference.engines import safetensors as engine
-from sentiment_tf.modeling import distilbert, encoder
+from sentiment_tf.modeling import bert_tokenizer, distilbert, encoder
 from tests.support.hub import tiny_model
 
 LABELS = ("NEGATIVE", "NEUTRAL", "POSITIVE")
@@ -25,7 +24,7 @@ BLOCK += ["ffn.lin1", "ffn.lin2", "output_layer_norm"]
 
 
 def load_tokenizer(directory, model):
-    return distilbert.load_tokenizer(str(directory), name="tiny", vocabulary_size=model.config.vocab_size)
+    return bert_tokenizer.load(str(directory), name="tiny", vocabulary_size=model.config.vocab_size)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +151,7 @@ def test_javascript_meets_no_capital_sigma(folder):
 
 def test_a_cased_tokenizer_keeps_capital_sigma():
     backend = tokenizers.BertWordPieceTokenizer({"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "Σ": 3}, lowercase=False)
-    content = tokenization.portable(types.SimpleNamespace(backend_tokenizer=backend))
+    content = tokenization.portable(backend)
     alone = tokenizers.Tokenizer.from_str(json.dumps(content))
     assert alone.encode("Σ<br>Σ").tokens == ["[CLS]", "Σ", "Σ", "[SEP]"]
 

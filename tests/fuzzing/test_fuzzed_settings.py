@@ -15,7 +15,7 @@ from sentiment_tf import config
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.data import tokenization
 from sentiment_tf.errors import UserError
-from sentiment_tf.modeling import distilbert, distilbert_settings
+from sentiment_tf.modeling import bert_tokenizer, distilbert_settings
 from sentiment_tf.pipeline import checks
 
 train = importlib.import_module("sentiment_tf.train")  # the command; sentiment_tf.train is the API's function
@@ -88,7 +88,7 @@ def replaced(item, path, value):
 def test_a_tokenizer_gives_ids_of_the_model_or_one_mistake(folder, path, value):
     (folder / "tokenizer.json").write_text(json.dumps(replaced(TOKENIZER, path, value)), encoding="utf-8")
     try:
-        tokenizer = distilbert.load_tokenizer(str(folder), name="mine", vocabulary_size=len(WORDS))
+        tokenizer = bert_tokenizer.load(str(folder), name="mine", vocabulary_size=len(WORDS))
     except UserError:
         return
     ids = tokenization.tokenize(tokenizer, ["good film"], max_length=8).ids

@@ -40,7 +40,7 @@ def tokenizers():
     words = vocabulary.read_text(encoding="utf-8").splitlines()
     signature = [tf.TensorSpec([None], tf.string)]
     in_graph = tf.function(GraphTokenizer(words, True, MAX_LENGTH), input_signature=signature)
-    return in_graph, DistilBertTokenizerFast(vocab_file=str(vocabulary), split_special_tokens=True)
+    return in_graph, DistilBertTokenizerFast(vocab_file=str(vocabulary), split_special_tokens=True).backend_tokenizer
 
 
 @given(texts=TEXTS)

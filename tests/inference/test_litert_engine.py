@@ -14,7 +14,7 @@ from sentiment_tf.errors import UserError
 from sentiment_tf.inference import classifier
 from sentiment_tf.inference.engines import litert
 from sentiment_tf.inference.engines import tensorflow as saved_model
-from sentiment_tf.modeling import distilbert
+from sentiment_tf.modeling import bert_tokenizer
 from tests.support import tiny_export, tiny_litert
 from tests.support.hard_strings import HARD_STRINGS
 from tests.support.reviews import packaged_reviews
@@ -145,7 +145,7 @@ def test_line_breaks_are_cleaned_as_in_training(model):
 
 def differing(folder, texts, *, max_length):
     """The texts that training and the engine cut differently."""
-    trained_with = distilbert.load_tokenizer(str(folder), name="x", vocabulary_size=30_522)
+    trained_with = bert_tokenizer.load(str(folder), name="x", vocabulary_size=30_522)
     clean = [re.sub(tokenization.LINE_BREAK, " ", text) for text in texts]
     tokens = tokenization.tokenize(trained_with, clean, max_length=max_length)
     expected = np.split(tokens.ids, tokens.offsets[1:-1])
@@ -161,10 +161,10 @@ def real_folder(tmp_path_factory):
 
     def make(max_length, **settings):
         folder = tmp_path_factory.mktemp("real")
-        tokenizer = distilbert.load_tokenizer(str(packaged.model_folder()), name="x", vocabulary_size=30_522)
+        tokenizer = bert_tokenizer.load(str(packaged.model_folder()), name="x", vocabulary_size=30_522)
         # what training leaves in the tokenizer's settings must not matter
         tokenization.tokenize(tokenizer, ["good"], max_length=7)
-        tokenizer.save_pretrained(folder)
+        tokenizer.save(str(folder / "tokenizer.json"))
         tiny_litert.export(folder, tokenizer=tokenization.portable(tokenizer), max_length=max_length, **settings)
         return folder
 

@@ -12,7 +12,7 @@ import numpy as np
 from sentiment_tf.config import TrainConfig
 from sentiment_tf.data import loading, tokenization
 from sentiment_tf.exporting.odd_texts import ODD_TEXTS
-from sentiment_tf.modeling import distilbert, distilbert_settings, pretrained
+from sentiment_tf.modeling import bert_tokenizer, distilbert_settings, pretrained
 from sentiment_tf.system import runtime
 
 TEXTS = 256
@@ -92,7 +92,7 @@ def _tokens(config: TrainConfig, texts: list[str]) -> tokenization.Tokens:
     places = {"revision": config.model_revision, "cache_dir": config.cache_dir, "offline": config.offline}
     directory = pretrained.find_model(config.model, **places).directory
     settings = distilbert_settings.read(directory, config.model)
-    tokenizer = distilbert.load_tokenizer(directory, name=config.model, vocabulary_size=settings.vocab_size)
+    tokenizer = bert_tokenizer.load(directory, name=config.model, vocabulary_size=settings.vocab_size)
     clean = [re.sub(tokenization.LINE_BREAK, " ", text) for text in texts]
     return tokenization.tokenize(tokenizer, clean, max_length=config.max_length)
 

@@ -77,120 +77,6 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, value):
         distilbert.load_classifier(str(folder), label_names=("A", "B"), name="mine", seed=0)
 
 
-def load_tokenizer(folder, settings, *, normalizer=None):
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    if settings is not None:
-        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    if normalizer is not None:
-        import tokenizers
-
-        tokenizer = tokenizers.BertWordPieceTokenizer({word: number for number, word in enumerate(WORDS)})
-        content = json.loads(tokenizer.to_str()) | {"normalizer": normalizer}
-        (folder / "tokenizer.json").write_text(json.dumps(content))
-    return distilbert.load_tokenizer(str(folder), name="mine", vocabulary_size=len(WORDS))
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        None,
-        {"do_lower_case": True, "strip_accents": True, "tokenizer_class": "BertTokenizer"},
-        {"do_lower_case": False, "strip_accents": None, "tokenizer_class": None},
-        {"do_lower_case": False, "strip_accents": False, "tokenizer_class": "DistilBertTokenizerFast"},
-    ],
-)
-def test_tokenizer_that_the_export_follows_is_loaded(tmp_path, settings):
-    assert load_tokenizer(tmp_path, settings).do_lower_case is (settings or {}).get("do_lower_case", True)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"do_lower_case": True, "strip_accents": False}, "do_lower_case=true with strip_accents=false"),
-        ({"do_lower_case": False, "strip_accents": True}, "do_lower_case=false with strip_accents=true"),
-        ({"tokenize_chinese_chars": False}, "tokenize_chinese_chars=false"),
-        ({"tokenizer_class": "RobertaTokenizerFast"}, "tokenizer_class=RobertaTokenizerFast"),
-        ({"added_tokens_decoder": {"5": {"content": "good", "special": False}}}, "the added token 'good'"),
-    ],
-)
-def test_tokenizer_setting_that_the_export_ignores_is_refused(tmp_path, settings, message):
-    with pytest.raises(UserError, match=f"^--model=mine: its tokenizer has {message}, which the export does not"):
-        load_tokenizer(tmp_path, settings)
-
-
-@pytest.mark.parametrize(
-    ("normalizer", "message"),
-    [
-        (
-            {
-                "type": "BertNormalizer",
-                "clean_text": False,
-                "handle_chinese_chars": True,
-                "strip_accents": None,
-                "lowercase": True,
-            },
-            "clean_text=false",
-        ),
-        ({"type": "Lowercase"}, "the normalizer Lowercase"),
-    ],
-)
-def test_normalizer_that_the_export_does_not_have_is_refused(tmp_path, normalizer, message):
-    with pytest.raises(UserError, match=f"^--model=mine: its tokenizer has {message}, which the export does not"):
-        load_tokenizer(tmp_path, {"do_lower_case": True}, normalizer=normalizer)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"pre_tokenizer": {"type": "Whitespace"}}, "the pre_tokenizer Whitespace"),
-        ({"pre_tokenizer": None}, "the pre_tokenizer None"),
-        ({"post_processor": None}, "a post_processor other than"),
-        (
-            {"post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 10**9], "cls": ["[CLS]", 2]}},
-            "a post_processor other than",
-        ),
-        (
-            {
-                "added_tokens": [
-                    {
-                        "id": 5,
-                        "content": "good",
-                        "single_word": False,
-                        "lstrip": False,
-                        "rstrip": False,
-                        "normalized": False,
-                        "special": False,
-                    }
-                ]
-            },
-            "the added token 'good'",
-        ),
-    ],
-)
-def test_tokenizer_file_that_does_otherwise_than_bert_is_refused(tmp_path, changes, message):
-    import tokenizers
-
-    content = json.loads(tokenizers.BertWordPieceTokenizer({word: n for n, word in enumerate(WORDS)}).to_str())
-    (tmp_path / "tokenizer.json").write_text(json.dumps(content | changes))
-    with pytest.raises(UserError, match=f"^--model=mine: its tokenizer has {message}"):
-        distilbert.load_tokenizer(str(tmp_path), name="mine", vocabulary_size=len(WORDS))
-
-
-@pytest.mark.parametrize("key", ["tokenizer_file", "vocab_file", "fast_tokenizer_files"])
-def test_no_tokenizer_file_outside_of_the_model_folder_is_read(tmp_path, key):
-    import tokenizers
-
-    (tmp_path / "other").mkdir()
-    other = tokenizers.BertWordPieceTokenizer({word: n for n, word in enumerate([*WORDS[:5], "other"])})
-    other.save(str(tmp_path / "other" / "tokenizer.4.0.0.json"))
-    (tmp_path / "other" / "vocab.txt").write_text("\n".join([*WORDS[:5], "other"]))
-    name = "../other/vocab.txt" if key == "vocab_file" else "../other/tokenizer.4.0.0.json"
-    named = [name] if key == "fast_tokenizer_files" else str(tmp_path / "mine" / name)
-    (tmp_path / "mine").mkdir()
-    tokenizer = load_tokenizer(tmp_path / "mine", {key: named})
-    assert tokenizer.get_vocab().keys() == {*WORDS}
-
-
 @pytest.mark.parametrize("classes", [2, 5, 20])  # of 32 units: eight pairs for each, three, and fewer than a pair
 def test_a_linear_head_gives_the_logits_of_its_kernel_and_bias(classes):
     model = make_tiny_classifier(seed=1, classes=classes)
@@ -200,15 +86,6 @@ def test_a_linear_head_gives_the_logits_of_its_kernel_and_bias(classes):
     ids = random.integers(1, 200, (16, 9))
     cls = model.distilbert(ids).last_hidden_state[:, 0].numpy()
     np.testing.assert_allclose(model(ids).logits.numpy(), cls @ kernel + bias, atol=1e-4)
-
-
-@pytest.mark.parametrize("file", ["vocab.txt", "tokenizer.json", "tokenizer_config.json"])
-def test_tokenizer_files_larger_than_any_are_refused_unread(tmp_path, file):
-    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
-    with open(tmp_path / file, "wb") as huge:
-        huge.truncate(10**10)  # zeros that take no space on the disk
-    with pytest.raises(UserError, match=f"^--model=mine: .*{file} has 10,000,000,000 bytes; at most"):
-        distilbert.load_tokenizer(str(tmp_path), name="mine", vocabulary_size=len(WORDS))
 
 
 def test_config_larger_than_any_is_refused_unread(tmp_path):
@@ -221,9 +98,6 @@ def test_config_larger_than_any_is_refused_unread(tmp_path):
 
 def test_devices_are_not_read(tmp_path):
     (tmp_path / "model.safetensors").touch()
-    for name in ("config.json", "vocab.txt"):
-        (tmp_path / name).symlink_to("/dev/zero")
+    (tmp_path / "config.json").symlink_to("/dev/zero")
     with pytest.raises(UserError, match="^--model=mine: .*config.json is not a regular file"):
         distilbert_settings.read(str(tmp_path), "mine")
-    with pytest.raises(UserError, match="^--model=mine: .*vocab.txt is not a regular file"):
-        distilbert.load_tokenizer(str(tmp_path), name="mine", vocabulary_size=len(WORDS))
