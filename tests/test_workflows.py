@@ -38,3 +38,10 @@ def test_the_audit_passes_every_accepted_finding_on():
     lines = ACCEPTED.read_text().splitlines()
     found = [match[1] for line in lines if (match := re.match(pattern, line))]
     assert found == [line.split()[0] for line in lines if not line.startswith("#")]
+
+
+def test_the_audit_fails_where_a_package_could_not_be_audited():
+    """Without --strict pip-audit succeeds even if no service could be asked about any package."""
+    recipe = MAKEFILE.partition("\naudit:")[2].partition("\n\n")[0]
+    assert "pip-audit --strict" in recipe
+    assert "--skip-editable" not in recipe  # --strict refuses what that skips

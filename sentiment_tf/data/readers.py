@@ -172,7 +172,7 @@ def _explain(path: Path, error: Exception) -> str:
             return f"{path}: not well-formed JSON lines: {_first_bad_line(path) or cause}"
         except UnicodeDecodeError:
             return _first_undecodable(path)
-    if FORMATS[path.suffix.lower()] == "csv" and (problem := _too_long_row(path)):
+    if FORMATS[path.suffix.lower()] == "csv" and (problem := _field_problem(path)):
         return f"{path}: {problem}"
     return f"{path}: not a well-formed {path.suffix[1:]} file: {cause}"
 
@@ -193,12 +193,14 @@ def _csv_options(path: Path) -> dict:
     return options | {"features": features}
 
 
-def _too_long_row(path: Path) -> str | None:
-    """Returns which row of a CSV or TSV has more fields than its header, or None."""
+def _field_problem(path: Path) -> str | None:
+    """Returns that the header has other separators than the format, or which row has more fields than it, or None."""
     options: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix.lower() == ".tsv" else {}
     with path.open(encoding="utf-8-sig", newline="") as lines, contextlib.suppress(csv.Error):
         records = (record for record in csv.reader(lines, **options) if record)
         header = next(records)
+        if problem := separator_problem(header):
+            return problem
         for number, record in enumerate(records, start=1):
             if len(record) > len(header):
                 advice = "a text cannot hold a tab" if options else "put quotation marks around a text with commas"
@@ -329,11 +331,17 @@ def _first_undecodable(path: Path) -> str:
 
 
 def _first_bad_line(path: Path) -> str | None:
-    """Returns which line of a JSON lines file is not an object, or None."""
+    """Returns which line of a JSON lines file is not an object, or names a column twice; or None."""
+
+    def columns(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if problem := repeated_column([name for name, _ in pairs]):
+            raise ValueError(problem)
+        return dict(pairs)
+
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                if line.strip() and not isinstance(json.loads(line), dict):
+                if line.strip() and not isinstance(json.loads(line, object_pairs_hook=columns), dict):
                     return f'file line {number} is not an object such as {{"text": "…", "label": 1}}'
             except ValueError as error:
                 return f"file line {number}: {error}"

@@ -72,6 +72,7 @@ def write(path: str | os.PathLike, *, run: Mapping[str, Any], license: str | Non
         settings=_settings(config),
         limits=_limits(config, data, run["label_names"], spec),
         cell=_cell,
+        code=_code,
     )
     ModelCard(f"---\n{card_data.to_yaml()}\n---\n\n{body}").save(Path(path))
 

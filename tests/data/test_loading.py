@@ -517,6 +517,10 @@ MISTAKES = {
         bad_bytes("a.csv", b"text;label\na;1\nb;0\n"),
         "a.csv: its header has semicolons between the columns; save it with commas as .csv",
     ),
+    "semicolons between texts with commas": (
+        bad_bytes("a.csv", b"text;label\na;1\nb, c;0\n"),
+        "a.csv: its header has semicolons between the columns; save it with commas as .csv",
+    ),
     "commas in a TSV": (
         bad_bytes("a.tsv", b"text,label\na,1\nb,0\n"),
         "a.tsv: its header has commas between the columns",
@@ -614,6 +618,10 @@ MISTAKES = {
     "mixed labels in JSON": (
         bad_bytes("a.jsonl", b'{"text": "a", "label": 0}\n{"text": "b", "label": "good"}\n'),
         "a.jsonl: row 2 .* has the label 'good', row 1 has 0; use one kind",
+    ),
+    "a column twice in JSON": (
+        bad_bytes("a.jsonl", b'{"text": "a", "label": 0}\n{"text": "b", "text": "c", "label": 1}\n'),
+        r"a.jsonl: .*file line 2: two columns are called 'text' \(text, text, label\); rename one",
     ),
     "a string among numbers in JSON": (
         bad_bytes("a.jsonl", b'{"text": "a", "label": 0}\n{"text": "b", "label": 1}\n{"text": "c", "label": "1"}\n'),

@@ -108,6 +108,23 @@ def run(rows):
             "reported": {"precision": 0.92, "recall": 0.81, "macro_f1": 0.86},
             "larger_probability": {"precision": 0.9, "recall": 0.95, "macro_f1": 0.92},
         },
+        "label_audit": {
+            "way": "head",
+            "rows": 400,
+            "suspicious": 1,
+            "share": 0.05,
+            "interval": [0.03, 0.07],
+            "first": [
+                {
+                    "file": "a_file_with_quite_a_long_name_of_its_own.csv",
+                    "row": 31_366,
+                    "given": "a label of many words that go on and on",
+                    "likely": "NEGATIVE",
+                    "score": 0.8,
+                    "text": f"a film of {SCRIPT}",
+                }
+            ],
+        },
         "explanations": {
             "method": "integrated gradients",
             "texts": 32,

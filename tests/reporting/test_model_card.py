@@ -116,8 +116,11 @@ def test_on_the_hub_the_example_names_the_repository_and_the_rest_is_kept(run, t
     assert model_card.on_the_hub("# A card of one's own", "user/films") == "# A card of one's own"
 
 
-def test_the_threshold_is_in_the_text(card, bare_run, tmp_path):
+def test_the_threshold_is_in_the_text(card, run, bare_run, tmp_path):
     assert "labelled `POSITIVE` from a probability of **0.6200** on" in card.text
     assert "a precision of 92.0 % and a recall of 81.0 % of this class" in card.text
+    names = {"label_names": ["bad", "`good`"], "threshold": run["threshold"]}
+    model_card.write(tmp_path / "README.md", run=bare_run | names)
+    assert "labelled `` `good` `` from a probability of" in (tmp_path / "README.md").read_text(encoding="utf-8")
     model_card.write(tmp_path / "README.md", run=bare_run)
     assert "from a probability of" not in (tmp_path / "README.md").read_text(encoding="utf-8")

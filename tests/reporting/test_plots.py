@@ -64,6 +64,20 @@ def test_comparison_shows_both_values_their_intervals_and_the_baseline():
     assert {"50.0%", "76.4%", "always the larger class: 60.0%", "before", "after"} <= set(words)
 
 
+def test_the_baseline_goes_through_no_number():
+    result = {
+        "accuracy": 0.03,
+        "intervals": {"accuracy": [0.01, 0.08]},
+        "confusion": [[3, 15], [82, 0]],
+        "examples": 100,
+    }
+    (axes,) = plots.comparison(result, result).axes
+    assert [number.xy[1] for number in axes.texts] == [0.08, 0.08]  # below the line at 82 %
+    close = result | {"confusion": [[3, 15]]}
+    (axes,) = plots.comparison(close, close).axes
+    assert [number.xy[1] for number in axes.texts] == [0.18, 0.18]  # on the line at 18 %
+
+
 def test_comparison_of_perfect_models_covers_no_legend():
     perfect = {"accuracy": 1.0, "examples": 10, "confusion": [[5, 0], [0, 5]]}
     figure = plots.comparison(perfect, perfect)

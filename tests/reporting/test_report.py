@@ -161,6 +161,7 @@ def test_every_section_is_there_and_can_be_jumped_to(page):
         "Before and after",
         "Training",
         "Depth search",
+        "Labels that look wrong",
         "Calibration and accuracy by kind of text",
         "Decision threshold",
         "Most confident mistakes",
@@ -237,7 +238,7 @@ def test_the_threshold_says_where_it_comes_from(run, rows, tmp_path):
     kinds = {
         "auto": "This threshold has the best macro F1 on the validation rows.",
         "recall:0.9": "It has a recall of 0.9 or more on the validation rows, and of all such thresholds the best",
-        "0.62": "in every export. Every accuracy, F1 score and confusion matrix after training",
+        "0.62": "in every export. The accuracies, F1 scores and confusion matrix after training are counted with it",
     }
     for rule, said in kinds.items():
         changed = run | {"threshold": run["threshold"] | {"rule": rule}}
