@@ -35,7 +35,7 @@ def settings(**changed) -> TrainConfig:
     return TrainConfig(**{"epochs": 2, "batch_size": 16, "seed": 9, "learning_rate": 5e-3} | changed)
 
 
-def train(tokens, labels, *, depth, blocks=3, epochs=2, strategy=None, dropout=True, dtype=tf.float32, parts=2):
+def train(tokens, labels, *, depth, blocks=2, epochs=2, strategy=None, dropout=True, dtype=tf.float32, parts=2):
     """Trains a new tiny model; returns (model, its trainable layers, features, history)."""
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
@@ -68,26 +68,26 @@ def weights_of(model) -> dict[str, np.ndarray]:
     return {variable.name.split("/", 1)[1]: variable.numpy() for variable in model.weights}
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2, 3, "all"])
+@pytest.mark.parametrize("depth", [0, 1, 2, "all"])
 def test_trains_the_layers_above_the_freeze_point_and_leaves_the_rest_bit_identical(trained, depth):
-    before = weights_of(make_tiny_classifier(seed=1))
+    before = weights_of(make_tiny_classifier(seed=1, blocks=2))
     model, _, _, _ = trained(depth)
     changed = {name for name, value in weights_of(model).items() if (value != before[name]).any()}
-    blocks = 3 if depth == "all" else depth
+    blocks = 2 if depth == "all" else depth
     for name in before:
         if "layer_._" in name:
-            trained = int(name.split("layer_._")[1].split("/")[0]) >= 3 - blocks
+            trained = int(name.split("layer_._")[1].split("/")[0]) >= 2 - blocks
         else:
             trained = depth == "all" if "embeddings" in name else True
         if not name.endswith("k_lin/bias:0"):  # a key's bias shifts all scores of a query alike: no gradient
             assert (name in changed) == trained, name
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2, 3, "all"])
+@pytest.mark.parametrize("depth", [0, 1, 2, "all"])
 def test_the_whole_models_logits_equal_those_of_the_trainable_layers(tokens, trained, depth):
     model, layers, inputs, _ = trained(depth)
     # Hidden states are kept as float16, three decimal digits.
-    exact = depth in (0, 3, "all")
+    exact = depth in (0, 2, "all")
     np.testing.assert_allclose(
         fitting.predict_logits(layers, inputs),
         distilbert.reference_logits(model, tokens),
