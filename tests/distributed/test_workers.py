@@ -14,13 +14,15 @@ from safetensors.numpy import load_file
 
 from tests.support import faults
 from tests.support.addresses import free_addresses
+from tests.support.commands import succeeded, train_here
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory) -> list[str]:
-    return [*faults.prepare(tmp_path_factory.mktemp("own")), "--startup_timeout=120", "--epochs=12"]
+    own = faults.prepare(tmp_path_factory.mktemp("own"))
+    return [*own, "--startup_timeout=120", "--epochs=12", "--exports=hf"]
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +76,7 @@ def test_the_chief_leaves_the_run_of_one_process_and_the_others_nothing(flags, u
     assert "2 replicas" in chief
     assert other == ""
     assert not list((folder / "worker1").rglob("saved_models/*"))
-    alone = faults.train([*flags, "--epochs=1", *faults.places(tmp_path)])
-    assert alone.returncode == 0, alone.stderr
+    succeeded(train_here(*flags, "--epochs=1", "--nodeterministic", *faults.places(tmp_path)))
     runs = [place / "saved_models" / "run" for place in (folder / "worker0", tmp_path)]
     records = [json.loads((run / "run.json").read_text()) for run in runs]
     for name in ("loss", "accuracy"):

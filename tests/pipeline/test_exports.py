@@ -88,6 +88,7 @@ def test_the_tolerance_is_the_users(own, tmp_path, monkeypatch):
     assert rows[0]["largest_difference"] < 1e-4
 
 
+@pytest.mark.slow
 def test_a_format_with_other_answers_is_left_out(own, tmp_path, monkeypatch):
     rows, run = export(
         own, tmp_path, monkeypatch, wrong="litert", exports="saved_model,litert", quantization_tolerance=100
@@ -98,6 +99,7 @@ def test_a_format_with_other_answers_is_left_out(own, tmp_path, monkeypatch):
     assert {path.name for path in run.iterdir()} == {"1"}
 
 
+@pytest.mark.slow
 def test_a_saved_model_with_other_answers_ends_the_run(own, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="the output of the SavedModel export differs from the trained model's by 1"):
         export(own, tmp_path, monkeypatch, wrong="saved_model", exports="saved_model")

@@ -95,6 +95,7 @@ def test_the_whole_models_logits_equal_those_of_the_trainable_layers(tokens, tra
     )
 
 
+@pytest.mark.slow
 def test_same_seed_same_history_and_weights(tokens, labels, trained):
     first, _, _, history = trained("all")
     second, _, _, again = train(tokens, labels, depth="all")
@@ -164,6 +165,7 @@ def test_predictions_come_in_row_order_each_row_once(trained):
     np.testing.assert_allclose(logits, alone, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [0, 1, "all"])
 def test_two_devices_take_the_same_steps_as_one(tokens, labels, depth):
     one, layers_of_one, _, alone = train(tokens, labels, depth=depth, epochs=1, dropout=False)
@@ -178,6 +180,7 @@ def test_two_devices_take_the_same_steps_as_one(tokens, labels, depth):
         np.testing.assert_allclose(value, weights_of(two)[name], atol=2e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "depth", "dtype"),
     [
@@ -215,6 +218,7 @@ def test_gradient_norm_is_that_of_the_whole_batch_before_clipping(tokens, labels
     assert row["gradient_norm"] == pytest.approx(np.sqrt(sum((change**2).sum() for change in changes)), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
 def test_half_precision_trains_with_float32_loss_and_logits(tokens, labels, dtype):
     _, layers, inputs, history = train(tokens, labels, depth="all", blocks=1, epochs=6, dtype=dtype)
