@@ -39,7 +39,7 @@ def start(flags, folder, *, workers: int = 2) -> list[subprocess.Popen]:
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         processes.append(
             subprocess.Popen(
-                [sys.executable, "-m", "sentiment_tf.train", *flags, *faults.places(folder / f"worker{index}")],
+                [sys.executable, "-m", faults.QUICK, *flags, *faults.places(folder / f"worker{index}")],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -117,7 +117,7 @@ def test_a_lost_worker_ends_the_run_which_then_goes_on(flags, undisturbed, tmp_p
 def test_a_worker_that_never_arrives_is_named(flags, tmp_path):
     addresses = free_addresses(2)
     config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}}
-    call = [sys.executable, "-m", "sentiment_tf.train", *flags, "--startup_timeout=1", *faults.places(tmp_path)]
+    call = [sys.executable, "-m", faults.QUICK, *flags, "--startup_timeout=1", *faults.places(tmp_path)]
     done = subprocess.run(
         call, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1", "TF_CONFIG": json.dumps(config)}
     )
@@ -143,7 +143,7 @@ def test_workers_of_different_flags_are_refused(flags, tmp_path):
     addresses, processes = free_addresses(2), []
     for index, rate in enumerate(("0.01", "0.02")):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        call = [sys.executable, "-m", "sentiment_tf.train", *flags, f"--learning_rate={rate}"]
+        call = [sys.executable, "-m", faults.QUICK, *flags, f"--learning_rate={rate}"]
         processes.append(
             subprocess.Popen(
                 [*call, *faults.places(tmp_path / str(index))],

@@ -24,7 +24,11 @@ from tests.support.hub import sentences, tiny_model
 
 
 def command(module: str, *arguments, environment=None) -> subprocess.CompletedProcess:
-    call = [sys.executable, "-m", f"sentiment_tf.{module}", *map(str, arguments)]
+    return run_module(f"sentiment_tf.{module}", *arguments, environment=environment)
+
+
+def run_module(module: str, *arguments, environment=None) -> subprocess.CompletedProcess:
+    call = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(call, capture_output=True, text=True, env=os.environ | (environment or {}), timeout=600)
 
 
@@ -43,6 +47,11 @@ def flags_of(name: str) -> Iterator:
 
 def train(*arguments, environment=None) -> subprocess.CompletedProcess:
     return command("train", *arguments, environment=environment)
+
+
+def quick_train(*arguments, environment=None) -> subprocess.CompletedProcess:
+    """Runs ``train`` in a process of its own that verifies its exports itself: a third faster than `train`."""
+    return run_module("tests.support.quick_train", *arguments, environment=environment)
 
 
 def train_here(*arguments) -> subprocess.CompletedProcess:
