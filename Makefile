@@ -12,7 +12,7 @@ INTEROP_VENV := .venv-interop
 train: $(READY)
 	$(BIN)/python -m sentiment_tf.train --flagfile=flags/offline.flags
 
-# Formatting, lint, types, and every test that starts no process.
+# Formatting, lint, types, and the quick tests: those that start no process and take no long training.
 check: quality
 	$(PYTEST) --dist=worksteal -m "not slow"
 

@@ -1,6 +1,7 @@
 """TensorFlow for the tests: quiet, and with two logical CPUs so that strategies over several devices can be tried."""
 
 import os
+import signal
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -22,6 +23,9 @@ from tests.support.tiny_classifier import make_tiny_classifier  # noqa: E402
 hypothesis.settings.register_profile("bounded", max_examples=60, deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("explore", max_examples=1000, deadline=None, database=None)
 hypothesis.settings.load_profile("bounded")
+
+# Shells ignore SIGINT for jobs in the background, and children inherit that; some tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)

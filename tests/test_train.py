@@ -39,12 +39,13 @@ def test_offline_reviews_and_packaged_model(tmp_path):
     flags = [
         "--flagfile=flags/offline.flags",
         "--limit=1500",
+        "--exports=saved_model,hf",  # docs/quickstart.ipynb, which another test runs, writes the LiteRT export
         f"--cache_dir={tmp_path}/c",
         f"--output_dir={tmp_path}/m",
     ]
     printed = succeeded(train(*flags))
     run = tmp_path / "m" / "rotten_tomatoes"
-    assert {path.name for path in run.iterdir()} == ARTEFACTS
+    assert {path.name for path in run.iterdir()} == ARTEFACTS - {"litert"}
     metrics = record_of(run)["metrics"]
     assert 0.4 < metrics["before"]["accuracy"] < 0.6
     assert metrics["after"]["accuracy"] > 0.65

@@ -6,7 +6,7 @@ import pytest
 
 import sentiment_tf as st
 from tests.support import faults
-from tests.support.commands import own_flags, own_settings, refused, succeeded, train, write_csv
+from tests.support.commands import own_flags, own_settings, quick_train, refused, succeeded, train, write_csv
 from tests.support.hub import tiny_model
 
 
@@ -84,12 +84,12 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(own, tmp_path, damage):
 
 @pytest.mark.slow
 def test_overwrite_starts_afresh_where_the_data_of_a_killed_run_has_changed(tmp_path):
-    flags = [*faults.prepare(tmp_path), *faults.places(tmp_path)]
+    flags = [*faults.prepare(tmp_path), *faults.places(tmp_path), "--exports=hf"]
     killed = faults.train_and_kill_at("checkpoint", [*flags, "--overwrite"], count=3)
     assert killed.returncode == -9, killed.stdout + killed.stderr
     write_csv(tmp_path / "train.csv", 200, seed=7)
     refused(train(*flags), "changed since this unfinished run began: the train rows", "--overwrite")
-    assert "starting again" in succeeded(train(*flags, "--overwrite"))
+    assert "starting again" in succeeded(quick_train(*flags, "--overwrite"))
 
 
 def test_an_output_folder_that_holds_something_else_is_left_alone(own, tmp_path):

@@ -17,9 +17,10 @@ pytestmark = pytest.mark.slow
 
 
 def test_overwrite_swaps_in_the_next_version_and_a_second_seed_run_repeats_its_history(own, tmp_path):
-    succeeded(train_here(*own_flags(own, tmp_path, trainable_layers="all", epochs=2)))
+    flags = own_flags(own, tmp_path, trainable_layers=1, epochs=2, exports="saved_model")
+    succeeded(train_here(*flags))
     history = (tmp_path / "run" / "history.csv").read_bytes()
-    succeeded(train_here(*own_flags(own, tmp_path, trainable_layers="all", epochs=2), "--overwrite"))
+    succeeded(train_here(*flags, "--overwrite"))
     assert (tmp_path / "run" / "history.csv").read_bytes() == history
     assert (tmp_path / "run" / "2" / "saved_model.pb").exists()
     assert not (tmp_path / "run" / "1").exists()

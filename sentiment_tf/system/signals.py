@@ -31,7 +31,8 @@ def stop(number: int, message: str) -> None:
 def deferred(*numbers: int) -> Iterator[list[int]]:
     """Holds the first signal back until the block ends; a second one raises at once.
 
-    Outside the main thread, where Python allows no signal handlers, nothing is held back.
+    Outside the main thread, where Python allows no signal handlers, nothing is held back; nor is a signal that the
+    process ignores, as a shell's background jobs ignore SIGINT: it must not end the block earlier and then be lost.
 
     Args:
       *numbers: Signals to hold back; by default SIGINT and SIGTERM.
@@ -52,7 +53,8 @@ def deferred(*numbers: int) -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = {number: signal.signal(number, note) for number in numbers or _RAISED}
+    heeded = [number for number in numbers or _RAISED if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heeded}
     try:
         yield received
     finally:

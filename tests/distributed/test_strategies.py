@@ -57,6 +57,7 @@ def train(depth, *, pad_to_max_length: bool):
     return history, fitting.predict_logits(layers, inputs), shapes, inputs.signature(BATCH)["attention_mask"].shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, "all"])
 def test_static_shapes_train_the_same_model(depth):
     history, logits, shapes, signature = train(depth, pad_to_max_length=True)

@@ -14,13 +14,15 @@ from safetensors.numpy import load_file
 
 from tests.support import faults
 from tests.support.addresses import free_addresses
+from tests.support.commands import succeeded, train_here
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory) -> list[str]:
-    return [*faults.prepare(tmp_path_factory.mktemp("own")), "--startup_timeout=120", "--epochs=12"]
+    own = faults.prepare(tmp_path_factory.mktemp("own"))
+    return [*own, "--startup_timeout=120", "--epochs=12", "--exports=hf"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def start(flags, folder, *, workers: int = 2) -> list[subprocess.Popen]:
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         processes.append(
             subprocess.Popen(
-                [sys.executable, "-m", "sentiment_tf.train", *flags, *faults.places(folder / f"worker{index}")],
+                [sys.executable, "-m", faults.QUICK, *flags, *faults.places(folder / f"worker{index}")],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -74,8 +76,7 @@ def test_the_chief_leaves_the_run_of_one_process_and_the_others_nothing(flags, u
     assert "2 replicas" in chief
     assert other == ""
     assert not list((folder / "worker1").rglob("saved_models/*"))
-    alone = faults.train([*flags, "--epochs=1", *faults.places(tmp_path)])
-    assert alone.returncode == 0, alone.stderr
+    succeeded(train_here(*flags, "--epochs=1", "--nodeterministic", *faults.places(tmp_path)))
     runs = [place / "saved_models" / "run" for place in (folder / "worker0", tmp_path)]
     records = [json.loads((run / "run.json").read_text()) for run in runs]
     for name in ("loss", "accuracy"):
@@ -116,7 +117,7 @@ def test_a_lost_worker_ends_the_run_which_then_goes_on(flags, undisturbed, tmp_p
 def test_a_worker_that_never_arrives_is_named(flags, tmp_path):
     addresses = free_addresses(2)
     config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}}
-    call = [sys.executable, "-m", "sentiment_tf.train", *flags, "--startup_timeout=1", *faults.places(tmp_path)]
+    call = [sys.executable, "-m", faults.QUICK, *flags, "--startup_timeout=1", *faults.places(tmp_path)]
     done = subprocess.run(
         call, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1", "TF_CONFIG": json.dumps(config)}
     )
@@ -142,7 +143,7 @@ def test_workers_of_different_flags_are_refused(flags, tmp_path):
     addresses, processes = free_addresses(2), []
     for index, rate in enumerate(("0.01", "0.02")):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        call = [sys.executable, "-m", "sentiment_tf.train", *flags, f"--learning_rate={rate}"]
+        call = [sys.executable, "-m", faults.QUICK, *flags, f"--learning_rate={rate}"]
         processes.append(
             subprocess.Popen(
                 [*call, *faults.places(tmp_path / str(index))],

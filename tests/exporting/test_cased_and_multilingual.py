@@ -2,14 +2,13 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from sentiment_tf.exporting.odd_texts import ODD_TEXTS
 from tests.support import hub
+from tests.support.commands import command, quick_train, succeeded
 from tests.support.many_scripts import word_pieces
 
 CASED = ["The", "Film", "MOVING", "Dull", *"ABCDEFGHIJKLMNOPQRSTUVWXYZÉé", *(f"##{letter}" for letter in "AEIOUÉé")]
@@ -17,13 +16,6 @@ MODELS = {
     "cased": ({"lower_case": False, "more_words": CASED}, "1"),
     "multilingual": ({"lower_case": False, "more_words": word_pieces()}, "all"),
 }
-
-
-def command(module: str, *arguments) -> str:
-    call = [sys.executable, "-m", f"sentiment_tf.{module}", *map(str, arguments)]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=600)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.mark.slow
@@ -38,12 +30,12 @@ def test_commands_train_export_and_answer(tmp_path, kind):
         csv.writer(file).writerows([["text", "label"], *rows])
     flags = [f"--model={model}", f"--trainable_layers={depth}", "--epochs=2", "--learning_rate=0.01"]
     flags += [f"--train_file={tmp_path}/train.csv", "--max_length=48", f"--cache_dir={tmp_path}/c"]
-    command("train", *flags, f"--output_dir={tmp_path}/runs")  # compares the export with the model, odd texts too
+    succeeded(quick_train(*flags, f"--output_dir={tmp_path}/runs"))  # compares the export with the model, odd texts too
 
     run = tmp_path / "runs" / "train"
     assert json.loads((run / "hf" / "tokenizer_config.json").read_text())["do_lower_case"] is settings["lower_case"]
     texts = [*texts[:20], *(text for text in ODD_TEXTS if text.strip() and "\0" not in text and len(text) < 100)]
-    answers = command("predict", f"--model={run}", "--format=json", *texts).splitlines()
+    answers = succeeded(command("predict", f"--model={run}", "--format=json", *texts)).splitlines()
     found = [list(json.loads(answer)["probabilities"].values()) for answer in answers]
     np.testing.assert_allclose(found, probabilities_of_transformers(run / "hf", texts), atol=1e-4)
 

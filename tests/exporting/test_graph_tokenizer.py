@@ -61,7 +61,7 @@ def test_at_least_a_hundred_distinct_hard_strings():
     assert len(set(HARD_STRINGS)) == len(HARD_STRINGS) >= 100
 
 
-@pytest.mark.parametrize("max_length", [16, 512])
+@pytest.mark.parametrize("max_length", [16, pytest.param(512, marks=pytest.mark.slow)])
 def test_hard_strings(vocabulary, trained_with, max_length):
     in_graph = graph(vocabulary, max_length=max_length)
     assert differing(in_graph, trained_with, HARD_STRINGS, max_length=max_length) == []
@@ -81,6 +81,7 @@ def many_scripts():
     return list(dict.fromkeys([*SPECIAL, "a", "##a", "##b", "x", "##x", *word_pieces()]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lower_case", [True, False])
 def test_hard_strings_in_a_vocabulary_of_many_scripts(many_scripts, tmp_path, lower_case):
     (tmp_path / "vocab.txt").write_text("\n".join(many_scripts), encoding="utf-8")
@@ -93,6 +94,7 @@ def test_hard_strings_in_a_vocabulary_of_many_scripts(many_scripts, tmp_path, lo
     assert differing(graph(many_scripts, lower_case=lower_case), tokenizer, texts) == []
 
 
+@pytest.mark.slow
 def test_every_kind_of_character_in_a_vocabulary_of_many_scripts(many_scripts, tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(many_scripts), encoding="utf-8")
     cased = BertTokenizerFast(

@@ -111,6 +111,7 @@ def test_a_threshold_decides_the_label_and_changes_no_probability(tmp_path):
     assert ask(loaded, [])["label"].shape == (0,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
 def test_export_is_float32_whatever_trained_it(tmp_path, dtype):
     trained = tf.nest.map_structure(lambda weight: tf.cast(weight, dtype), tiny_export.weights())

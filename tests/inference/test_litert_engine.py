@@ -171,7 +171,9 @@ def real_folder(tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("max_length", [2, 3, 16, 512])
+@pytest.mark.parametrize(
+    "max_length", [2, 16, pytest.param(3, marks=pytest.mark.slow), pytest.param(512, marks=pytest.mark.slow)]
+)
 def test_hard_strings_are_cut_as_in_training(real_folder, max_length):
     assert differing(real_folder(max_length), HARD_STRINGS, max_length=max_length) == []
 

@@ -68,6 +68,7 @@ def test_all_that_the_data_says(own, quick):
     assert "CPU:0" in value(printed, "devices")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", ["0", "1", "2", "all"])
 def test_what_each_depth_needs(own, quick, depth):
     printed = launch.dry_run(TrainConfig(**own, trainable_layers=depth))
@@ -86,6 +87,7 @@ def test_what_each_depth_needs(own, quick, depth):
     assert value(printed, "peak memory").endswith("B")
 
 
+@pytest.mark.slow
 def test_auto_says_what_bounds_it(own, quick):
     printed = launch.dry_run(TrainConfig(**own, trainable_layers="auto", time_budget=9.0))
     for depth in range(3):
@@ -94,6 +96,7 @@ def test_auto_says_what_bounds_it(own, quick):
     assert "--time_budget=9 at most 9 min" in value(printed, "the run")
 
 
+@pytest.mark.slow
 def test_stages_add_the_head_alone(own, quick):
     printed = launch.dry_run(TrainConfig(**own, trainable_layers="1", stages=True))
     assert "at most" in value(printed, "the run")

@@ -12,7 +12,8 @@ from sentiment_tf.exporting.verification import Answers
 from sentiment_tf.pipeline import exports, launch, setup
 from sentiment_tf.pipeline.run_directory import RunDirectory
 from sentiment_tf.system.timing import Clock
-from tests.support.commands import own_settings, own_texts
+from tests.support.commands import own_settings
+from tests.support.verifying_here import VerifyingHere
 
 
 @pytest.mark.parametrize(
@@ -32,29 +33,18 @@ def test_formats_come_in_their_own_order():
     assert [each.name for each in formats.parse("litert, hf")] == ["hf", "litert"]
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    return own_texts(tmp_path_factory.mktemp("own"))
-
-
-class StandIn:
-    """Answers in this process; what it says of int8 files, and of one format, is wrong on purpose."""
+class AnswersWrong(VerifyingHere):
+    """What it says of int8 files, and of one format, is wrong on purpose."""
 
     def __init__(self, texts, sample, *, wrong):
-        self.texts, self.sample, self.wrong, self.models = texts, sample, wrong, {}
-
-    def begin(self, name, precision, path):
-        self.models[name, precision] = formats.by_name(name).load(path, precision=precision)
+        super().__init__(texts, sample)
+        self.wrong = wrong
 
     def answers(self, name, precision):
-        model = self.models[name, precision]
-        logits = model.logits(self.texts) + (1.0 if name == self.wrong else 0.0)
+        right = super().answers(name, precision)
+        logits = right.logits + (1.0 if name == self.wrong else 0.0)
         logits = -logits if precision == "int8" else logits
-        sample_logits = -model.logits(self.sample if precision == "int8" else [])
-        return Answers(logits, model.probabilities(self.texts), sample_logits)
-
-    def speeds(self):
-        return dict.fromkeys(self.models, {"latency_ms": {"1": 1.0, "32": 9.0}, "texts_per_second": 100.0})
+        return Answers(logits, right.probabilities, -right.sample_logits)
 
 
 def export(own, folder, monkeypatch, *, wrong=None, **settings):
@@ -62,7 +52,7 @@ def export(own, folder, monkeypatch, *, wrong=None, **settings):
 
     @contextlib.contextmanager
     def fresh_process(texts, *, sample):
-        yield StandIn(texts, list(sample), wrong=wrong)
+        yield AnswersWrong(texts, sample, wrong=wrong)
 
     monkeypatch.setattr(verification, "fresh_process", fresh_process)
     config = resolve(TrainConfig(**own_settings(own, folder, **settings)))
@@ -98,6 +88,7 @@ def test_the_tolerance_is_the_users(own, tmp_path, monkeypatch):
     assert rows[0]["largest_difference"] < 1e-4
 
 
+@pytest.mark.slow
 def test_a_format_with_other_answers_is_left_out(own, tmp_path, monkeypatch):
     rows, run = export(
         own, tmp_path, monkeypatch, wrong="litert", exports="saved_model,litert", quantization_tolerance=100
@@ -108,6 +99,7 @@ def test_a_format_with_other_answers_is_left_out(own, tmp_path, monkeypatch):
     assert {path.name for path in run.iterdir()} == {"1"}
 
 
+@pytest.mark.slow
 def test_a_saved_model_with_other_answers_ends_the_run(own, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="the output of the SavedModel export differs from the trained model's by 1"):
         export(own, tmp_path, monkeypatch, wrong="saved_model", exports="saved_model")

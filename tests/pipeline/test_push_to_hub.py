@@ -6,7 +6,7 @@ import sys
 import pytest
 from huggingface_hub import ModelCard
 
-from tests.support.commands import command, own_flags, record_of, refused, succeeded, train
+from tests.support.commands import command, own_flags, quick_train, record_of, refused, succeeded
 from tests.support.hub import HubServer, Repository, tiny_model
 from tests.support.hub_uploads import PATIENCE, TOKEN, USER, Uploads
 
@@ -141,12 +141,12 @@ def test_training_uploads_what_it_made(own, tmp_path, environment):
     flags = [*own_flags(own, tmp_path / "runs", epochs=1, exports="hf"), f"--push_to_hub={NAME}", "--private"]
     taken = Repository("model", NAME, {"README.md": b"mine"})
     with HubServer(taken) as hub:
-        refused(train(*flags, environment=environment(hub)), "is taken")
+        refused(quick_train(*flags, environment=environment(hub)), "is taken")
         assert not (tmp_path / "runs").exists()
     with HubServer() as hub:
-        output = succeeded(train(*flags, environment=environment(hub)))
+        output = succeeded(quick_train(*flags, environment=environment(hub)))
         assert f"uploaded: {hub.url}/{NAME}" in output
-        assert "is finished" in succeeded(train(*flags, environment=environment(hub)))
+        assert "is finished" in succeeded(quick_train(*flags, environment=environment(hub)))
         files, record = hub.find(NAME).files, record_of(tmp_path / "runs" / "run")
     card = ModelCard(files["README.md"].decode())
     assert (card.data.pipeline_tag, card.data.library_name) == ("text-classification", "transformers")

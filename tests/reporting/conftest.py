@@ -7,6 +7,7 @@ import pytest
 
 from sentiment_tf.evaluation import metrics
 from sentiment_tf.evaluation.attributions import Word
+from sentiment_tf.reporting import style
 from sentiment_tf.reporting.rows import ReportedRows
 
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> & “so on”"
@@ -174,6 +175,12 @@ def run(rows):
         "frozen_parameters": 22_565_376,
         "commit": "0123abc",
     }
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Empty pictures, for tests of the page's text: drawing takes most of its time."""
+    monkeypatch.setattr(style, "svg", lambda figure, *, name, description: "<svg></svg>")
 
 
 @pytest.fixture

@@ -76,6 +76,7 @@ def test_the_gain_stands_beside_its_test_with_its_interval(page, rows):
     assert said in " ".join(page.text)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_figures_from_before_the_calibration_say_so(page, bare_run, rows, tmp_path):
     text = " ".join("".join(page.text).split())
     assert "“After” includes the temperature of the calibration, as the exports do." in text
@@ -88,6 +89,7 @@ def test_figures_from_before_the_calibration_say_so(page, bare_run, rows, tmp_pa
     assert "bfloat16" not in html
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_numbers_of_a_run_in_bfloat16_say_so(bare_run, rows, tmp_path):
     report.write(tmp_path / "report.html", run=bare_run | {"compute_dtype": "bfloat16"}, rows=rows)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -101,6 +103,7 @@ def test_rows_are_named_by_file_and_number(page):
     assert "train: films.csv, row 9" in text
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_one_accuracy_has_one_interval(bare_run, rows, tmp_path):
     """Of 40 rows all right, the headline, the table and the complete texts say the same."""
     logits = np.eye(2)[rows.labels]
@@ -115,6 +118,7 @@ def test_one_accuracy_has_one_interval(bare_run, rows, tmp_path):
     assert "1.000 to 1.000" not in html
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_twenty_classes_come_with_the_pairs_that_are_confused(bare_run, rows, tmp_path):
     labels = np.arange(40) % 20
     predicted = labels.copy()
@@ -133,6 +137,7 @@ def test_twenty_classes_come_with_the_pairs_that_are_confused(bare_run, rows, tm
     assert start
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_temperature_that_was_not_fitted_is_not_claimed(run, rows, tmp_path):
     calibration = {"temperature": 1.0, "ece_before": 0.03, "ece_after": 0.03}
     report.write(tmp_path / "report.html", run=run | {"calibration": calibration}, rows=rows)
@@ -141,6 +146,7 @@ def test_a_temperature_that_was_not_fitted_is_not_claimed(run, rows, tmp_path):
     assert "fitted on validation rows" not in html
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_folder_with_a_space_is_quoted_in_the_command(bare_run, rows, tmp_path):
     run = bare_run | {"config": bare_run["config"] | {"output_dir": "my models"}}
     report.write(tmp_path / "report.html", run=run, rows=rows)
@@ -208,6 +214,7 @@ def test_leaks_come_with_the_accuracy_of_the_other_rows(html, rows):
     assert "on 38 texts" in html
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_words_are_marked_by_what_they_weigh_and_texts_stay_whole(run, rows, tmp_path):
     text = "not <b>bad</b>, good & short"
     words = [Word(0, 3, "not", -0.52), Word(7, 10, "bad", 1.0), Word(16, 20, "good", 0.04), Word(23, 28, "short", 0.3)]
@@ -221,6 +228,7 @@ def test_words_are_marked_by_what_they_weigh_and_texts_stay_whole(run, rows, tmp
     ) in html
 
 
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("length", [420, 421, 2000])
 def test_a_long_text_is_divided_between_words_or_inside_one(run, rows, tmp_path, length):
     text = ("word " * 400)[:length]
@@ -234,6 +242,7 @@ def test_a_long_text_is_divided_between_words_or_inside_one(run, rows, tmp_path,
     assert len(marked) == 2 * len(words)  # the row is a mistake, and training broke it
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_the_threshold_says_where_it_comes_from(run, rows, tmp_path):
     kinds = {
         "auto": "This threshold has the best macro F1 on the validation rows.",
@@ -250,6 +259,7 @@ def test_the_threshold_says_where_it_comes_from(run, rows, tmp_path):
     assert "No threshold has a precision of 0.9" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_examples_show_what_the_threshold_decides(run, rows, tmp_path):
     """Row 3 is right by the larger probability; by its threshold the model gives the other class."""
     predicted = rows.logits_after.argmax(axis=1)
@@ -259,6 +269,7 @@ def test_examples_show_what_the_threshold_decides(run, rows, tmp_path):
     assert "a film of kind 3" in page.text
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_no_leaks_is_said(run, rows, tmp_path):
     leaks = run["leaks"] | {"leaked": {"exact": 0, "total": 0}, "leaked_rows": [], "kinds": ["exact"]}
     report.write(tmp_path / "report.html", run=run | {"leaks": leaks}, rows=rows)

@@ -66,7 +66,7 @@ def train(strategy, depth):
     labels = np.random.default_rng(6).integers(0, 2, ROWS).astype(np.int32)
     with strategy.scope():
         keras.utils.set_random_seed(1)
-        config = DistilBertConfig(vocab_size=200, dim=32, n_layers=3, n_heads=4, hidden_dim=64, initializer_range=0.2)
+        config = DistilBertConfig(vocab_size=200, dim=32, n_layers=2, n_heads=4, hidden_dim=64, initializer_range=0.2)
         config.dropout = config.attention_dropout = config.seq_classif_dropout = 0.0
         model = TFDistilBertForSequenceClassification(config)
         model(model.dummy_inputs)

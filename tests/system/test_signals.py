@@ -64,6 +64,17 @@ def test_signals_that_are_not_named_are_not_held_back():
         work()
 
 
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with signals.deferred() as received:
+            signal.raise_signal(signal.SIGINT)
+        assert received == []
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_an_error_in_the_block_wins():
     def work():
         with signals.deferred():

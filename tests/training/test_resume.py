@@ -51,11 +51,13 @@ def inputs() -> tuple[Features, np.ndarray]:
     return Features(ids, offsets, 64), random.integers(0, 2, ROWS).astype(np.int32)
 
 
-def train(inputs, folder, *, callbacks=(), every=None, patience=None, scores=None, dtype=tf.float32, depth="all"):
+def train(
+    inputs, folder, *, callbacks=(), every=None, patience=None, scores=None, dtype=tf.float32, depth="all", parts=1
+):
     """Trains a new tiny model, or continues; returns (its weights, the rows of the epochs without clock times)."""
     features, labels = inputs
     model = make_tiny_classifier(seed=1, blocks=1)
-    layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=dtype, seed=3, parts=2)
+    layers = trainable.TrainableLayers(model, depth=depth, compute_dtype=dtype, seed=3, parts=parts)
     config = TrainConfig(
         epochs=EPOCHS,
         batch_size=BATCH,
@@ -85,11 +87,13 @@ def undisturbed(inputs, tmp_path_factory):
     return train(inputs, tmp_path_factory.mktemp("undisturbed"))
 
 
+@pytest.mark.slow
 def test_checkpoints_change_nothing(inputs, undisturbed, tmp_path):
     same(undisturbed, train(inputs, None))
     same(undisturbed, train(inputs, tmp_path, every=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kill", "newest"), [(20, 10), (47, 37)])
 def test_the_head_whose_steps_run_ten_at_once_goes_on_inside_an_epoch(tmp_path, kill, newest):
     random = np.random.default_rng(5)
@@ -103,6 +107,7 @@ def test_the_head_whose_steps_run_ten_at_once_goes_on_inside_an_epoch(tmp_path, 
 
 
 # Before the first checkpoint, inside an epoch, at its last step, inside the last epoch; checkpoints by epoch or step.
+@pytest.mark.slow
 @pytest.mark.parametrize(("kill", "every"), [(2, None), (5, None), (6, 2), (5, 1), (8, 1)])
 def test_a_killed_training_ends_as_an_undisturbed_one_bit_for_bit(inputs, undisturbed, tmp_path, kill, every):
     with pytest.raises(Killed):
@@ -110,18 +115,20 @@ def test_a_killed_training_ends_as_an_undisturbed_one_bit_for_bit(inputs, undist
     same(undisturbed, train(inputs, tmp_path, every=every))
 
 
+@pytest.mark.slow
 def test_the_loss_scale_goes_on_too(inputs, tmp_path):
     with pytest.raises(Killed):
         train(inputs, tmp_path / "killed", callbacks=[KillAt(5)], every=2, dtype=tf.float16)
     same(train(inputs, None, dtype=tf.float16), train(inputs, tmp_path / "killed", dtype=tf.float16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda: keras.optimizers.SGD(0.1, momentum=0.9), keras.optimizers.AdamW])
 def test_any_keras_optimizer_goes_on_bit_for_bit(inputs, tmp_path, monkeypatch, make):
     monkeypatch.setattr(fitting, "make_optimizer", lambda config, model, steps: make())
     with pytest.raises(Killed):
-        train(inputs, tmp_path, callbacks=[KillAt(5)], every=2)
-    same(train(inputs, None), train(inputs, tmp_path, every=2))
+        train(inputs, tmp_path, callbacks=[KillAt(5)], every=2, parts=2)
+    same(train(inputs, None, parts=2), train(inputs, tmp_path, every=2, parts=2))
 
 
 def test_a_training_that_ended_is_not_repeated(inputs, undisturbed, tmp_path):
@@ -129,15 +136,16 @@ def test_a_training_that_ended_is_not_repeated(inputs, undisturbed, tmp_path):
     same(undisturbed, train(inputs, tmp_path, callbacks=[KillAt(1)]))
 
 
+@pytest.mark.slow
 def test_early_stopping_goes_on_waiting_and_keeps_the_best_weights(inputs, tmp_path):
     settings = {"patience": 2, "scores": [0.9, 0.5, 0.5]}
     whole = train(inputs, tmp_path / "whole", **settings)
-    for kill in (4, 8):
-        with pytest.raises(Killed):
-            train(inputs, tmp_path / str(kill), callbacks=[KillAt(kill)], every=1, **settings)
-        same(whole, train(inputs, tmp_path / str(kill), **settings))
+    with pytest.raises(Killed):
+        train(inputs, tmp_path / "killed", callbacks=[KillAt(8)], every=1, **settings)
+    same(whole, train(inputs, tmp_path / "killed", **settings))
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_last_epoch_and_the_end_trains_no_further_epoch(inputs, tmp_path, monkeypatch):
     settings = {"patience": 1, "scores": [0.9, 0.5, 0.5]}
     whole = train(inputs, tmp_path / "whole", **settings)
