@@ -51,6 +51,7 @@ def _ours(name: str, *flags: str, **fields) -> Contestant:
 TRAINER = Contestant("PyTorch Trainer, defaults, float32", "trainer.py")
 TRAINER_BF16 = Contestant("PyTorch Trainer, defaults, bf16", "trainer.py", (BF16,))
 TUNED = Contestant("PyTorch, tuned loop, bf16", "tuned_torch.py", (BF16,))
+TUNED_COMPILED = Contestant("PyTorch, tuned loop, bf16, torch.compile", "tuned_torch.py", (BF16, "--compile"))
 REGRESS_BF16 = Contestant("PyTorch bf16, encode once + LogisticRegression", "regress_torch.py", (BF16,))
 REGRESS = Contestant("PyTorch float32, encode once + LogisticRegression", "regress_torch.py")
 REGRESS_OPENVINO = Contestant(
@@ -128,8 +129,16 @@ ITEMS = {
         "Rotten Tomatoes, full fine-tuning",
         "Examples per second of the training steps alone, over a limited number of them; accuracy on held-out rows is "
         "what these few steps reach.",
-        (_ours("bf16", BF16), _ours("float32"), TRAINER, TRAINER_BF16, TUNED),
+        (_ours("bf16", BF16), _ours("float32"), TRAINER, TRAINER_BF16, TUNED, TUNED_COMPILED),
         _training("all"),
+        few_steps=True,
+    ),
+    "distilbert_all": Item(
+        "Full fine-tuning at DistilBERT's size (768 wide, 6 blocks, random weights)",
+        "Examples per second of the training steps alone, over a limited number of them.",
+        (_ours("bf16", BF16), TUNED, TUNED_COMPILED),
+        _training("all"),
+        model="distilbert",
         few_steps=True,
     ),
     "rotten_tomatoes_depth": Item(

@@ -66,6 +66,7 @@ def parse(description: str) -> argparse.Namespace:
     parser.add_argument("--max_length", type=int, default=MAX_LENGTH, help="Of predictions by engine.")
     parser.add_argument("--head", default="solve", choices=("solve", "sgd"), help="Of this project, trained alone.")
     parser.add_argument("--engine", default="auto", help="Of this project's predictions.")
+    parser.add_argument("--compile", action="store_true", help="Of the tuned PyTorch loop: torch.compile the model.")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)

@@ -43,6 +43,8 @@ def train(loaded, arguments, texts, labels, steps) -> None:
     model.train()
     for part in torch_common.frozen_parts(model, arguments.depth):
         part.eval()  # no dropout; and autograd records nothing of modules whose inputs and weights need no gradient
+    if arguments.compile:
+        model.compile(dynamic=True)  # batches have many widths; one graph for each would be compiled for minutes
     total = arguments.epochs * -(-len(ids) // common.BATCH_SIZE)
     optimizer, schedule = optimizer_and_schedule(model, arguments, total)
     for _ in range(arguments.epochs):
