@@ -50,6 +50,7 @@ def log(monkeypatch):
         monkeypatch.setattr(logger, name, getattr(logger, name))
 
 
+@pytest.mark.slow
 def test_prints_and_writes_what_the_labels_say(folder, tmp_path, capsys, log):
     assert evaluate(folder, f"--model={folder}/a", f"--compare={folder}/b", f"--output={tmp_path}/metrics.json") == 0
     printed = capsys.readouterr().out

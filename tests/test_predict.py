@@ -193,6 +193,7 @@ def explainable(run_folder, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_explain_adds_the_words_to_every_format(call, tmp_path, explainable, expected):
     source = write_csv(tmp_path / "in.csv", TEXTS[:20])
     for name in ("out.jsonl", "out.csv", "out.txt"):

@@ -22,7 +22,7 @@ def evaluate(model: Classifier, data: DataSettings, *, seed: int = 0) -> dict[st
 
     Args:
       model: From `sentiment_tf.load`.
-      data: Which texts. Of a data set with several splits the test split is used, or else the validation split.
+      data: Which texts. If a data set has several splits, the test split is used, or else the validation split.
       seed: The seed of the model's training: rows that it split off for validation are then the same ones.
 
     Returns:
@@ -72,7 +72,7 @@ def describe(result: dict[str, Any], names: Sequence[str]) -> str:
 
     Args:
       result: From `measure`.
-      names: Of the models.
+      names: The models' names.
     """
     first = result["models"][0]["confusion"]
     rows = [[name, *map(str, counts)] for name, counts in zip(result["label_names"], first, strict=True)]
@@ -88,8 +88,8 @@ def write(result: dict[str, Any], names: Sequence[str], path: Path) -> tuple[Pat
 
     Args:
       result: From `measure`.
-      names: Of the models.
-      path: Of the JSON file.
+      names: The models' names.
+      path: The JSON file to write.
 
     Raises:
       UserError: One of them cannot be written; neither is left behind.

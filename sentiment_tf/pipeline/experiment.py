@@ -48,9 +48,9 @@ def run(
     Args:
       config: Validated and resolved.
       splits: Rows of each split.
-      directory: Of the run, begun. What a worker that is not the chief writes there is not kept.
-      clock: Of the run.
-      workers: Of a distributed run; None for one process.
+      directory: The run's folder, begun. Files that a worker other than the chief writes there are not kept.
+      clock: Times the run's steps.
+      workers: The workers of a distributed run; None for one process.
     """
     with collectives.lost_worker_as_user_error(workers):
         state = setup.prepare(config, splits, clock, checkpoints=directory.checkpoints)

@@ -38,10 +38,10 @@ def export(
     Args:
       config: Settings of the run.
       state: What the run started from; its model is trained.
-      directory: Of the run.
+      directory: The run's folder.
       reported_logits: float32[rows, classes], those of the trained model on the split that is reported on.
-      temperature: Of the calibration, folded into every export.
-      threshold: Of the decision between two classes, stored in every export; None: the larger probability decides.
+      temperature: Temperature of the calibration, folded into every export.
+      threshold: Decision threshold between two classes, stored in every export; None: the larger probability decides.
 
     Returns:
       A row per format and precision: format, precision, bytes, latency_ms (median, by texts per call),

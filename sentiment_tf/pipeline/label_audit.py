@@ -29,7 +29,7 @@ def way(config: TrainConfig, state: RunState, depth: Depth) -> str | None:
     """Returns how labels are audited: by a solved ``head`` for each fold, ``deep`` as the run trained, or not at all.
 
     Args:
-      config: Of the run. Its "auto" is ``head`` if the run has the features of the head anyway, and enough rows.
+      config: The run's settings. "auto" means ``head`` if the head's features are there anyway and the rows are enough.
       state: What the run started from.
       depth: That was trained.
     """
@@ -43,7 +43,7 @@ def audit(config: TrainConfig, state: RunState, at: Trainable, depth: Depth) -> 
     """Answers every training row by a model that was trained without it, and compares the answers with the labels.
 
     Args:
-      config: Of the run.
+      config: The run's settings.
       state: What the run started from; its model keeps its weights.
       at: What was trained, and its features.
       depth: That was trained.

@@ -101,7 +101,7 @@ def read(config: TrainConfig, clock: Clock) -> loading.Splits:
 
     Args:
       config: Validated and resolved.
-      clock: Of the run.
+      clock: Times the run's steps.
     """
     with clock.step("data") as said:
         splits = loading.load(config.data, seed=config.seed, limit=config.limit)

@@ -141,7 +141,7 @@ def _on_reported_rows(threshold: dict, probabilities: np.ndarray, labels: np.nda
 
 
 def effective(config: TrainConfig, state: RunState, depths: list[dict]) -> TrainConfig:
-    """Returns the config with the values that were used: of ``auto``, of the depth search, of columns and revisions.
+    """Returns the config with the values that were used for ``auto``, the depth search, columns and revisions.
 
     Args:
       config: the resolved config.
@@ -185,7 +185,7 @@ def write(
       config: Settings of the run.
       outcome: What training did.
       rows: The reported rows.
-      content: Of run.json.
+      content: The content of run.json.
       building: The run's folder.
       words: By row, the `attributions.Word`s of the rows that are explained.
     """

@@ -47,7 +47,7 @@ class RunState:
       splits: Rows of each split.
       labels: By split, int32[rows].
       tokens: By split, token ids.
-      tokenizer: Of the model.
+      tokenizer: The model's tokenizer.
       files: Where the pretrained model was found.
       strategy: How devices and workers share the work.
       model: The loaded classifier; training changes its weights.
@@ -87,7 +87,7 @@ def prepare(config: TrainConfig, splits: loading.Splits, clock: Clock, *, checkp
     Args:
       config: Settings of the run.
       splits: From `launch.read`.
-      clock: Of the run.
+      clock: Times the run's steps.
       checkpoints: See `RunState`.
     """
     labels = {split: loading.label_array(rows).astype(np.int32) for split, rows in splits.rows.items()}

@@ -188,8 +188,8 @@ def _dataset(
       labels: int[rows].
       weights: float32[rows], each row's weight in the loss.
       first: Epoch and step to begin with, counted from 0.
-      share: Index of the worker, number of workers, replicas per worker. Of each global batch a worker gets one
-        batch for each of its replicas, one after another.
+      share: Index of the worker, number of workers, replicas per worker. From each global batch a worker gets
+        one batch for each of its replicas, one after another.
     """
     worker, workers, replicas = share
     size = config.batch_size // (workers * replicas)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory) -> list[str]:
     own = faults.prepare(tmp_path_factory.mktemp("own"))
-    return [*own, "--startup_timeout=120", "--epochs=12", "--exports=hf"]
+    return [*own, "--startup_timeout=120", "--epochs=8", "--exports=hf"]
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,7 @@ def test_a_token_that_nothing_reads_gets_no_weight():
     assert found.weights[1:].tolist() == [0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_padding_changes_nothing():
     weights = networks.weights(seed=5)
     short, long = networks.ids(1, 4)[0].tolist(), networks.ids(1, 30)[0].tolist()
@@ -119,6 +120,7 @@ def test_the_word_that_decides_gets_the_weight(one_word_decides):
     assert np.mean(shares) > 0.5
 
 
+@pytest.mark.slow
 def test_other_weights_of_the_model_give_other_explanations(one_word_decides):
     """What survives random weights explains the text and not the model (Adebayo et al., arXiv:1810.03292)."""
     weights, rows, labels, _ = one_word_decides

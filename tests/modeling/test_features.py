@@ -64,6 +64,7 @@ def test_int8_is_near_float32_at_every_depth_of_one_pass(tiny_classifier, tokens
         assert found.values.dtype == exact.values.dtype
 
 
+@pytest.mark.slow
 def test_only_training_rows_are_computed_in_the_dtype_for_them(tiny_classifier, tokens):
     splits = {"train": tokens, "validation": tokens}
     settings = {"depth": 0, "max_length": 64, "cache_dir": None, "compute_dtype": tf.float32}
@@ -82,6 +83,7 @@ def test_int8_features_of_a_text_do_not_depend_on_the_other_texts(tiny_classifie
         np.testing.assert_allclose(values[0], together.values[row], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_pass_serves_several_depths(tiny_classifier, tokens, tmp_path, never_again):
     alone = {depth: compute(tiny_classifier, tokens, None, depth=depth) for depth in (0, 1, 2)}
     compute(tiny_classifier, tokens, str(tmp_path), depth=0, also=[1, 2])
@@ -136,6 +138,7 @@ def test_other_code_makes_other_features(tiny_classifier, tokens, tmp_path, monk
     assert len(entries(tmp_path)) == 2
 
 
+@pytest.mark.slow
 def test_all_splits_must_fit_together(tiny_classifier, tokens, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     other = Tokens(tokens.ids[::-1].copy(), tokens.offsets, tokens.truncated)
