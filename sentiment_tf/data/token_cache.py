@@ -25,7 +25,7 @@ def tokenize(tokenizer, texts: Texts, *, max_length: int, fingerprint: str, cach
       tokenizer: From `modeling.bert_tokenizer.load`.
       texts: Texts.
       max_length: Maximum number of tokens per text, including [CLS] and [SEP].
-      fingerprint: Of the texts.
+      fingerprint: A digest of the texts.
       cache_dir: Folder of the cache; None tokenizes in memory and keeps nothing.
 
     Raises:

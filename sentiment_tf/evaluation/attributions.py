@@ -56,10 +56,10 @@ class Explanation(NamedTuple):
     """An answer with its reasons.
 
     Attributes:
-      label: that the model gives the text.
+      label: the answer.
       probabilities: float32[classes].
       words: those that the model read, in order.
-      log_odds: of the label.
+      log_odds: the label's.
       baseline: log-odds of the label for the same number of [PAD] embeddings.
       missed: log-odds that the integral missed; below `TOLERANCE`.
     """
@@ -121,7 +121,7 @@ def path_gradients(
     """Computes log-odds and gradients at points on the paths.
 
     Args:
-      weights: of the network, float32.
+      weights: the network, float32.
       batch: see `PathBatch`.
       heads: number of attention heads.
       activation: "gelu" or "relu".
@@ -265,9 +265,9 @@ def deletion_curve(
     Args:
       predict: texts → probabilities float[texts, classes].
       texts: raw texts.
-      explanations: of each text.
+      explanations: one for each text.
       classes: the class of each explanation's label.
-      shares: of a text's words that are deleted, rounded up to whole words.
+      shares: how much of a text's words is deleted, rounded up to whole words.
       seed: Random seed of the words that are deleted for comparison.
 
     Returns:

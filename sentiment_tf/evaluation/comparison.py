@@ -28,7 +28,7 @@ def compare(
     Args:
       logits_a, logits_b: float32[rows, classes], before and after training, or of two models.
       labels: int[rows].
-      predicted: of each model, int[rows], the classes that its decision threshold gives; None: the highest logits.
+      predicted: for each model int[rows], the classes that its decision threshold gives; None: the highest logits.
       resamples: number of bootstrap resamples behind the interval.
       seed: Random seed of the bootstrap.
 

@@ -19,7 +19,7 @@ class Bundle:
       named_weights: the same as float32 arrays under the names of PyTorch's DistilBertForSequenceClassification.
       network: DistilBERT's settings as config.json spells them: n_heads, activation, dim, …
       tokenizer: content of the training tokenizer's tokenizer.json (`tokenization.portable`).
-      label_names: of the classes, in the order of their logits.
+      label_names: the classes' names, in the order of their logits.
       max_length: tokens per text at most, [CLS] and [SEP] included.
       threshold: probability from which a text gets the second of two classes; None: the larger probability decides.
     """

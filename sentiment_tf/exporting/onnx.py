@@ -65,10 +65,10 @@ def write_model(
     float32[batch_size, classes].
 
     Args:
-      path: of the file.
-      weights: of the trained model, any float dtype; a calibration's temperature is in the classifier's.
+      path: the file to write.
+      weights: the trained model, any float dtype; a calibration's temperature is in the classifier's.
       heads: number of attention heads.
-      activation: of the feed-forward part, "gelu" or "relu".
+      activation: "gelu" or "relu", in the feed-forward part.
       divisors: from `litert_network.find_divisors`, to round matrices and the word table to int8; None writes float32.
     """
     nodes = _Nodes()

@@ -95,8 +95,8 @@ def fresh_process(texts: Sequence[str], *, sample: Sequence[str] = ()) -> Iterat
     """Yields a process that loads TensorFlow, which takes seconds, while the caller still writes the exports.
 
     Args:
-      texts: that every format is asked; real ones and odd ones.
-      sample: that int8 files are asked as well, to compare their accuracy.
+      texts: what every format is asked; real texts and odd ones.
+      sample: what int8 files are asked as well, to compare their accuracy.
     """
     with tempfile.TemporaryDirectory(prefix="sentiment_tf-") as folder, tempfile.TemporaryFile("w+") as errors:
         Path(folder, "texts.json").write_text(json.dumps({"texts": list(texts), "sample": list(sample)}))
@@ -118,8 +118,8 @@ def problem(differences: np.ndarray, texts: Sequence[str], *, name: str) -> str 
 
     Args:
       differences: float[texts], from `largest_differences`.
-      texts: that were asked.
-      name: of the format.
+      texts: what was asked.
+      name: the format's name.
     """
     worst = int(np.argmax(differences))
     if differences[worst] <= TOLERANCE:  # a NaN is a difference, too
@@ -134,7 +134,7 @@ def largest_differences(answers: Answers, expected_logits: np.ndarray) -> np.nda
     """Returns float64[texts]: the largest difference of any logit or probability of each text.
 
     Args:
-      answers: of an export.
+      answers: an export's.
       expected_logits: float32[texts, classes], the trained model's, calibrated.
     """
     expected_logits = np.asarray(expected_logits, np.float64)

@@ -35,10 +35,10 @@ class Classifier(abc.ABC):
     """A loaded model, whatever library runs it.
 
     Attributes:
-      label_names: of the classes, in the order of their probabilities.
+      label_names: the classes' names, in the order of their probabilities.
       max_length: tokens per text; what lies beyond is not read.
       engine: name of the library that runs it.
-      precision: of its arithmetic: float32, bfloat16 or int8.
+      precision: how it computes: float32, bfloat16 or int8.
       threshold: probability from which a text gets the second of two classes; None: the larger probability decides.
     """
 
@@ -52,7 +52,7 @@ class Classifier(abc.ABC):
         """Answers any number of texts.
 
         Args:
-          texts: of any length; bytes that are not UTF-8 are skipped.
+          texts: texts of any length; bytes that are not UTF-8 are skipped.
 
         Returns:
           (label of each text, probabilities float32[texts, classes]).
@@ -88,7 +88,7 @@ class Classifier(abc.ABC):
         Gradients lead through the network's weights as TensorFlow holds them, so other engines cannot.
 
         Args:
-          texts: of any length; what lies beyond `max_length` is not read.
+          texts: texts of any length; what lies beyond `max_length` is not read.
 
         Returns:
           An `evaluation.attributions.Explanation` for each.

@@ -48,10 +48,10 @@ def pass_over_answered(model: Classifier, rows: GoodRows, form: writers.Layout, 
     """Takes from `rows` those that an output answers already.
 
     Args:
-      model: that answers the others; it is asked the last answered row again.
+      model: the model for the other rows; it is asked the last answered row again.
       rows: in order.
-      form: of the records.
-      path: of the output.
+      form: the records' format.
+      path: the output file.
 
     Returns:
       How many bytes of the output are whole records.
@@ -96,9 +96,9 @@ def answer(
     """Streams rows through the model into the output.
 
     Args:
-      model: that is asked.
+      model: the model that answers.
       rows: in order.
-      form: of the records.
+      form: the records' format.
       output: gets whole records, and the header where it is empty.
       progress: called with the number of rows answered since the last call.
       explain: whether each answer comes with the weights of the text's words.

@@ -98,7 +98,7 @@ def compute(
       compute_dtype: Dtype of the frozen layers' matrix multiplications.
       max_length: Maximum number of tokens per text.
       cache_dir: Folder of the cache, or None to compute in memory and keep nothing.
-      train_dtype: That of the split "train", where it is another.
+      train_dtype: The dtype for the split "train", if it is another.
       strategy: The run's tf.distribute strategy, whose workers share the work; None for this process alone.
       least_width: Minimum width of a batch from `Features.gather`.
       only: Splits to return, None for all; the disk must have space for all splits in any case.

@@ -32,11 +32,11 @@ def run(
 
     Args:
       model: From `distilbert.load_classifier`.
-      tokens: Of one split.
+      tokens: The token ids of one split.
       values: The array to fill for each depth, with the shape and dtype of `features.layout`.
       compute_dtype: Dtype of the matrix multiplications.
       max_length: Maximum number of tokens per text.
-      name: Of the split, for the progress bar.
+      name: The split's name, for the progress bar.
       strategy: The run's tf.distribute strategy, or None for this process alone.
     """
     depths = sorted(values, reverse=True)

@@ -37,8 +37,8 @@ def write_classifier(
     """Writes a .tflite file; its signature is `serving_default(input_ids: int32[B, T])` → `logits` float32[B, classes].
 
     Args:
-      path: Of the file.
-      weights: Of the trained model, any float dtype.
+      path: The file to write.
+      weights: The trained model, any float dtype.
       heads: Number of attention heads.
       activation: "gelu" or "relu".
       divisors: From `find_divisors`, to round matrices and the word table to int8; None writes float32.
@@ -62,7 +62,7 @@ def write_frozen_layers(
 
     Args:
       path, heads, activation: As in `write_classifier`.
-      weights: Of the whole model; the head is not used.
+      weights: The whole model; its head is not used.
       depths: Below the number of blocks.
     """
     # The last block computes one token of each text, so that float32 costs nothing there.
@@ -75,7 +75,7 @@ def find_divisors(weights: encoder.Weights, *, heads: int, activation: str) -> l
     """Returns the divisors of each block, from what the float32 network makes of random words.
 
     Args:
-      weights: Of the whole model; the head is not used.
+      weights: The whole model; its head is not used.
       heads, activation: As in `write_classifier`.
     """
     blocks, shape = weights.blocks, (TEXTS, min(LENGTH, len(weights.embeddings.positions)))

@@ -48,7 +48,7 @@ class Interpreter:
 
         Args:
           model: The .tflite file.
-          threads: Of one call.
+          threads: The threads of one call.
           outputs: Names of the outputs to return.
 
         Raises:

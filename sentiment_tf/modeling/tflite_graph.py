@@ -95,8 +95,8 @@ class Graph:
         Args:
           operation: name in the schema's BuiltinOperator.
           inputs: tensors.
-          shape: of each output.
-          dtype: of each output.
+          shape: the shape of each output.
+          dtype: the dtype of each output.
           version: the oldest of the operation's versions that reads these types.
           outputs: how many there are.
           **options: fields of the operation's table.

@@ -32,7 +32,7 @@ def estimate(config: TrainConfig, state: RunState, depth: Depth, *, start: float
     """Returns the seconds of a run's steps by their names in run.json, as if no features were in the cache.
 
     Args:
-      config: Of the run.
+      config: The run's settings.
       state: What the run starts from; its model's weights change.
       depth: How much of the model is trained.
       start: Seconds that TensorFlow took to start.

@@ -36,7 +36,7 @@ def report(config: TrainConfig, splits: loading.Splits, clock: Clock) -> str:
     Args:
       config: Validated and resolved.
       splits: Rows of each split.
-      clock: That timed what came before.
+      clock: The times of the steps before this one.
     """
     if cluster.from_environment(config.strategy):
         log.info("what follows is for this worker alone; the others would share its work")
@@ -83,7 +83,7 @@ def length_histogram(lengths: np.ndarray, max_length: int) -> str:
 
     Args:
       lengths: int[texts] of 1 to ``max_length`` tokens.
-      max_length: Of the run.
+      max_length: The run's ``--max_length``.
     """
     width = max(-(-int(lengths.max(initial=1)) // BARS), 1)
     counts = np.bincount((lengths - 1) // width, minlength=1)

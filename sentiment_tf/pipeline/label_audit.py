@@ -31,7 +31,7 @@ def way(config: TrainConfig, state: RunState, depth: Depth) -> str | None:
     Args:
       config: The run's settings. "auto" means ``head`` if the head's features are there anyway and the rows are enough.
       state: What the run started from.
-      depth: That was trained.
+      depth: The depth that was trained.
     """
     has_features = depth == 0 or config.stages or config.depth == "auto"
     is_cheap = has_features and len(state.labels["train"]) >= head_solver.FOLDS
@@ -46,7 +46,7 @@ def audit(config: TrainConfig, state: RunState, at: Trainable, depth: Depth) -> 
       config: The run's settings.
       state: What the run started from; its model keeps its weights.
       at: What was trained, and its features.
-      depth: That was trained.
+      depth: The depth that was trained.
 
     Returns:
       What was found; None on a worker that is not the chief. All workers share the frozen layers and the training of

@@ -194,8 +194,8 @@ def precision_recall(logits: np.ndarray, labels: np.ndarray, name: str, threshol
     Args:
       logits: float32[rows, 2].
       labels: int[rows] of both classes.
-      name: of the second class.
-      threshold: of run.json: "value", "reported" and "larger_probability" with "precision" and "recall".
+      name: the second class's name.
+      threshold: as run.json has it: "value", "reported" and "larger_probability" with "precision" and "recall".
     """
     drawn, (axes,) = figure(height=3.8)
     scores = np.asarray(logits, np.float64) @ [-1.0, 1.0]  # in the order of the probabilities

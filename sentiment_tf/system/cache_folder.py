@@ -79,7 +79,7 @@ def shrink(folders: Iterable[Path], limit: float, *, keep: Collection[Path] = ()
     """Deletes entries, the least recently used first, until the others have ``limit`` bytes or less.
 
     Args:
-      folders: Of the cache.
+      folders: The cache's folders.
       limit: Bytes that may stay.
       keep: Entries that stay in any case, as those stay that a process holds.
 

@@ -18,7 +18,7 @@ class Engine(NamedTuple):
 
     Attributes:
       name: as ``--engine`` spells it; its module in this folder.
-      precisions: of its arithmetic, as ``--precision`` spells them.
+      precisions: those of its arithmetic, as ``--precision`` spells them.
     """
 
     name: str

@@ -36,7 +36,7 @@ class LiteRTClassifier(classifier.Classifier):
           model: the .tflite file.
           tokenizer: `tokenizers.Tokenizer` of the training.
           config: see `exporting.litert.write`.
-          precision: of the file.
+          precision: the file's.
           cores: processor cores to use; None for those that the process may use.
         """
         self.label_names = tuple(config["label_names"])

@@ -30,9 +30,9 @@ class Job:
       source: The folder that holds every file of the input.
       output: The output folder.
       model: Absolute path of the run, at which every worker finds it.
-      engine: That runs it.
-      precision: Of the model's arithmetic.
-      digest: Of the model's files.
+      engine: The engine that runs it.
+      precision: The precision of its arithmetic.
+      digest: SHA-256 over the model's files.
       input_format, text_column, columns: See `plan.Plan`.
       skip_bad_rows: Whether rows that cannot be read are written to `BAD_ROWS` instead of ending the job.
     """

@@ -58,7 +58,7 @@ class Plan:
     Attributes:
       input_format: One of `readers.FORMATS`.
       text_column: Holds the text; None for lines of text.
-      columns: Of the first file, in order.
+      columns: The columns of the first file, in order.
       fragments: In the order of files and rows.
     """
 
