@@ -3,6 +3,8 @@
 import runpy
 import sys
 
+from sentiment_tf import __version__
+
 COMMANDS = {
     "train": "fine-tune a model, and leave a folder with everything that was made of it",
     "predict": "answer texts, from the command line or from files of any size",
@@ -20,6 +22,9 @@ def main() -> None:
     if name in ("--help", "-h", "help"):
         print(_listing())
         return
+    if name == "--version":
+        print(f"sentiment-tf {__version__}")
+        return
     if name not in COMMANDS:
         sys.exit(_unknown(name))
     sys.argv = [name, *arguments]
@@ -30,7 +35,13 @@ def _listing() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
     return "\n".join(
-        ["usage: sentiment-tf COMMAND [flags]", "", *lines, "", "sentiment-tf COMMAND --help lists its flags"]
+        [
+            "usage: sentiment-tf COMMAND [flags]",
+            "",
+            *lines,
+            "",
+            "sentiment-tf COMMAND --help lists its flags, sentiment-tf --version the version",
+        ]
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import sentiment_tf
 from sentiment_tf.__main__ import COMMANDS
 
 PACKAGE = Path(__file__).parents[1] / "sentiment_tf"
@@ -26,6 +27,12 @@ def test_without_a_command_the_commands_are_listed(arguments):
     done = call(*arguments)
     assert done.returncode == 0
     assert [name for name in COMMANDS if f"  {name}" not in done.stdout] == []
+
+
+@pytest.mark.slow
+def test_version():
+    done = call("--version")
+    assert (done.returncode, done.stdout) == (0, f"sentiment-tf {sentiment_tf.__version__}\n")
 
 
 @pytest.mark.slow
