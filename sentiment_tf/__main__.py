@@ -34,15 +34,8 @@ def main() -> None:
 def _listing() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: sentiment-tf COMMAND [flags]",
-            "",
-            *lines,
-            "",
-            "sentiment-tf COMMAND --help lists its flags, sentiment-tf --version the version",
-        ]
-    )
+    more = "sentiment-tf COMMAND --help lists its flags, sentiment-tf --version the version"
+    return "\n".join(["usage: sentiment-tf COMMAND [flags]", "", *lines, "", more])
 
 
 def _unknown(name: str) -> int:
