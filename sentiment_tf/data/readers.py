@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sentiment_tf.data.columns import LABEL_COLUMNS, TEXT_COLUMNS, find_column, repeated_column, separator_problem
-from sentiment_tf.data.settings import compression_problem, file_problem
+from sentiment_tf.data.settings import compression_problem, content_problem, file_problem
 from sentiment_tf.errors import UserError
 
 _TEXT_TYPES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
@@ -97,8 +97,16 @@ def read_file(
         raise UserError(f"{path}: unknown extension {path.suffix!r}; known are {', '.join(FORMATS)}")
     if problem := file_problem(path):
         raise UserError(f"{path}: {problem}")
+    if path.suffix.lower() != ".parquet" and (problem := content_problem(_beginning(path))):
+        raise UserError(f"{path}: {problem}")
     columns = {"text_column": text_column, "label_column": label_column}
     return select_columns(load_table(path), str(path), **columns, labels_required=labels_required)
+
+
+def _beginning(path: Path) -> bytes:
+    with contextlib.suppress(OSError), path.open("rb") as file:  # the reader says why it cannot be opened
+        return file.read(8)
+    return b""
 
 
 def read_review_folder(folder: Path) -> Raw:
@@ -167,13 +175,13 @@ def _explain(path: Path, error: Exception) -> str:
         return f"{path}: holds no rows"
     if isinstance(cause, OSError):
         return f"{path}: {cause}"
-    if FORMATS[path.suffix.lower()] == "json":
-        try:
+    try:
+        if FORMATS[path.suffix.lower()] == "json":
             return f"{path}: not well-formed JSON lines: {_first_bad_line(path) or cause}"
-        except UnicodeDecodeError:
-            return _first_undecodable(path)
-    if FORMATS[path.suffix.lower()] == "csv" and (problem := _field_problem(path)):
-        return f"{path}: {problem}"
+        if FORMATS[path.suffix.lower()] == "csv" and (problem := _field_problem(path)):
+            return f"{path}: {problem}"
+    except UnicodeDecodeError:
+        return _first_undecodable(path)
     return f"{path}: not a well-formed {path.suffix[1:]} file: {cause}"
 
 

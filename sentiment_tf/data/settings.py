@@ -11,6 +11,13 @@ from sentiment_tf.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+_NOT_TEXT = {  # how files begin that are no text, whatever their extension
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"\xd0\xcf\x11\xe0": "an old Office document",
+    b"%PDF-": "a PDF",
+    b"PAR1": "Parquet",
+    b"\x1f\x8b": "compressed",
+}
 
 
 @dataclass(frozen=True)
@@ -133,3 +140,9 @@ def compression_problem(path: str | Path) -> str | None:
     """Returns what to do about a file that is compressed, by its extension, or None."""
     extension = Path(path).suffix.lower()
     return f"is compressed ({extension}); unpack it and pass the file in it" if extension in COMPRESSED else None
+
+
+def content_problem(beginning: bytes) -> str | None:
+    """Returns why a file of lines, CSV or JSON cannot be read, by its first bytes, or None."""
+    kind = next((kind for start, kind in _NOT_TEXT.items() if beginning.startswith(start)), None)
+    return kind and f"is {kind}, not text; save its rows as CSV, JSON lines or Parquet, with that extension"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sentiment_tf.data.columns import TEXT_COLUMNS, find_column, repeated_column, separator_problem
-from sentiment_tf.data.settings import compression_problem
+from sentiment_tf.data.settings import compression_problem, content_problem
 from sentiment_tf.errors import UserError
 
 STDIN = "-"
@@ -112,6 +112,8 @@ def from_stream(file: io.BufferedReader, *, name: str, input_format: str, text_c
     Raises:
       UserError: the file can't be read or has no such column.
     """
+    if problem := content_problem(file.peek(8)):
+        raise UserError(f"{name}: {problem}")
     if file.peek(3).startswith(codecs.BOM_UTF8):
         file.read(len(codecs.BOM_UTF8))
     columns, rows = _READERS[input_format](file, text_column, name)

@@ -529,6 +529,10 @@ MISTAKES = {
         lambda folder: load(train_file=gzipped(folder / "a.csv.gz")),
         r"a.csv.gz: is compressed \(.gz\); unpack it",
     ),
+    "compressed, whatever its name says": (
+        lambda folder: load(train_file=gzipped(folder / "a.csv")),
+        "a.csv: is compressed, not text; save its rows as CSV",
+    ),
     "a folder for a file": (
         lambda folder: load(train_file=folder),
         "--train_file=.*: is a folder; pass a file",

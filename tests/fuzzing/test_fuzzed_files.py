@@ -71,6 +71,7 @@ def test_predict_reads_back_what_was_written(folder, texts):
 @pytest.mark.parametrize("extension", ["csv", "tsv", "jsonl", "parquet"])
 @settings(max_examples=25)
 @given(content=WITH_HEADER)
+@example(content=b'text,label\n"""\x80')  # malformed before it is found not to be UTF-8
 def test_training_reads_rows_or_says_what_is_wrong(folder, extension, content):
     path = folder / f"train.{extension}"
     path.write_bytes(content)

@@ -263,6 +263,22 @@ def test_compressed_files_are_refused(tmp_path):
         pass
 
 
+@pytest.mark.parametrize(
+    ("beginning", "kind"),
+    [
+        (b"PK\x03\x04", "a zip archive or a spreadsheet"),
+        (b"\xd0\xcf\x11\xe0", "an old Office document"),
+        (b"%PDF-1.7\n", "a PDF"),
+        (b"PAR1", "Parquet"),
+        (b"\x1f\x8b\x08", "compressed"),
+    ],
+)
+@pytest.mark.parametrize("input_format", ["text", "csv", "tsv", "jsonl"])
+def test_other_kinds_of_files_are_refused(read, beginning, kind, input_format):
+    with pytest.raises(UserError, match=f"is {kind}, not text; save its rows as CSV"):
+        read(beginning, input_format=input_format)
+
+
 def test_parquet_that_is_none(read):
     with pytest.raises(UserError, match="not a readable Parquet file"):
         read(b"PAR1 but not really", input_format="parquet")
